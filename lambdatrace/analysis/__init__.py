@@ -1,0 +1,1 @@
+"""Pure analysis: items in, results out."""

@@ -1,0 +1,247 @@
+"""Execution <-> items: keys, codec, schema version, size budget.
+
+An execution is stored as event chunks, one summary and one index row. All items share one key
+schema: `ExecutionID` (string) and `TimestampNano` (a number). The number is nanoseconds since the
+epoch with nine decimals behind it (`Item.tie`) that keep items of one nanosecond apart: chunks
+count up from the start of the execution, an index row carries nine digits of its id's hash.
+
+A chunk's body is `MAGIC, record kind, record size, count` and then the records, transposed byte by
+byte and deflated: equal high bytes of times and ids end up side by side, which takes a usual event
+to 11 or 12 bytes (FACTS.md). The bytes are what the kernel wrote; only readers give them names.
+
+A summary is one JSON object. Its keys, "ns" being nanoseconds:
+    execution_id, function, version (or null), started_ns (since the epoch), monotonic_ns (the same
+    moment on the clock of the records), duration_ns, status, cold_start, backend, level, edges,
+    memory_mb (or null), command (or null), exit_code (or null), connections, errors, chunks,
+    dropped {name: count, only those above 0; the names of model.Dropped},
+    agent {cpu_ns, peak_bytes} (or null),
+    destinations [[host or null, address, port, protocol, connections, errors, bytes_out, bytes_in,
+                   time_ns, [connect_ns, ...]], ...] (by time, the longest first),
+    destinations_left_out (how many more there were).
+
+Used by the agent at cold start: standard library only, no `dataclasses`, no `typing`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+import zlib
+
+from lambdatrace import wire
+from lambdatrace.errors import CorruptItemError, NewerSchemaError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+SCHEMA_VERSION = 1
+
+SUMMARY = "summary"
+CHUNK = "chunk"
+INDEX = "index"
+
+# DynamoDB refuses items above 400 kB (its documented limit, names and keys included); the margin
+# leaves room for both.
+MAX_BODY_BYTES = 350_000
+# A chunk never claims more than this, so that a corrupt count cannot make a reader allocate
+# without bound: 16,384 connection records are 2.4 MB.
+MAX_CHUNK_RECORDS = 16_384
+MAX_SUMMARY_BYTES = 350_000
+
+INDEX_SHARDS = 8
+HOUR_NS = 3_600_000_000_000
+TIE_DIGITS = 9
+
+_MAGIC = b"LTr1"
+_HEADER = struct.Struct("<4sBxHI")
+
+
+class Item:
+    """One stored item. `timestamp_nano` is ns since the epoch, `expires_at` s since the epoch."""
+
+    __slots__ = ("body", "execution_id", "expires_at", "kind", "schema", "tie", "timestamp_nano")
+
+    def __init__(
+        self,
+        execution_id: str,
+        timestamp_nano: int,
+        tie: int,
+        kind: str,
+        body: bytes,
+        expires_at: int,
+        schema: int = SCHEMA_VERSION,
+    ) -> None:
+        self.execution_id = execution_id
+        self.timestamp_nano = timestamp_nano
+        self.tie = tie
+        self.kind = kind
+        self.body = body
+        self.expires_at = expires_at
+        self.schema = schema
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What makes the item unique in its store."""
+        return (self.execution_id, self.timestamp_nano, self.tie)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Item) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"Item({self.kind} {self.key} schema={self.schema} {len(self.body)} bytes)"
+
+
+def pack_records(kind: int, size: int, data: bytes) -> bytes:
+    """`data` (whole records of `size` bytes) as the body of one chunk."""
+    count, rest = divmod(len(data), size)
+    if rest:
+        raise ValueError(f"{len(data)} bytes are not whole records of {size}")
+    columns = b"".join([data[column::size] for column in range(size)])
+    return _HEADER.pack(_MAGIC, kind, size, count) + zlib.compress(columns, 6)
+
+
+def unpack_records(body: bytes) -> tuple[int, int, bytes]:
+    """The body of a chunk as (record kind, record size in bytes, records back to back).
+
+    Raises CorruptItemError on anything that `pack_records` did not write; never allocates more
+    than `MAX_CHUNK_RECORDS` records.
+    """
+    if len(body) < _HEADER.size:
+        raise CorruptItemError("an event chunk is cut short")
+    magic, kind, size, count = _HEADER.unpack_from(body)
+    if magic != _MAGIC:
+        raise CorruptItemError("an event chunk does not begin with lambdatrace's mark")
+    if count > MAX_CHUNK_RECORDS or size != _record_size(kind):
+        raise CorruptItemError("an event chunk claims records of an impossible number or size")
+    total = count * size
+    inflate = zlib.decompressobj()
+    try:
+        columns = inflate.decompress(body[_HEADER.size :], total + 1)
+    except zlib.error as error:
+        raise CorruptItemError("an event chunk cannot be inflated") from error
+    if len(columns) != total or not inflate.eof:
+        raise CorruptItemError("an event chunk is not as long as it says")
+    data = bytearray(total)
+    for column in range(size):
+        data[column::size] = columns[column * count : (column + 1) * count]
+    return kind, size, bytes(data)
+
+
+def _record_size(kind: int) -> int:
+    sizes = {
+        wire.KIND_CONNECTION: wire.ConnectionRecord.SIZE,
+        wire.KIND_SYSCALL: wire.SyscallRecord.SIZE,
+    }
+    return sizes.get(kind, -1)
+
+
+def chunk_bodies(kind: int, size: int, data: bytes) -> Iterator[bytes]:
+    """Records split into as many chunk bodies as the item limit asks for."""
+    step = MAX_CHUNK_RECORDS * size
+    for begin in range(0, len(data), step):
+        yield from _halve_until_small(kind, size, data[begin : begin + step])
+
+
+def _halve_until_small(kind: int, size: int, data: bytes) -> Iterator[bytes]:
+    body = pack_records(kind, size, data)
+    if len(body) <= MAX_BODY_BYTES:
+        yield body
+        return
+    middle = len(data) // size // 2 * size
+    yield from _halve_until_small(kind, size, data[:middle])
+    yield from _halve_until_small(kind, size, data[middle:])
+
+
+def index_bucket(timestamp_nano: int, shard: int) -> str:
+    """The hash key of the index rows of one hour (UTC) and shard."""
+    hour = time.strftime("%Y-%m-%dT%H", time.gmtime(timestamp_nano // 1_000_000_000))
+    return f"idx#{hour}#{shard}"
+
+
+def index_buckets(since_ns: int, until_ns: int) -> Iterator[str]:
+    """Every index hash key that can hold an execution begun in [since, until], newest first."""
+    hour = until_ns // HOUR_NS
+    while hour >= since_ns // HOUR_NS:
+        for shard in range(INDEX_SHARDS):
+            yield index_bucket(hour * HOUR_NS, shard)
+        hour -= 1
+
+
+def make_items(
+    summary: dict[str, Any], connections: bytes, syscalls: bytes, expires_at: int
+) -> list[Item]:
+    """All items of one execution, in the order in which they are to be written.
+
+    `summary` has at least `execution_id` and `started_ns` (ns since the epoch); `chunks` is filled
+    in. The index row comes last: who finds an execution there finds everything else, too.
+    """
+    execution_id, started = summary["execution_id"], summary["started_ns"]
+    bodies = list(chunk_bodies(wire.KIND_CONNECTION, wire.ConnectionRecord.SIZE, connections))
+    bodies += chunk_bodies(wire.KIND_SYSCALL, wire.SyscallRecord.SIZE, syscalls)
+    items = [
+        Item(execution_id, started, number, CHUNK, body, expires_at)
+        for number, body in enumerate(bodies, 1)
+    ]
+    return items + summary_items({**summary, "chunks": len(bodies)}, expires_at)
+
+
+def summary_items(summary: dict[str, Any], expires_at: int) -> list[Item]:
+    """The summary and its index row. Written again, they replace what was there."""
+    execution_id, started = summary["execution_id"], summary["started_ns"]
+    body = json.dumps(summary, separators=(",", ":"), ensure_ascii=False).encode()
+    digest = zlib.crc32(execution_id.encode())
+    # Independent digits for shard and tie, or a shard would only see an eighth of the ties.
+    shard, tie = digest % INDEX_SHARDS, digest // INDEX_SHARDS % 10**TIE_DIGITS
+    bucket = index_bucket(started, shard)
+    return [
+        Item(execution_id, started, 0, SUMMARY, body, expires_at),
+        Item(bucket, started, tie, INDEX, body, expires_at),
+    ]
+
+
+def read_summary(item: Item) -> dict[str, Any]:
+    """The summary in a summary or index item.
+
+    Raises NewerSchemaError or CorruptItemError, in words for the user.
+    """
+    check_schema(item)
+    if len(item.body) > MAX_SUMMARY_BYTES:
+        raise CorruptItemError(f"the summary of {item.execution_id!r} is too large")
+    try:
+        summary = json.loads(item.body)
+    except (ValueError, RecursionError) as error:
+        raise CorruptItemError(f"the summary of {item.execution_id!r} is not JSON") from error
+    if not isinstance(summary, dict):
+        raise CorruptItemError(f"the summary of {item.execution_id!r} is not an object")
+    return summary
+
+
+def read_chunks(items: Iterable[Item]) -> tuple[bytes, bytes]:
+    """(connection records, syscall records) of the chunks among an execution's items, in order."""
+    found: dict[int, list[bytes]] = {wire.KIND_CONNECTION: [], wire.KIND_SYSCALL: []}
+    for item in sorted(items, key=lambda item: item.key):
+        if item.kind == CHUNK:
+            check_schema(item)
+            kind, _, data = unpack_records(item.body)
+            found[kind].append(data)
+    return b"".join(found[wire.KIND_CONNECTION]), b"".join(found[wire.KIND_SYSCALL])
+
+
+def check_schema(item: Item) -> None:
+    """Refuse, in words, what this version cannot read."""
+    if item.schema > SCHEMA_VERSION:
+        raise NewerSchemaError(
+            f"execution {item.execution_id!r} was written with schema {item.schema}, "
+            f"this lambdatrace reads up to {SCHEMA_VERSION}",
+            "upgrade it: pip install --upgrade lambdatrace",
+        )
+    if item.schema < 1:
+        raise CorruptItemError(f"an item of {item.execution_id!r} has schema {item.schema}")

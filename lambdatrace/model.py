@@ -1,0 +1,195 @@
+"""The words of lambdatrace as types: execution, connection, phase and what they are made of.
+
+All times inside an execution are nanoseconds relative to its start and may be negative: what
+happened during init, or on a connection that was opened earlier, comes before 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Protocol(StrEnum):
+    """Transport of a connection."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class Level(StrEnum):
+    """How much the probe records: a record for each connection, or for each syscall as well."""
+
+    FLOWS = "flows"
+    SYSCALLS = "syscalls"
+
+
+class Status(StrEnum):
+    """How an execution ended."""
+
+    OK = "ok"
+    ERROR = "error"  # the handler raised, or the command's exit code was not 0
+    TIMEOUT = "timeout"
+    CRASH = "crash"  # the runtime ended without an answer
+    UNFINISHED = "unfinished"  # not seen to end
+
+
+class Outcome(StrEnum):
+    """What became of a connection."""
+
+    OK = "ok"
+    OPEN = "open"  # established, and still open when the execution ended
+    CONNECTING = "connecting"  # still not established when the execution ended
+    REFUSED = "refused"
+    RESET = "reset"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    ABANDONED = "abandoned"  # closed by the function before it was established
+    FAILED = "failed"  # any other errno
+
+
+class PhaseKind(StrEnum):
+    """What a stretch of a connection's life was spent on."""
+
+    CONNECT = "connect"
+    WAIT = "wait"  # the request is out, nothing has come back
+    TRANSFER = "transfer"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of a connection's life, ns relative to the execution's start."""
+
+    kind: PhaseKind
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One client connection as one execution saw it; bytes and calls are those of this execution."""
+
+    id: int
+    host: str | None
+    address: str
+    port: int
+    local_port: int | None
+    protocol: Protocol
+    process_id: int
+    thread_id: int
+    process_name: str
+    fd: int
+    started_ns: int
+    connect_ns: int | None  # until established; None where it never was, or is not known
+    first_out_ns: int | None
+    last_out_ns: int | None
+    first_in_ns: int | None
+    last_in_ns: int | None
+    duration_ns: int  # until it was closed, or until the execution ended
+    bytes_out: int
+    bytes_in: int
+    sends: int
+    receives: int
+    retransmits: int
+    outcome: Outcome
+    error: str | None  # errno name
+    reused: bool  # opened before this execution
+    before: bool  # ended before this execution began (init, or between two executions)
+
+
+@dataclass(frozen=True, slots=True)
+class Syscall:
+    """One syscall on a socket (level `syscalls`)."""
+
+    op: str
+    fd: int
+    connection_id: int | None
+    process_id: int
+    thread_id: int
+    started_ns: int
+    duration_ns: int
+    result: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What was seen but could not be kept, by kind; all zero in the usual case."""
+
+    events: int = 0  # connection records: ring full
+    syscalls: int = 0  # syscall records: ring full
+    connections: int = 0  # connections not followed: kernel table full
+    threads: int = 0  # threads not followed: kernel table full
+    sockets: int = 0  # sockets not followed: kernel table full
+    items: int = 0  # items the store did not take
+    gaps: int = 0  # times the agent's worker was away while executions ran
+
+    @property
+    def total(self) -> int:
+        """All of them together; 0 means that the trace is complete."""
+        return (
+            self.events
+            + self.syscalls
+            + self.connections
+            + self.threads
+            + self.sockets
+            + self.items
+            + self.gaps
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationFigures:
+    """What one execution did with one destination."""
+
+    host: str | None
+    address: str
+    port: int
+    protocol: Protocol
+    connections: int
+    errors: int
+    bytes_out: int
+    bytes_in: int
+    time_ns: int  # sum over its connections of the time spent connecting, waiting, transferring
+    connect_ns: tuple[int, ...]  # sorted; above 32 connections 32 evenly spaced quantiles
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCost:
+    """What watching this execution cost."""
+
+    cpu_ns: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One Lambda invocation, or one traced local command: what its summary says."""
+
+    execution_id: str
+    function: str
+    version: str | None
+    started_at_ns: int  # since the epoch
+    duration_ns: int
+    status: Status
+    cold_start: bool
+    backend: str
+    level: Level
+    edges: str  # "kernel": exact, "extension": from the Extensions API, "process": a command's life
+    memory_mb: int | None
+    command: str | None
+    exit_code: int | None
+    connections: int
+    errors: int
+    dropped: Dropped
+    agent: AgentCost | None
+    destinations: tuple[DestinationFigures, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One execution with everything that was recorded of it."""
+
+    execution: Execution
+    connections: tuple[Connection, ...]  # by start
+    syscalls: tuple[Syscall, ...]  # by start
+    missing_chunks: int = 0  # event chunks the summary promises and the store does not have

@@ -1,0 +1,1 @@
+"""Where executions are kept: one item schema, several engines."""

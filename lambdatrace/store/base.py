@@ -1,0 +1,37 @@
+"""What a store is to those who read it and to those who write it."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Protocol
+
+    from lambdatrace.items import Item
+
+    class Store(Protocol):
+        """The reading side. Items whose time to live has passed are never returned."""
+
+        def get(self, execution_id: str) -> list[Item]:
+            """Every item of one execution by key; empty if there is none. Raises StoreError."""
+
+        def index(self, since_ns: int, until_ns: int) -> Iterator[Item]:
+            """Index rows of executions begun in [since, until] (ns since the epoch), newest first.
+
+            Raises StoreError.
+            """
+
+        def close(self) -> None:
+            """Release what the store holds."""
+
+    class Writer(Protocol):
+        """The writing side, used by the agent."""
+
+        def write(self, items: Iterable[Item], deadline: float) -> int:
+            """Write items until `deadline` (s, time.monotonic).
+
+            Returns how many were not written; never raises for a store that does not answer.
+            """
+
+        def close(self) -> None:
+            """Release what the writer holds."""
