@@ -1,0 +1,151 @@
+"""Finding executions: one by what was typed, or all of a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lambdatrace import items as stored
+from lambdatrace.analysis.summary import read_execution, summary_fields
+from lambdatrace.errors import CorruptItemError, NotFoundError, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lambdatrace.analysis.times import Window
+    from lambdatrace.items import Item
+    from lambdatrace.model import Execution
+    from lambdatrace.store.base import Store
+
+LATEST = "@latest"
+SLOWEST = "@slowest"
+_SHOWN_CANDIDATES = 5
+_INDEX_PREFIX = "idx#"
+_LIST_HINT = "see what there is: lambdatrace list --since 2d"
+
+
+@dataclass(slots=True)
+class WindowContents:
+    """What the index has for a window."""
+
+    executions: list[Execution] = field(default_factory=list)  # the newest first
+    unreadable: list[StoreError] = field(default_factory=list)  # one for each row left out
+    destinations_left_out: int = 0  # destinations for which the summaries had no room
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One execution's items."""
+
+    items: list[Item]
+    attempts: int  # executions with this id: Lambda retries asynchronous ones under the same
+
+
+def read_window(store: Store, window: Window, function: str | None = None) -> WindowContents:
+    """Every execution begun in `window`, of one function if it is given. Raises StoreError.
+
+    Rows that cannot be read do not hide the others: they are kept apart.
+    """
+    contents = WindowContents()
+    for row in store.index(window.since_ns, window.until_ns):
+        try:
+            summary = stored.read_summary(row)
+            execution = read_execution(summary)
+            left_out = summary_fields(summary).integer("destinations_left_out")
+        except StoreError as error:
+            contents.unreadable.append(error)
+            continue
+        if function is None or execution.function == function:
+            contents.executions.append(execution)
+            contents.destinations_left_out += left_out
+    return contents
+
+
+def find(store: Store, wanted: str, window: Window, function: str | None = None) -> Found:
+    """The execution with the id `wanted`; else the one whose id begins so; else a special one.
+
+    `@latest` and `@slowest`, and a prefix, are looked for among the executions begun in `window`
+    (of `function`, if given); an exact id is found wherever it is. Of several executions with one
+    id, the latest is taken. Raises UsageError (ambiguous), NotFoundError, StoreError.
+    """
+    if not wanted.strip():
+        raise UsageError("an execution's id is empty", _LIST_HINT)
+    if not wanted.startswith("@") and not wanted.startswith(_INDEX_PREFIX):
+        items = store.get(wanted)
+        if items:
+            return _attempt(items, wanted)
+    chosen = _choose(store, wanted, window, function)
+    items = store.get(chosen.execution_id)
+    if not items:
+        raise CorruptItemError(
+            f"the index names execution {chosen.execution_id!r}, but the store does not have it",
+            "its time to live may have just passed; look at another one: lambdatrace list",
+        )
+    return _attempt(items, chosen.execution_id, chosen.started_at_ns)
+
+
+def _attempt(items: list[Item], execution_id: str, started_ns: int | None = None) -> Found:
+    """The items of the execution begun at `started_ns`, or of the latest."""
+    starts = sorted(item.timestamp_nano for item in items if item.kind == stored.SUMMARY)
+    if not starts:
+        raise CorruptItemError(
+            f"execution {execution_id!r} has no summary",
+            "it may still be running, or its agent was stopped before it could write one",
+        )
+    start = started_ns if started_ns in starts else starts[-1]
+    return Found([item for item in items if item.timestamp_nano == start], len(starts))
+
+
+def _choose(store: Store, wanted: str, window: Window, function: str | None) -> Execution:
+    if wanted == LATEST:
+        return _latest(store, window, function)
+    if wanted.startswith("@") and wanted != SLOWEST:
+        raise UsageError(
+            f"{wanted!r} is not known", f"use an id, the beginning of one, {LATEST} or {SLOWEST}"
+        )
+    contents = read_window(store, window, function)
+    if wanted == SLOWEST:
+        if not contents.executions:
+            raise _nothing(wanted, function, contents.unreadable)
+        return max(contents.executions, key=lambda execution: execution.duration_ns)
+    found = [one for one in contents.executions if one.execution_id.startswith(wanted)]
+    ids = list(dict.fromkeys(one.execution_id for one in found))
+    if not ids:
+        if contents.unreadable:
+            raise contents.unreadable[0]
+        raise NotFoundError(
+            f"no execution has the id {wanted!r}, and none in the window searched begins with it",
+            f"widen the window with --since, or {_LIST_HINT}",
+        )
+    if len(ids) > 1:
+        shown = ", ".join(ids[:_SHOWN_CANDIDATES])
+        more = f" and {len(ids) - _SHOWN_CANDIDATES} more" if len(ids) > _SHOWN_CANDIDATES else ""
+        raise UsageError(
+            f"{len(ids)} executions begin with {wanted!r}: {shown}{more}", "type more of the id"
+        )
+    return found[0]
+
+
+def _latest(store: Store, window: Window, function: str | None) -> Execution:
+    """The newest execution; reads no further than it has to."""
+    for row in _rows(store, window):
+        execution = read_execution(stored.read_summary(row))
+        if function is None or execution.function == function:
+            return execution
+    raise _nothing(LATEST, function, [])
+
+
+def _rows(store: Store, window: Window) -> Iterator[Item]:
+    return iter(store.index(window.since_ns, window.until_ns))
+
+
+def _nothing(
+    wanted: str, function: str | None, unreadable: list[StoreError]
+) -> StoreError | NotFoundError:
+    if unreadable:
+        return unreadable[0]
+    of = f" of function {function!r}" if function else ""
+    return NotFoundError(
+        f"{wanted}: no execution{of} in the window searched",
+        "widen the window with --since, as in --since 7d",
+    )

@@ -1,0 +1,187 @@
+"""A stored summary as an Execution: every field is checked, for the store may hold anything."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from lambdatrace.errors import CorruptItemError
+from lambdatrace.model import (
+    AgentCost,
+    DestinationFigures,
+    Dropped,
+    Execution,
+    Level,
+    Protocol,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+# 9999-12-31T23:59:59Z in ns: what a date can be written for.
+MAX_MOMENT_NS = 253_402_300_799 * 1_000_000_000
+# Above any true figure (in ns 36 years), and such that a few sums still fit into 64 bits.
+_MAX_INT = 2**60
+_MAX_TEXT = 100_000
+_DROPPED_NAMES = frozenset(Dropped.__dataclass_fields__)
+_DESTINATION_LENGTH = 10
+
+
+class Fields:
+    """Typed access to a decoded JSON object; whatever is not as it should be is corrupt."""
+
+    def __init__(self, values: Mapping[str, Any], owner: str) -> None:
+        self._values = values
+        self._owner = owner
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise CorruptItemError, naming the execution."""
+        raise CorruptItemError(
+            f"the summary of {self._owner!r} is corrupt: {what}",
+            "the other executions are still readable: lambdatrace list",
+        )
+
+    def get(self, name: str) -> Any:
+        """The value of `name`, which has to be there."""
+        if name not in self._values:
+            self.refuse(f"{name!r} is missing")
+        return self._values[name]
+
+    def integer(self, name: str, maximum: int = _MAX_INT) -> int:
+        """A whole number from 0 to `maximum`."""
+        return self.check_integer(self.get(name), name, maximum)
+
+    def check_integer(self, value: Any, name: str, maximum: int = _MAX_INT) -> int:
+        """`value`, if it is a whole number from 0 to `maximum`."""
+        # A bool is an int to Python, but not in this file format.
+        if type(value) is not int or not 0 <= value <= maximum:
+            self.refuse(f"{name!r} is not a number in its range")
+        return int(value)
+
+    def signed_or_none(self, name: str) -> int | None:
+        """A whole number of either sign, or null."""
+        value = self.get(name)
+        if value is None:
+            return None
+        if type(value) is not int or abs(value) > _MAX_INT:
+            self.refuse(f"{name!r} is not a number in its range")
+        return int(value)
+
+    def text(self, name: str) -> str:
+        """A string of a sane length."""
+        return self.check_text(self.get(name), name)
+
+    def check_text(self, value: Any, name: str) -> str:
+        """`value`, if it is a string of a sane length."""
+        if not isinstance(value, str) or len(value) > _MAX_TEXT:
+            self.refuse(f"{name!r} is not a text")
+        return value
+
+    def text_or_none(self, name: str) -> str | None:
+        """A string of a sane length, or null."""
+        return None if self.get(name) is None else self.text(name)
+
+    def boolean(self, name: str) -> bool:
+        """True or false."""
+        value = self.get(name)
+        if not isinstance(value, bool):
+            self.refuse(f"{name!r} is neither true nor false")
+        return value
+
+    def choice(self, value: Any, name: str, kind: type[Choice]) -> Choice:
+        """`value` as a member of the enum `kind`."""
+        try:
+            return kind(value)
+        except (ValueError, TypeError):
+            return self.refuse(f"{name!r} is none of {', '.join(kind)}")
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """An object."""
+        value = self.get(name)
+        if not isinstance(value, dict):
+            self.refuse(f"{name!r} is not an object")
+        return value
+
+    def array(self, value: Any, name: str) -> list[Any]:
+        """`value`, if it is an array."""
+        if not isinstance(value, list):
+            self.refuse(f"{name!r} is not an array")
+        return value
+
+
+def summary_fields(summary: Mapping[str, Any]) -> Fields:
+    """Checked access to a summary, for keys that Execution has no place for."""
+    owner = summary.get("execution_id")
+    return Fields(summary, owner if isinstance(owner, str) else "an execution without an id")
+
+
+def read_execution(summary: Mapping[str, Any]) -> Execution:
+    """What a summary (`items.read_summary`) says. Raises CorruptItemError, in words."""
+    fields = summary_fields(summary)
+    dropped = fields.mapping("dropped")
+    if not dropped.keys() <= _DROPPED_NAMES:
+        fields.refuse("'dropped' counts something unknown")
+    return Execution(
+        execution_id=fields.text("execution_id"),
+        function=fields.text("function"),
+        version=fields.text_or_none("version"),
+        started_at_ns=fields.integer("started_ns", MAX_MOMENT_NS),
+        duration_ns=fields.integer("duration_ns"),
+        status=fields.choice(fields.get("status"), "status", Status),
+        cold_start=fields.boolean("cold_start"),
+        backend=fields.text("backend"),
+        level=fields.choice(fields.get("level"), "level", Level),
+        edges=fields.text("edges"),
+        memory_mb=None if fields.get("memory_mb") is None else fields.integer("memory_mb"),
+        command=fields.text_or_none("command"),
+        exit_code=fields.signed_or_none("exit_code"),
+        connections=fields.integer("connections"),
+        errors=fields.integer("errors"),
+        dropped=Dropped(
+            **{name: fields.check_integer(dropped[name], f"dropped.{name}") for name in dropped}
+        ),
+        agent=_read_agent(fields),
+        destinations=tuple(
+            _read_destination(fields, row)
+            for row in fields.array(fields.get("destinations"), "destinations")
+        ),
+    )
+
+
+def _read_agent(fields: Fields) -> AgentCost | None:
+    if fields.get("agent") is None:
+        return None
+    cost = fields.mapping("agent")
+    return AgentCost(
+        cpu_ns=fields.check_integer(cost.get("cpu_ns"), "agent.cpu_ns"),
+        peak_bytes=fields.check_integer(cost.get("peak_bytes"), "agent.peak_bytes"),
+    )
+
+
+def _read_destination(fields: Fields, row: Any) -> DestinationFigures:
+    if len(fields.array(row, "destinations")) != _DESTINATION_LENGTH:
+        fields.refuse("a destination does not have ten figures")
+    host, address, port, protocol, *figures, connect_ns = row
+    connections, errors, bytes_out, bytes_in, time_ns = (
+        fields.check_integer(figure, "destinations") for figure in figures
+    )
+    return DestinationFigures(
+        host=None if host is None else fields.check_text(host, "destinations.host"),
+        address=fields.check_text(address, "destinations.address"),
+        port=fields.check_integer(port, "destinations.port", 65_535),
+        protocol=fields.choice(protocol, "destinations.protocol", Protocol),
+        connections=connections,
+        errors=errors,
+        bytes_out=bytes_out,
+        bytes_in=bytes_in,
+        time_ns=time_ns,
+        connect_ns=tuple(
+            sorted(
+                fields.check_integer(value, "destinations.connect_ns")
+                for value in fields.array(connect_ns, "destinations.connect_ns")
+            )
+        ),
+    )

@@ -1,0 +1,74 @@
+"""The typer application: which commands there are, and what `--help` teaches."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lambdatrace import __version__
+from lambdatrace.cli import list as list_command
+from lambdatrace.cli import show as show_command
+from lambdatrace.cli import top_destinations as top_destinations_command
+
+HELP = """Where the time of one slow Lambda execution went, seen from the kernel.
+
+A function is slow or times out sometimes. lambdatrace records the connections of each single
+execution, without a change to its code, and shows which of them took the time.
+
+\b
+Start here:
+  lambdatrace list --since 1h         the executions of the last hour
+  lambdatrace show @slowest           the slowest of them, connection by connection
+  lambdatrace top-destinations        where all of them spent their time
+"""
+
+EPILOG = """
+\b
+Exit codes: 0 done, 1 it failed, 2 it was asked for wrongly, 3 not found.
+"""
+
+app = typer.Typer(
+    name="lambdatrace",
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    # Plain help: rich would take as long to load as everything else together.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lambdatrace {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def lambdatrace(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show lambdatrace's version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
+app.command("list", short_help="The executions of a window.", epilog=list_command.EXAMPLES)(
+    list_command.list_executions
+)
+app.command("show", short_help="One execution in detail.", epilog=show_command.EXAMPLES)(
+    show_command.show
+)
+app.command(
+    "top-destinations",
+    short_help="Destinations over many executions.",
+    epilog=top_destinations_command.EXAMPLES,
+)(top_destinations_command.top_destinations)

@@ -1,0 +1,150 @@
+"""Results as JSON documents: stable names with their units in them, described in docs/json.md."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from lambdatrace.analysis.phases import phase_ns
+from lambdatrace.analysis.times import rfc_3339
+from lambdatrace.model import PhaseKind
+
+if TYPE_CHECKING:
+    from lambdatrace.analysis.destinations import DestinationRow
+    from lambdatrace.model import Connection, Execution, Syscall
+
+Document = dict[str, Any]
+
+# Of the documents, not of the stored items: raised when a name changes its meaning or goes away.
+SCHEMA_VERSION = 1
+
+CONNECTION_FIELDS = (
+    "id", "host", "address", "port", "protocol", "local_port", "process_id", "thread_id",
+    "process", "fd", "started_ms", "connect_ms", "first_byte_out_ms", "last_byte_out_ms",
+    "first_byte_in_ms", "last_byte_in_ms", "wait_ms", "transfer_ms", "duration_ms", "bytes_out",
+    "bytes_in", "sends", "receives", "retransmits", "outcome", "error", "reused", "before",
+)  # fmt: skip
+LIST_FIELDS = (
+    "schema_version", "execution_id", "function", "version", "started_at", "duration_ms", "status",
+    "cold_start", "backend", "level", "edges", "memory_mb", "command", "exit_code",
+    "connection_count", "error_count", "dropped",
+)  # fmt: skip
+DESTINATION_FIELDS = (
+    "schema_version", "host", "address", "addresses", "port", "protocol", "executions",
+    "connections", "errors", "bytes_out", "bytes_in", "connect_p50_ms", "connect_p95_ms",
+    "connect_p99_ms", "time_ms",
+)  # fmt: skip
+
+
+def milliseconds(ns: int | None) -> float | None:
+    """Nanoseconds as milliseconds, none of them lost."""
+    return None if ns is None else round(ns / 1_000_000, 6)
+
+
+def execution_document(execution: Execution, missing_chunks: int = 0) -> Document:
+    """The `execution` object of `show`."""
+    dropped = {name: count for name, count in asdict(execution.dropped).items() if count}
+    agent = execution.agent
+    return {
+        **_execution(execution),
+        "dropped_by": dropped,
+        "missing_chunks": missing_chunks,
+        "agent": None
+        if agent is None
+        else {"cpu_ms": milliseconds(agent.cpu_ns), "peak_mb": round(agent.peak_bytes / 1e6, 3)},
+    }
+
+
+def list_document(execution: Execution) -> Document:
+    """One object of `list`."""
+    return {"schema_version": SCHEMA_VERSION, **_execution(execution)}
+
+
+def _execution(execution: Execution) -> Document:
+    return {
+        "execution_id": execution.execution_id,
+        "function": execution.function,
+        "version": execution.version,
+        "started_at": rfc_3339(execution.started_at_ns),
+        "duration_ms": milliseconds(execution.duration_ns),
+        "status": str(execution.status),
+        "cold_start": execution.cold_start,
+        "backend": execution.backend,
+        "level": str(execution.level),
+        "edges": execution.edges,
+        "memory_mb": execution.memory_mb,
+        "command": execution.command,
+        "exit_code": execution.exit_code,
+        "connection_count": execution.connections,
+        "error_count": execution.errors,
+        "dropped": execution.dropped.total,
+    }
+
+
+def connection_document(connection: Connection) -> Document:
+    """One object of `connections` in `show`."""
+    return {
+        "id": connection.id,
+        "host": connection.host,
+        "address": connection.address,
+        "port": connection.port,
+        "protocol": str(connection.protocol),
+        "local_port": connection.local_port,
+        "process_id": connection.process_id,
+        "thread_id": connection.thread_id,
+        "process": connection.process_name,
+        "fd": connection.fd,
+        "started_ms": milliseconds(connection.started_ns),
+        "connect_ms": milliseconds(connection.connect_ns),
+        "first_byte_out_ms": milliseconds(connection.first_out_ns),
+        "last_byte_out_ms": milliseconds(connection.last_out_ns),
+        "first_byte_in_ms": milliseconds(connection.first_in_ns),
+        "last_byte_in_ms": milliseconds(connection.last_in_ns),
+        "wait_ms": milliseconds(phase_ns(connection, PhaseKind.WAIT)),
+        "transfer_ms": milliseconds(phase_ns(connection, PhaseKind.TRANSFER)),
+        "duration_ms": milliseconds(connection.duration_ns),
+        "bytes_out": connection.bytes_out,
+        "bytes_in": connection.bytes_in,
+        "sends": connection.sends,
+        "receives": connection.receives,
+        "retransmits": connection.retransmits,
+        "outcome": str(connection.outcome),
+        "error": connection.error,
+        "reused": connection.reused,
+        "before": connection.before,
+    }
+
+
+def syscall_document(syscall: Syscall) -> Document:
+    """One object of `syscalls` in `show`."""
+    return {
+        "op": syscall.op,
+        "fd": syscall.fd,
+        "connection_id": syscall.connection_id,
+        "process_id": syscall.process_id,
+        "thread_id": syscall.thread_id,
+        "started_ms": milliseconds(syscall.started_ns),
+        "duration_ms": milliseconds(syscall.duration_ns),
+        "result": syscall.result,
+    }
+
+
+def destination_document(row: DestinationRow) -> Document:
+    """One object of `top-destinations`."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "host": row.host,
+        "address": row.address,
+        "addresses": row.addresses,
+        "port": row.port,
+        "protocol": str(row.protocol),
+        "executions": row.executions,
+        "connections": row.connections,
+        "errors": row.errors,
+        "bytes_out": row.bytes_out,
+        "bytes_in": row.bytes_in,
+        "connect_p50_ms": milliseconds(row.connect_p50_ns),
+        "connect_p95_ms": milliseconds(row.connect_p95_ns),
+        "connect_p99_ms": milliseconds(row.connect_p99_ns),
+        "time_ms": milliseconds(row.time_ns),
+    }

@@ -1,0 +1,85 @@
+"""What a command runs in: its streams, its environment variables and its clock.
+
+Given to each command instead of being looked up, so that tests can fake a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, TextIO
+
+from lambdatrace.cli.sanitize import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rich.console import Console
+
+# Where there is no terminal to ask (a file, a pipe, a CI log).
+WIDTH_WITHOUT_TERMINAL = 120
+
+
+class Environment:
+    """Streams, environment variables and clock (ns since the epoch) of one command.
+
+    `width` (cells) overrides the terminal's.
+    """
+
+    def __init__(
+        self,
+        *,
+        stdout: TextIO | None = None,
+        stderr: TextIO | None = None,
+        environ: Mapping[str, str] | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        width: int | None = None,
+    ) -> None:
+        self.stdout = sys.stdout if stdout is None else stdout
+        self.stderr = sys.stderr if stderr is None else stderr
+        self.environ = os.environ if environ is None else environ
+        self.now_ns = clock
+        self._width = width
+
+    @cached_property
+    def console(self) -> Console:
+        """Where views are drawn; colours only on a terminal, and not under NO_COLOR."""
+        from rich.console import Console
+
+        width = self._width
+        if width is None and not self.stdout.isatty() and "COLUMNS" not in self.environ:
+            width = WIDTH_WITHOUT_TERMINAL
+        return Console(
+            file=self.stdout,
+            width=width,
+            # Nothing in a trace is to be taken for markup, and nothing in it is worth guessing at.
+            markup=False,
+            emoji=False,
+            highlight=False,
+            _environ=self.environ,
+        )
+
+    @property
+    def debug(self) -> bool:
+        """Whether an unexpected error shows its traceback."""
+        return self.environ.get("LAMBDATRACE_DEBUG", "") not in ("", "0")
+
+    def note(self, text: str) -> None:
+        """One line for the person, apart from the data."""
+        self._complain("note", text)
+
+    def warn(self, text: str) -> None:
+        """One line about something that makes the result less than it should be."""
+        self._complain("warning", text)
+
+    def error(self, message: str, hint: str = "") -> None:
+        """What went wrong, in one line, and what to do about it, in another."""
+        self._complain("error", message)
+        if hint:
+            self._complain("hint", hint)
+
+    def _complain(self, label: str, text: str) -> None:
+        # Messages name what was typed or stored: untrusted, like everything that is shown.
+        print(f"{label}: {clean(text)}", file=self.stderr, flush=True)

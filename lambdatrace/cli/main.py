@@ -1,0 +1,72 @@
+"""Entry point: runs the program and turns whatever goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from lambdatrace.cli.app import app
+from lambdatrace.cli.environment import Environment
+from lambdatrace.errors import LambdatraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "lambdatrace"
+EXIT_INTERRUPTED = 128 + 2  # as a shell reports SIGINT
+EXIT_BROKEN_PIPE = 128 + 13  # and SIGPIPE
+
+
+def main() -> None:
+    """Run `lambdatrace` with the arguments of this process, then exit."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets a stand-in for it, not a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(program(sys.argv[1:], Environment()))
+
+
+def program(arguments: Sequence[str], environment: Environment) -> int:
+    """Run one command and return its exit code; never raises for what a user can cause."""
+    try:
+        code = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=environment)
+        environment.stdout.flush()
+    except LambdatraceError as error:
+        environment.error(error.message, error.hint)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout(environment)
+        return EXIT_BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001  # the last line of defence
+        return _other(error, environment)
+    return code if isinstance(code, int) else 0
+
+
+def _other(error: Exception, environment: Environment) -> int:
+    # Typer brought its parser along in some versions and imported it in others: its errors are
+    # known by what they can do.
+    describe: Any = getattr(error, "format_message", None)
+    if callable(describe):
+        context = getattr(error, "ctx", None)
+        path = getattr(context, "command_path", PROGRAM)
+        environment.error(describe().replace("\n", " "), f"see {path} --help")
+        return int(getattr(error, "exit_code", 2))
+    if type(error).__name__ == "Abort":
+        return EXIT_INTERRUPTED
+    if environment.debug:
+        traceback.print_exception(error, file=environment.stderr)
+    environment.error(
+        f"unexpected {type(error).__name__}: {error}",
+        "this is a bug in lambdatrace: please report it, with what LAMBDATRACE_DEBUG=1 shows",
+    )
+    return 1
+
+
+def _silence_stdout(environment: Environment) -> None:
+    """Keep the interpreter from complaining about the reader that went away, too."""
+    if environment.stdout is sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,118 @@
+"""Options that several commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lambdatrace.analysis.times import Window, parse_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lambdatrace.cli.environment import Environment
+    from lambdatrace.store.base import Store
+
+DEFAULT_SINCE = "24h"
+DEFAULT_LIMIT = 20
+
+
+class Output(StrEnum):
+    """Forms a result can be written in."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="Where executions are kept: sqlite:///path/to/file.db or "
+        "dynamodb://Table?region=…&endpoint=…. Default: $LAMBDATRACE_STORE, else a file of yours.",
+        show_default=False,
+    ),
+]
+TableOption = Annotated[
+    str | None,
+    typer.Option(
+        "--table",
+        metavar="NAME",
+        help="Short for --store dynamodb://NAME.",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    Output,
+    typer.Option(
+        "--output",
+        "-o",
+        help="For people (table) or for programs (docs/json.md says what is in them).",
+    ),
+]
+SinceOption = Annotated[
+    str,
+    typer.Option(
+        "--since",
+        metavar="WHEN",
+        help="Begin of the window: how long ago (90s, 15m, 1h, 2d) or RFC 3339.",
+    ),
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="WHEN",
+        help="End of the window, written like --since. Default: now.",
+        show_default=False,
+    ),
+]
+FunctionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--function",
+        "-f",
+        metavar="NAME",
+        help="Only executions of this function.",
+        show_default=False,
+    ),
+]
+LimitOption = Annotated[
+    int,
+    typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many rows."),
+]
+
+
+@contextmanager
+def opened_store(environment: Environment, store: str | None, table: str | None) -> Iterator[Store]:
+    """The store that --store, --table or the environment names, closed afterwards.
+
+    Raises UsageError for a malformed URL and StoreError if it cannot be opened.
+    """
+    from lambdatrace.store import open_store
+    from lambdatrace.store.url import parse, resolve, with_table
+
+    url = parse(store or resolve(environment.environ), environment.environ)
+    if table is not None:
+        url = with_table(url, table)
+    opened = open_store(str(url))
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def window(environment: Environment, since: str, until: str | None) -> Window:
+    """The window of --since and --until. Raises UsageError."""
+    return parse_window(since, until, environment.now_ns())
+
+
+def searched(since: str, until: str | None) -> str:
+    """The window in words, as it was typed."""
+    return f"since {since}" + (f" until {until}" if until else "")

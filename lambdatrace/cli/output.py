@@ -1,0 +1,72 @@
+r"""Documents as JSON, JSON lines and CSV.
+
+JSON is written in ASCII: whatever a trace holds, a terminal shows it as `\u001b`. One document a
+line, also inside arrays: readable, and fast with hundreds of thousands of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING, Any, TextIO
+
+from lambdatrace.cli.sanitize import cell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from lambdatrace.cli.documents import Document
+
+
+def write_array(documents: Iterable[Document], stream: TextIO) -> None:
+    """A JSON array of documents."""
+    _write_items(documents, stream, "")
+    stream.write("\n")
+
+
+def write_object(
+    members: Mapping[str, Any], arrays: Mapping[str, Iterable[Document]], stream: TextIO
+) -> None:
+    """A JSON object: plain members first, then the arrays, written as they are read."""
+    separator = "{\n"
+    for name, value in members.items():
+        stream.write(f"{separator}  {json.dumps(name)}: {_encode(value)}")
+        separator = ",\n"
+    for name, documents in arrays.items():
+        stream.write(f"{separator}  {json.dumps(name)}: ")
+        _write_items(documents, stream, "  ")
+        separator = ",\n"
+    stream.write("\n}\n")
+
+
+def write_lines(documents: Iterable[Document], stream: TextIO) -> None:
+    """JSON lines: one document a line."""
+    stream.writelines(f"{_encode(document)}\n" for document in documents)
+
+
+def write_csv(documents: Iterable[Document], fields: Sequence[str], stream: TextIO) -> None:
+    """CSV (RFC 4180, lines end in a newline only) of `fields`, under their names."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(fields)
+    for document in documents:
+        writer.writerow([_cell(document[name]) for name in fields])
+
+
+def _write_items(documents: Iterable[Document], stream: TextIO, indent: str) -> None:
+    separator = "[\n"
+    for document in documents:
+        stream.write(f"{separator}{indent}  {_encode(document)}")
+        separator = ",\n"
+    stream.write("[]" if separator == "[\n" else f"\n{indent}]")
+
+
+def _encode(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return cell(value) if isinstance(value, str) else value

@@ -1,0 +1,110 @@
+"""The connections of one execution as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lambdatrace.analysis.phases import phase_ns
+from lambdatrace.cli.views.folding import fold, folded_note
+from lambdatrace.cli.views.text import (
+    BAD,
+    DIM,
+    GOOD,
+    WARNING,
+    destination,
+    duration,
+    number,
+    safe,
+    size,
+)
+from lambdatrace.model import Outcome, PhaseKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from lambdatrace.model import Connection
+
+# Below this many cells, the timeline alone says when a connection began and transferred.
+_ROOM_FOR_ALL_COLUMNS = 100
+_STYLES = {Outcome.OK: GOOD, Outcome.OPEN: "", Outcome.CONNECTING: WARNING}
+
+
+class ConnectionTable:
+    """One row for each connection, by start; as many columns as there is room for."""
+
+    def __init__(self, connections: Sequence[Connection]) -> None:
+        self._connections = connections
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the table for the width at hand."""
+        if not self._connections:
+            yield Text("no connections: this execution did not use the network", style=DIM)
+            return
+        wide = options.max_width >= _ROOM_FOR_ALL_COLUMNS
+        rows = fold(self._connections)
+        yield self._table([row[1] for row in rows], [row[0] for row in rows], wide)
+        if len(rows) < len(self._connections):
+            yield folded_note(len(self._connections), len(rows))
+
+    def _table(self, shown: list[Connection], numbers: list[int], wide: bool) -> Table:
+        processes = len({connection.process_id for connection in self._connections}) > 1
+        retransmits = any(connection.retransmits for connection in self._connections)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style=DIM)
+        table.add_column("#", justify="right", no_wrap=True)
+        table.add_column("destination", overflow="fold", min_width=15)
+        if processes:
+            table.add_column("process", overflow="fold", min_width=8)
+        for name in ("start",) * wide + ("connect", "wait") + ("transfer",) * wide:
+            table.add_column(name, justify="right", no_wrap=True)
+        for name in ("total", "out", "in"):
+            table.add_column(name, justify="right", no_wrap=True)
+        if retransmits:
+            table.add_column("resent", justify="right", no_wrap=True)
+        table.add_column("outcome", overflow="fold", min_width=8)
+        for position, connection in zip(numbers, shown, strict=True):
+            cells = [
+                number(position),
+                destination(
+                    connection.host, connection.address, connection.port, connection.protocol
+                ),
+            ]
+            if processes:
+                process = safe(connection.process_name)
+                cells.append(process.append(f" {connection.process_id}", style=DIM))
+            if wide:
+                cells.append(duration(connection.started_ns))
+            cells += [_connect(connection), duration(phase_ns(connection, PhaseKind.WAIT))]
+            if wide:
+                cells.append(duration(phase_ns(connection, PhaseKind.TRANSFER)))
+            cells += [
+                duration(connection.duration_ns),
+                size(connection.bytes_out),
+                size(connection.bytes_in),
+            ]
+            if retransmits:
+                cells.append(number(connection.retransmits, WARNING))
+            cells.append(_outcome(connection))
+            table.add_row(*cells)
+        return table
+
+
+def _connect(connection: Connection) -> Text:
+    established = connection.connect_ns is not None
+    if connection.reused and established:
+        return Text("reused", style=DIM)
+    return duration(connection.connect_ns)
+
+
+def _outcome(connection: Connection) -> Text:
+    text = Text(str(connection.outcome), style=_STYLES.get(connection.outcome, BAD))
+    if connection.outcome is Outcome.FAILED and connection.error:
+        text.append(" ").append_text(safe(connection.error))
+    if connection.before:
+        text.append(", before", style=DIM)
+    return text

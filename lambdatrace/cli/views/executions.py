@@ -1,0 +1,76 @@
+"""Many executions as a table: what `list` shows."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lambdatrace.cli.views.execution import status_style
+from lambdatrace.cli.views.text import BAD, DIM, WARNING, duration, moment, number, safe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from lambdatrace.model import Execution
+
+# With fewer cells than this an id is cut to what `show` needs to find it.
+_ROOM_FOR_WHOLE_IDS = 110
+_SHORTEST_ID = 8
+
+
+class ExecutionTable:
+    """One row for each of `executions`; short ids stay unique among `ids`."""
+
+    def __init__(self, executions: Sequence[Execution], ids: Sequence[str]) -> None:
+        self._executions = executions
+        self._ids = ids
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the table for the width at hand."""
+        whole = options.max_width >= _ROOM_FOR_WHOLE_IDS
+        length = 0 if whole else unique_length(self._ids)
+        dropped = any(execution.dropped.total for execution in self._executions)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style=DIM)
+        table.add_column("execution", overflow="fold", min_width=_SHORTEST_ID)
+        table.add_column("function", overflow="fold", min_width=8)
+        table.add_column("started (UTC)", no_wrap=True)
+        table.add_column("took", justify="right", no_wrap=True)
+        table.add_column("status", no_wrap=True)
+        table.add_column("start", no_wrap=True)
+        for name in ("conns", "errors") + ("dropped",) * dropped:
+            table.add_column(name, justify="right", no_wrap=True)
+        for execution in self._executions:
+            cells = [
+                safe(execution.execution_id if whole else execution.execution_id[:length]),
+                safe(execution.function),
+                moment(execution.started_at_ns),
+                duration(execution.duration_ns),
+                Text(str(execution.status), style=status_style(execution.status)),
+                Text("cold" if execution.cold_start else "warm", style=DIM),
+                number(execution.connections),
+                number(execution.errors, BAD),
+            ]
+            if dropped:
+                cells.append(number(execution.dropped.total, WARNING))
+            table.add_row(*cells)
+        yield table
+
+
+def unique_length(ids: Sequence[str]) -> int:
+    """How many characters tell all these ids apart; at least eight."""
+    ordered = sorted(set(ids))
+    needed = _SHORTEST_ID
+    for one, other in pairwise(ordered):
+        common = 0
+        for a, b in zip(one, other, strict=False):
+            if a != b:
+                break
+            common += 1
+        needed = max(needed, common + 1)
+    return needed

@@ -1,0 +1,87 @@
+"""Figures and untrusted text as rich Text: the only way into a view.
+
+Views are built from Text, never from str: rich looks for markup in the latter.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from lambdatrace.cli.sanitize import clean
+
+if TYPE_CHECKING:
+    from lambdatrace.model import Protocol
+
+UNKNOWN = "-"
+GOOD, BAD, WARNING, DIM = "green", "bold red", "yellow", "dim"
+_SECOND_NS = 1_000_000_000
+_SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def safe(text: str | None, style: str = "", limit: int = 200) -> Text:
+    """Untrusted text, cleaned; what does not fit is folded onto the next line."""
+    return Text(UNKNOWN if text is None else clean(text, limit), style=style, overflow="fold")
+
+
+def duration(ns: int | None) -> Text:
+    """A duration with three significant digits, at most `59.9 s`, then in minutes and hours."""
+    return Text(UNKNOWN if ns is None else duration_words(ns), no_wrap=True)
+
+
+def duration_words(ns: int) -> str:
+    """A duration in words: `0.21 ms`, `12.3 ms`, `1.20 s`, `3 min 5 s`, `2 h 0 min`."""
+    sign, ns = ("-", -ns) if ns < 0 else ("", ns)
+    for below, divisor, digits, unit in (
+        (99_500, 1e6, 3, "ms"),
+        (9_995_000, 1e6, 2, "ms"),
+        (99_950_000, 1e6, 1, "ms"),
+        (999_500_000, 1e6, 0, "ms"),
+        (9_995_000_000, 1e9, 2, "s"),
+        (59_950_000_000, 1e9, 1, "s"),
+    ):
+        if ns < below:
+            return f"{sign}{ns / divisor:.{digits}f} {unit}" if ns else "0 ms"
+    minutes, seconds = divmod(round(ns / _SECOND_NS), 60)
+    if minutes < 60:
+        return f"{sign}{minutes} min {seconds} s"
+    return f"{sign}{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: int) -> Text:
+    """A number of bytes with three significant digits, in powers of 1000."""
+    value = float(count)
+    for unit in _SIZES:
+        if value < 999.5 or unit == _SIZES[-1]:
+            digits = 0 if unit == "B" or value >= 99.95 else 1 if value >= 9.995 else 2
+            return Text(f"{value:.{digits}f} {unit}", no_wrap=True)
+        value /= 1000
+    raise AssertionError("the last unit takes everything")
+
+
+def number(value: int, style: str = "") -> Text:
+    """A count, with commas between thousands; a style for those above 0."""
+    return Text(f"{value:,}", style=style if value else "", no_wrap=True)
+
+
+def moment(moment_ns: int, *, milliseconds: bool = False) -> Text:
+    """A moment (ns since the epoch) in UTC."""
+    seconds, rest = divmod(moment_ns, _SECOND_NS)
+    fraction = f".{rest // 1_000_000:03d}" if milliseconds else ""
+    return Text(f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}{fraction}", no_wrap=True)
+
+
+def destination(host: str | None, address: str, port: int, protocol: Protocol) -> Text:
+    """`host:port`, or the address where no name is known; the protocol unless it is TCP."""
+    name = host or address
+    # Brackets keep an IPv6 address and its port apart (RFC 3986).
+    name = f"[{name}]" if ":" in name else name
+    suffix = "" if protocol == "tcp" else f"/{protocol}"
+    return safe(f"{name}:{port}{suffix}")
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 error`, `2 errors`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

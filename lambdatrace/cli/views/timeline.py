@@ -1,0 +1,184 @@
+"""The connections of one execution over its time, to scale.
+
+A cell shows the phase that takes most of it, each phase with a glyph of its own, so that it reads
+without colours. Less than half a cell is drawn as a bar of that many eighths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from lambdatrace.analysis.phases import phases
+from lambdatrace.cli.views.folding import fold, folded_note
+from lambdatrace.cli.views.text import BAD, DIM, destination, duration_words
+from lambdatrace.model import Outcome, PhaseKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from lambdatrace.model import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """What the parts of a bar are drawn with."""
+
+    phases: dict[PhaseKind, str]
+    slivers: str  # from one to four eighths of a cell, from its left
+    life: str
+    failed: str
+    open: str
+    tick: str
+    axis: str
+
+
+UNICODE = Glyphs(
+    phases={PhaseKind.CONNECT: "░", PhaseKind.WAIT: "▒", PhaseKind.TRANSFER: "█"},
+    slivers="▏▎▍▌",
+    life="─",
+    failed="✗",
+    open="→",
+    tick="┬",
+    axis="─",
+)
+ASCII = Glyphs(
+    phases={PhaseKind.CONNECT: ":", PhaseKind.WAIT: "=", PhaseKind.TRANSFER: "#"},
+    slivers="||||",
+    life="-",
+    failed="x",
+    open=">",
+    tick="+",
+    axis="-",
+)
+_STYLES = {PhaseKind.CONNECT: "yellow", PhaseKind.WAIT: "magenta", PhaseKind.TRANSFER: "cyan"}
+_MIN_BAR = 20
+_TICKS = 4
+
+
+class Timeline:
+    """One row for each connection that lived during the execution, of `duration_ns`."""
+
+    def __init__(self, connections: Sequence[Connection], duration_ns: int) -> None:
+        self._connections = connections
+        self._duration_ns = max(1, duration_ns)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the timeline over the width at hand."""
+        glyphs = ASCII if options.ascii_only else UNICODE
+        drawn = [row for row in fold(self._connections) if not row[1].before]
+        if not drawn:
+            return
+        labels = [_label(position, connection) for position, connection in drawn]
+        room = max(_MIN_BAR, options.max_width // 3)
+        label_width = min(max(label.cell_len for label in labels), room)
+        bar_width = max(_MIN_BAR, options.max_width - label_width - 1)
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        grid.add_column(width=label_width, no_wrap=True, overflow="ellipsis")
+        grid.add_column(width=bar_width, no_wrap=True, overflow="crop")
+        for line in _scale(self._duration_ns, bar_width, glyphs):
+            grid.add_row(Text(), line)
+        for label, (_, connection) in zip(labels, drawn, strict=True):
+            grid.add_row(label, bar(connection, self._duration_ns, bar_width, glyphs))
+        notes = [_legend(glyphs)]
+        if len(self._connections) > len(drawn):
+            notes = [*self._left_out(len(drawn)), *notes]
+        yield Group(grid, *notes)
+
+    def _left_out(self, drawn: int) -> list[Text]:
+        before = sum(connection.before for connection in self._connections)
+        notes = []
+        if len(self._connections) - before > drawn:
+            notes.append(folded_note(len(self._connections) - before, drawn))
+        if before:
+            text = f"{before:,} that ended before this execution began: not drawn"
+            notes.append(Text(text, style=DIM))
+        return notes
+
+
+def bar(connection: Connection, duration_ns: int, width: int, glyphs: Glyphs) -> Text:
+    """One connection as `width` cells, which stand for 0 to `duration_ns`."""
+
+    def position(moment_ns: int) -> float:
+        return min(1.0, max(0.0, moment_ns / duration_ns)) * width
+
+    begin = position(connection.started_ns)
+    end = position(connection.started_ns + connection.duration_ns)
+    first = min(width - 1, floor(begin))
+    last = max(first, min(width, ceil(end)) - 1)
+    cells: list[tuple[str, str]] = [(" ", "")] * width
+    for cell in range(first, last + 1):
+        cells[cell] = (glyphs.life, DIM)
+    spans = [
+        (phase.kind, position(phase.start_ns), position(phase.end_ns))
+        for phase in phases(connection)
+    ]
+    for cell in range(width):
+        covered = {
+            kind: share
+            for kind, start, stop in spans
+            if (share := min(cell + 1.0, stop) - max(float(cell), start)) > 0
+        }
+        if covered:
+            kind = max(covered, key=lambda kind: covered[kind])
+            cells[cell] = (_glyph(kind, sum(covered.values()), glyphs), _STYLES[kind])
+    mark = _mark(connection, glyphs)
+    if mark is not None:
+        # Behind the bar, which stays to scale, unless that ends at the edge.
+        cells[min(width - 1, last + 1)] = mark
+    return Text.assemble(*cells)
+
+
+def _glyph(kind: PhaseKind, covered: float, glyphs: Glyphs) -> str:
+    eighths = round(covered * 8)
+    if eighths > len(glyphs.slivers):
+        return glyphs.phases[kind]
+    return glyphs.slivers[max(0, eighths - 1)]
+
+
+def _mark(connection: Connection, glyphs: Glyphs) -> tuple[str, str] | None:
+    if connection.outcome in (Outcome.OPEN, Outcome.CONNECTING):
+        return (glyphs.open, "bold")
+    return None if connection.outcome is Outcome.OK else (glyphs.failed, BAD)
+
+
+def _label(position: int, connection: Connection) -> Text:
+    text = Text(f"{position} ", style=DIM, no_wrap=True, overflow="ellipsis")
+    where = destination(connection.host, connection.address, connection.port, connection.protocol)
+    where.style = "not dim"
+    return text.append_text(where)
+
+
+def _scale(duration_ns: int, width: int, glyphs: Glyphs) -> list[Text]:
+    """Two lines: times, and the ticks they belong to."""
+    names = [" "] * width
+    axis = [glyphs.axis] * width
+    free = 0  # the first cell a name may begin in
+    marks = range(_TICKS + 1)
+    for tick in (0, _TICKS, *marks[1:-1]):
+        cell = min(width - 1, tick * width // _TICKS)
+        axis[cell] = glyphs.tick
+        name = "0" if tick == 0 else duration_words(duration_ns * tick // _TICKS)
+        start = cell if tick < _TICKS else width - len(name)
+        if tick == _TICKS or (
+            start >= free and "".join(names[start : start + len(name) + 1]).isspace()
+        ):
+            names[start : start + len(name)] = name
+            free = start + len(name) + 1 if tick < _TICKS else free
+    return [Text("".join(names), style=DIM), Text("".join(axis), style=DIM)]
+
+
+def _legend(glyphs: Glyphs) -> Text:
+    parts: list[str | Text | tuple[str, str]] = []
+    for kind in PhaseKind:
+        parts += [(glyphs.phases[kind], _STYLES[kind]), f" {kind}  "]
+    parts += [(glyphs.life, DIM), " open, idle  ", (glyphs.failed, BAD), " failed  "]
+    parts += [(glyphs.open, "bold"), " not closed"]
+    return Text.assemble(*parts, style=DIM)
