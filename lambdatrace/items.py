@@ -196,7 +196,10 @@ def make_items(
 def summary_items(summary: dict[str, Any], expires_at: int) -> list[Item]:
     """The summary and its index row. Written again, they replace what was there."""
     execution_id, started = summary["execution_id"], summary["started_ns"]
-    body = json.dumps(summary, separators=(",", ":"), ensure_ascii=False).encode()
+    # A command line that is not UTF-8 comes as lone surrogates: backslashreplace makes JSON's own
+    # escapes of them.
+    text = json.dumps(summary, separators=(",", ":"), ensure_ascii=False)
+    body = text.encode("utf-8", "backslashreplace")
     digest = zlib.crc32(execution_id.encode())
     # Independent digits for shard and tie, or a shard would only see an eighth of the ties.
     shard, tie = digest % INDEX_SHARDS, digest // INDEX_SHARDS % 10**TIE_DIGITS

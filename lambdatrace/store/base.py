@@ -25,7 +25,21 @@ if TYPE_CHECKING:
             """Release what the store holds."""
 
     class Writer(Protocol):
-        """The writing side, used by the agent."""
+        """The writing side, used by the agent. Nothing is opened before the first call."""
+
+        last_error: str  # why the latest loss happened, one short line; "" if there was none
+        retries: int  # attempts after the first
+        write_units: float  # what DynamoDB says it consumed; 0 where nothing is metered
+
+        @property
+        def bytes_sent(self) -> int:
+            """Bytes handed to the store so far, those of retries included."""
+
+        def prepare(self, deadline: float) -> None:
+            """Open what can be opened until `deadline` (s, time.monotonic), before it matters.
+
+            Raises StoreError when nothing can be written here, in words for the user.
+            """
 
         def write(self, items: Iterable[Item], deadline: float) -> int:
             """Write items until `deadline` (s, time.monotonic).

@@ -1,0 +1,147 @@
+"""AWS credentials the agent can have: from the environment, or from the container endpoint.
+
+Lambda sets the three variables; after a SnapStart restore, on ECS and on EKS it is the endpoint.
+Profiles, SSO and EC2's instance metadata are for boto3, on the reading side.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from lambdatrace.agent.http import HttpClient, HttpError
+from lambdatrace.agent.sigv4 import Credentials
+from lambdatrace.errors import StoreError, UsageError
+from lambdatrace.store.url import parse_endpoint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# The address of AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, and hosts a token may be sent to without
+# TLS (AWS SDKs and Tools reference guide, "Container credential provider").
+_CONTAINER_HOST = "169.254.170.2"
+_PLAIN_HOSTS = (
+    _CONTAINER_HOST, "169.254.170.23", "fd00:ec2::23", "localhost", "127.0.0.1", "::1",
+)  # fmt: skip
+
+# Seconds before their expiry from which new ones are asked for, and seconds one attempt may take.
+REFRESH_BEFORE = 300.0
+_ATTEMPT = 2.0
+_MAX_TOKEN_BYTES = 16 * 1024
+_MAX_ANSWER_BYTES = 64 * 1024
+
+_HINT = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for example with: "
+    'eval "$(aws configure export-credentials --format env)"'
+)
+
+
+class CredentialSource:
+    """Where credentials come from, and the latest ones that did. `now` gives s since the epoch."""
+
+    def __init__(self, environ: Mapping[str, str], now: Callable[[], float] = time.time) -> None:
+        self._environ = environ
+        self._now = now
+        self._cached: Credentials | None = None
+
+    def get(self, deadline: float) -> Credentials:
+        """Credentials that are valid now; `deadline` is in s on `time.monotonic`.
+
+        Raises StoreError when there are none, HttpError when the endpoint does not give any.
+        """
+        access_key = self._environ.get("AWS_ACCESS_KEY_ID")
+        secret_key = self._environ.get("AWS_SECRET_ACCESS_KEY")
+        if access_key and secret_key:
+            return Credentials(access_key, secret_key, self._environ.get("AWS_SESSION_TOKEN"))
+        cached = self._cached
+        if cached is not None and self._left(cached) > REFRESH_BEFORE:
+            return cached
+        try:
+            self._cached = self._from_endpoint(deadline)
+        except HttpError:
+            if cached is None or self._left(cached) <= 0:
+                raise
+            return cached  # they still work: the next write asks again
+        return self._cached
+
+    def forget(self) -> None:
+        """Ask again next time: the service did not take the latest ones."""
+        self._cached = None
+
+    def _left(self, credentials: Credentials) -> float:
+        return (credentials.expires_at or float("inf")) - self._now()
+
+    def _from_endpoint(self, deadline: float) -> Credentials:
+        url = self._environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+        if relative := self._environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
+            url = f"http://{_CONTAINER_HOST}{relative}"
+        if not url:
+            raise StoreError("there are no AWS credentials in the environment", _HINT)
+        scheme, _, rest = url.partition("://")
+        authority, _, path = rest.partition("/")
+        try:
+            endpoint = parse_endpoint(f"{scheme}://{authority}")
+        except UsageError as error:
+            raise StoreError(f"AWS_CONTAINER_CREDENTIALS_…_URI: {error.message}") from error
+        if not endpoint.tls and endpoint.host not in _PLAIN_HOSTS:
+            raise StoreError(
+                f"AWS_CONTAINER_CREDENTIALS_FULL_URI names {endpoint.host!r} without TLS",
+                "AWS allows http only for the container's own credential endpoints",
+            )
+        client = HttpClient(
+            endpoint.host,
+            endpoint.port,
+            endpoint.tls,
+            max_body=_MAX_ANSWER_BYTES,
+            ca_file=self._environ.get("AWS_CA_BUNDLE") or None,
+        )
+        headers = {"Accept": "application/json"}
+        if token := self._token():
+            headers["Authorization"] = token
+        try:
+            response = client.request(
+                "GET", f"/{path}", headers, deadline=min(deadline, time.monotonic() + _ATTEMPT)
+            )
+        finally:
+            client.close()
+        if response.status != 200:
+            raise HttpError(f"the credential endpoint answered {response.status}")
+        return _parsed(response.body)
+
+    def _token(self) -> str:
+        path = self._environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+        if not path:
+            return self._environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
+        try:
+            with open(path, encoding="ascii") as file:  # noqa: PTH123  # pathlib is not free
+                token = file.read(_MAX_TOKEN_BYTES).strip()
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read the token in {path}: {error}") from error
+        if not token.isprintable():
+            raise StoreError(f"{path} does not hold a token")
+        return token
+
+
+def _parsed(body: bytes) -> Credentials:
+    try:
+        answer = json.loads(body)
+        access_key, secret_key = answer["AccessKeyId"], answer["SecretAccessKey"]
+        token, expires = answer.get("Token"), answer.get("Expiration")
+        expires_at = None if expires is None else _epoch(expires)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise HttpError("the credential endpoint did not answer with credentials") from error
+    if not all(isinstance(text, str) and text.isprintable() for text in (access_key, secret_key)):
+        raise HttpError("the credential endpoint did not answer with credentials")
+    if token is not None and not (isinstance(token, str) and token.isprintable()):
+        raise HttpError("the credential endpoint did not answer with credentials")
+    return Credentials(access_key, secret_key, token, expires_at)
+
+
+def _epoch(text: str) -> float:
+    """`2026-11-22T07:00:00Z` (with or without decimals) as s since the epoch."""
+    import calendar
+
+    if not text.endswith("Z"):
+        raise ValueError(text)
+    return float(calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")))

@@ -1,0 +1,331 @@
+"""The slim DynamoDB writer: signed BatchWriteItem calls, retried within a time budget.
+
+boto3 would cost the function 0.5 s of CPU and 30 MB (FACTS.md); this is what of it the agent needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from lambdatrace.agent import sigv4
+from lambdatrace.agent.credentials import CredentialSource
+from lambdatrace.agent.http import HttpClient, HttpError, Response
+from lambdatrace.errors import CorruptItemError, StoreError
+from lambdatrace.items import CHUNK
+from lambdatrace.store import attributes
+from lambdatrace.store.url import Endpoint, StoreUrl, parse_endpoint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from lambdatrace.items import Item
+
+# BatchWriteItem's documented limit, and a request body (bytes) well below its 16 MB: the agent
+# holds one batch twice (items and JSON) beside a function that pays for the memory.
+MAX_BATCH_ITEMS = 25
+MAX_BATCH_BYTES = 1_000_000
+_ITEM_OVERHEAD_BYTES = 1_000  # names, keys and numbers of one item in JSON, generously
+
+# Exponential backoff with full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog):
+# a wait is drawn evenly from 0 to BACKOFF_FIRST * 2**n, at most BACKOFF_MAX (s).
+BACKOFF_FIRST = 0.05
+BACKOFF_MAX = 2.0
+# An attempt may take half of what is left (s, within these bounds): a connection that hangs
+# must leave time for another one.
+ATTEMPT_MIN = 0.25
+ATTEMPT_MAX = 5.0
+# DynamoDB and NAT gateways (350 s, Amazon VPC user guide) forget idle connections without a word.
+MAX_IDLE = 60.0
+
+_TRANSIENT = frozenset(
+    (
+        "InternalServerError",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ServiceUnavailable",
+        "ThrottlingException",
+    )
+)
+_EXPIRED = frozenset(
+    ("ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException")
+)
+# botocore's endpoints.json: partitions whose names do not end in amazonaws.com.
+_SUFFIXES = (
+    ("cn-", "amazonaws.com.cn"),
+    ("eusc-", "amazonaws.eu"),
+    ("us-iso-", "c2s.ic.gov"),
+    ("us-isob-", "sc2s.sgov.gov"),
+    ("us-isof-", "csp.hci.ic.gov"),
+    ("eu-isoe-", "cloud.adc-e.uk"),
+)
+_TARGET = "DynamoDB_20120810.BatchWriteItem"
+_CONTENT_TYPE = "application/x-amz-json-1.0"
+_MAX_ERROR_CHARACTERS = 200
+
+
+class _TransientError(Exception):
+    """Worth another attempt."""
+
+
+class _RefusedError(Exception):
+    """Something in this very request is not valid."""
+
+
+class _PermanentError(Exception):
+    """No attempt will fare better."""
+
+
+class DynamoWriter:
+    """Writes items to one table. One thread, one kept connection.
+
+    Attributes
+    ----------
+    retries : int
+        Attempts after the first of a batch.
+    bytes_sent : int
+        Request heads and bodies, without TLS's own.
+    write_units : float
+        What DynamoDB says it consumed.
+    last_error : str
+        The latest failure in one short line, "" if there was none.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        region: str,
+        endpoint: Endpoint,
+        credentials: CredentialSource,
+        *,
+        ca_file: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        random: Callable[[], float] | None = None,
+    ) -> None:
+        self.retries = 0
+        self.write_units = 0.0
+        self.last_error = ""
+        self._table = table
+        self._region = region
+        self._host = endpoint.authority
+        self._credentials = credentials
+        self._clock = clock
+        self._now = now
+        self._sleep = sleep
+        self._random = random or _random
+        self._http = HttpClient(
+            endpoint.host, endpoint.port, endpoint.tls, max_idle=MAX_IDLE, ca_file=ca_file
+        )
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of all requests so far, those of retries included."""
+        return self._http.bytes_sent
+
+    def prepare(self, deadline: float) -> None:
+        """Raise StoreError if it can be said already that nothing can be written.
+
+        Asks for credentials only: the agent's role may well allow BatchWriteItem and no more.
+        """
+        try:
+            self._credentials.get(deadline)
+        except HttpError as error:
+            raise StoreError(
+                f"no AWS credentials: {error}", "is the endpoint reachable?"
+            ) from error
+
+    def write(self, items: Iterable[Item], deadline: float) -> int:
+        """Write items until `deadline` (s on the clock); of equal keys the last one stays.
+
+        Returns how many were not written; `last_error` then says why.
+        """
+        unique: dict[tuple[str, int, int], Item] = {}
+        for item in items:
+            unique.pop(item.key, None)
+            unique[item.key] = item
+        unwritten = len(unique)
+        lost = 0  # refused for good
+        failures = 0  # in a row
+        ahead = batches(unique.values())
+        work: list[list[Item]] = []
+        while True:
+            batch = work.pop() if work else next(ahead, None)
+            if batch is None:
+                return lost
+            if self._clock() >= deadline:
+                self.last_error = self.last_error or "no time left"
+                return unwritten + lost
+            try:
+                left = self._attempt(batch, deadline)
+            except _PermanentError as error:
+                self.last_error = _line(error)
+                return unwritten + lost
+            except _RefusedError as error:
+                self.last_error = _line(error)
+                if len(batch) == 1:
+                    unwritten -= 1
+                    lost += 1
+                else:  # only the item that is at fault is to be lost
+                    middle = len(batch) // 2
+                    work += [batch[middle:], batch[:middle]]
+                continue
+            except _TransientError as error:
+                self.last_error = _line(error)
+                left = batch
+            unwritten -= len(batch) - len(left)
+            if not left:
+                failures = 0
+                continue
+            work.append(left)
+            failures = failures + 1 if len(left) == len(batch) else 0
+            self.retries += 1
+            longest = min(BACKOFF_MAX, BACKOFF_FIRST * 2.0 ** min(failures, 10))
+            self._sleep(min(self._random() * longest, max(0.0, deadline - self._clock())))
+
+    def close(self) -> None:
+        """Drop the kept connection."""
+        self._http.close()
+
+    def _attempt(self, batch: list[Item], deadline: float) -> list[Item]:
+        """Send one batch; what DynamoDB leaves unprocessed comes back."""
+        left = max(0.0, deadline - self._clock())
+        attempt_end = time.monotonic() + min(left, max(ATTEMPT_MIN, min(ATTEMPT_MAX, left / 2)))
+        try:
+            credentials = self._credentials.get(attempt_end)
+        except StoreError as error:
+            raise _PermanentError(error.message) from error
+        except HttpError as error:
+            raise _TransientError(str(error)) from error
+        try:
+            body = request_body(self._table, batch)
+        except ValueError as error:
+            raise _RefusedError(f"an item cannot be written: {error}") from error
+        headers = {"Content-Type": _CONTENT_TYPE, "X-Amz-Target": _TARGET}
+        headers |= sigv4.sign(
+            credentials, self._region, "dynamodb", self._host, headers, body, self._now()
+        )
+        try:
+            response = self._http.request("POST", "/", headers, body, attempt_end)
+        except HttpError as error:
+            raise _TransientError(str(error)) from error
+        if response.status != 200:
+            self._raise_for(response)
+        return self._unprocessed(response, batch)
+
+    def _raise_for(self, response: Response) -> None:
+        try:
+            answer = json.loads(response.body)
+            name = str(answer["__type"]).rpartition("#")[2]
+            message = str(answer.get("message") or answer.get("Message") or "")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            name, message = "", ""
+        text = f"DynamoDB answered {response.status} {name} {message}".rstrip()
+        if name in _TRANSIENT or response.status >= 500 or response.status in (408, 429):
+            raise _TransientError(text)
+        if name == "ValidationException":
+            raise _RefusedError(text)
+        if name in _EXPIRED:
+            self._credentials.forget()
+        raise _PermanentError(text)
+
+    def _unprocessed(self, response: Response, batch: list[Item]) -> list[Item]:
+        try:
+            answer = json.loads(response.body)
+            consumed = answer.get("ConsumedCapacity") or ()
+            units = sum(float(entry["CapacityUnits"]) for entry in consumed)
+            puts = (answer.get("UnprocessedItems") or {}).get(self._table) or ()
+            by_key = {item.key: item for item in batch}
+            left = [by_key[_key(put["PutRequest"]["Item"])] for put in puts]
+        except (
+            ValueError, TypeError, KeyError, AttributeError, RecursionError, CorruptItemError,
+        ) as error:  # fmt: skip
+            # Not known what is left: puts can be repeated, so all of it is.
+            raise _TransientError("DynamoDB's answer cannot be understood") from error
+        self.write_units += units
+        if left:
+            self.last_error = f"DynamoDB left {len(left)} items unprocessed"
+        return left
+
+
+def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Items in their order, cut so that each batch makes one valid request."""
+    batch: list[Item] = []
+    total = 0
+    for item in items:
+        # An upper bound: base64 makes 4 bytes of 3; in a JSON string, JSON at most doubles.
+        length = len(item.body)
+        size = _ITEM_OVERHEAD_BYTES + (length * 4 // 3 + 4 if item.kind == CHUNK else length * 2)
+        if batch and (len(batch) == MAX_BATCH_ITEMS or total + size > MAX_BATCH_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(item)
+        total += size
+    if batch:
+        yield batch
+
+
+def request_body(table: str, batch: Iterable[Item]) -> bytes:
+    """The JSON of one BatchWriteItem call that puts `batch`."""
+    puts = [{"PutRequest": {"Item": attributes.encode(item)}} for item in batch]
+    return json.dumps(
+        {"RequestItems": {table: puts}, "ReturnConsumedCapacity": "TOTAL"},
+        separators=(",", ":"),
+        ensure_ascii=False,
+    ).encode()
+
+
+def open_table(url: StoreUrl, environ: Mapping[str, str]) -> DynamoWriter:
+    """A writer for the table `url` names; what it leaves open comes from `environ`.
+
+    Endpoint: the URL, `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL`, else AWS's own. Region: the
+    URL, `AWS_REGION`, `AWS_DEFAULT_REGION`. Raises StoreError without a region, UsageError for an
+    endpoint that is none.
+    """
+    region = url.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise StoreError(
+            f"no AWS region for the table {url.table}",
+            f"set AWS_REGION or write dynamodb://{url.table}?region=…",
+        )
+    endpoint = (
+        url.endpoint
+        or environ.get("AWS_ENDPOINT_URL_DYNAMODB")
+        or environ.get("AWS_ENDPOINT_URL")
+        or default_endpoint(region)
+    )
+    return DynamoWriter(
+        url.table,
+        region,
+        parse_endpoint(endpoint.rstrip("/")),
+        CredentialSource(environ),
+        ca_file=environ.get("AWS_CA_BUNDLE") or None,
+    )
+
+
+def default_endpoint(region: str) -> str:
+    """AWS's own DynamoDB endpoint in `region`."""
+    for prefix, suffix in _SUFFIXES:
+        if region.startswith(prefix):
+            return f"https://dynamodb.{region}.{suffix}"
+    return f"https://dynamodb.{region}.amazonaws.com"
+
+
+def _key(item: Mapping[str, Mapping[str, str]]) -> tuple[str, int, int]:
+    return (
+        item[attributes.HASH_KEY]["S"],
+        *attributes.parse_number(item[attributes.RANGE_KEY]["N"]),
+    )
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return "".join(filter(str.isprintable, text))[:_MAX_ERROR_CHARACTERS]
+
+
+def _random() -> float:
+    # The system's: `random` would be seeded before a SnapStart snapshot, alike in every restore.
+    return int.from_bytes(os.urandom(4), "big") / 2**32

@@ -1,0 +1,243 @@
+"""The DynamoDB store, reading side: queries on keys through boto3, never a scan.
+
+Imported only when a DynamoDB table is read; boto3 takes half a second.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore import exceptions as aws
+from botocore.config import Config
+
+from lambdatrace.errors import StoreError
+from lambdatrace.items import HOUR_NS, INDEX_SHARDS, Item, index_buckets
+from lambdatrace.store import attributes
+from lambdatrace.store.attributes import HASH_KEY, RANGE_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Future
+
+    from types_boto3_dynamodb import DynamoDBClient
+
+    from lambdatrace.store.url import StoreUrl
+
+# Two hours of shards at a time: the second is under way while the first is shown.
+_HOURS_AHEAD = 2
+_THREADS = _HOURS_AHEAD * INDEX_SHARDS
+# Executions cannot have begun later than now; a day is more than clocks are ever wrong.
+_FUTURE_NS = 24 * HOUR_NS
+
+_CONFIG = Config(
+    connect_timeout=5,
+    read_timeout=20,
+    retries={"mode": "standard", "max_attempts": 5},
+    max_pool_connections=_THREADS,
+)
+_THROTTLED = (
+    "ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException",
+)  # fmt: skip
+_LOGIN_HINT = "log in again, for example with: aws sso login, or aws configure"
+
+Page = tuple[list[dict[str, Any]], dict[str, Any] | None]
+
+
+class DynamoStore:
+    """Items in one table. `now` gives s since the epoch.
+
+    Raises StoreError from every method: what happened and what to do.
+    """
+
+    def __init__(
+        self, client: DynamoDBClient, table: str, now: Callable[[], float] = time.time
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._now = now
+        self._pool: ThreadPoolExecutor | None = None
+
+    def get(self, execution_id: str) -> list[Item]:
+        """Every item of one execution by key; empty if there is none. Raises StoreError."""
+        if not execution_id:
+            return []  # DynamoDB refuses an empty key
+        query = {
+            "KeyConditionExpression": f"{HASH_KEY} = :id",
+            "ExpressionAttributeValues": {":id": {"S": execution_id}},
+            # What has just been recorded is what one wants to see.
+            "ConsistentRead": True,
+        }
+        found: list[Item] = []
+        page: Page = ([], {})
+        while page[1] is not None:
+            page = self._page(query, page[1])
+            found += self._alive(page[0])
+        return found
+
+    def index(self, since_ns: int, until_ns: int) -> Iterator[Item]:
+        """Index rows of executions begun in [since, until] (ns since the epoch), newest first.
+
+        Reads 8 buckets for each hour, also for hours without executions. Raises StoreError.
+        """
+        since = max(0, since_ns)
+        until = min(until_ns, int(self._now() * 1e9) + _FUTURE_NS)
+        if since > until:
+            return
+        names = index_buckets(since, until)
+        hours: deque[list[Iterator[Item]]] = deque()
+        while True:
+            while len(hours) < _HOURS_AHEAD:
+                shards = [
+                    self._bucket(name, since, until)
+                    for _, name in zip(range(INDEX_SHARDS), names, strict=False)
+                ]
+                if not shards:
+                    break
+                hours.append(shards)
+            if not hours:
+                return
+            yield from heapq.merge(*hours.popleft(), key=_age, reverse=True)
+
+    def close(self) -> None:
+        """Drop the connections."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+        self._client.close()
+
+    def _bucket(self, name: str, since: int, until: int) -> Iterator[Item]:
+        """Items of one bucket, newest first. The first page is asked for at once."""
+        query = {
+            "KeyConditionExpression": f"{HASH_KEY} = :id AND {RANGE_KEY} BETWEEN :since AND :until",
+            "ExpressionAttributeValues": {
+                ":id": {"S": name},
+                ":since": {"N": attributes.format_number(since, 0)},
+                # The last nanosecond with all of its ties.
+                ":until": {"N": attributes.format_number(until, attributes.MAX_TIE)},
+            },
+            "ScanIndexForward": False,
+        }
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, "dynamodb")
+        return self._pages(self._pool, query, self._pool.submit(self._page, query, {}))
+
+    def _pages(
+        self, pool: ThreadPoolExecutor, query: dict[str, Any], future: Future[Page]
+    ) -> Iterator[Item]:
+        while True:
+            rows, start = future.result()
+            if start is not None:
+                future = pool.submit(self._page, query, start)
+            yield from self._alive(rows)
+            if start is None:
+                return
+
+    def _page(self, query: dict[str, Any], start: dict[str, Any]) -> Page:
+        """One page of a query (1 MB at most) and where the next begins, None at the end."""
+        options = {**query, "ExclusiveStartKey": start} if start else query
+        with explained(self._table):
+            answer = self._client.query(TableName=self._table, **options)
+        return answer["Items"], answer.get("LastEvaluatedKey") or None
+
+    def _alive(self, rows: list[dict[str, Any]]) -> Iterator[Item]:
+        # TTL deletes within days (FACTS.md), so readers have to look as well.
+        now = int(self._now())
+        for row in rows:
+            item = attributes.decode(row)
+            if not 0 < item.expires_at <= now:
+                yield item
+
+
+def connect(url: StoreUrl, environ: Mapping[str, str] = os.environ) -> DynamoDBClient:
+    """A client for the region and endpoint of `url`; what it leaves open is boto3's to find.
+
+    Raises StoreError when boto3 cannot make one (no region, an unknown profile, …).
+    """
+    # boto3 knows AWS_DEFAULT_REGION and its profiles only; Lambda and the agent have AWS_REGION.
+    region = url.region or environ.get("AWS_REGION") or None
+    with explained(url.table):
+        return boto3.session.Session(region_name=region).client(
+            "dynamodb", endpoint_url=url.endpoint, config=_CONFIG
+        )
+
+
+def open_table(url: StoreUrl) -> DynamoStore:
+    """The store `url` names. Nothing is asked of DynamoDB yet. Raises StoreError."""
+    return DynamoStore(connect(url), url.table)
+
+
+@contextmanager
+def explained(table: str) -> Iterator[None]:
+    """Turn whatever boto3 raises about `table` into a StoreError that says what to do."""
+    try:
+        yield
+    except aws.ClientError as error:
+        raise _refusal(table, error) from error
+    except aws.NoRegionError as error:
+        raise StoreError(
+            f"no AWS region for the table {table}",
+            f"set AWS_REGION or write dynamodb://{table}?region=…",
+        ) from error
+    except (aws.NoCredentialsError, aws.PartialCredentialsError) as error:
+        raise StoreError("there are no AWS credentials", "run: aws configure") from error
+    except (
+        aws.CredentialRetrievalError, aws.SSOError, aws.TokenRetrievalError,
+    ) as error:  # fmt: skip
+        raise StoreError(f"AWS credentials cannot be had: {_line(error)}", _LOGIN_HINT) from error
+    except aws.ProfileNotFound as error:
+        raise StoreError(_line(error), "check AWS_PROFILE and ~/.aws/config") from error
+    except (aws.HTTPClientError, aws.ConnectionError) as error:
+        raise StoreError(
+            f"DynamoDB cannot be reached: {_line(error)}",
+            "check the network, the region and the endpoint",
+        ) from error
+    except (aws.BotoCoreError, ValueError) as error:
+        raise StoreError(
+            f"the table {table} cannot be read: {_line(error)}", "check the AWS configuration"
+        ) from error
+
+
+def _refusal(table: str, error: aws.ClientError) -> StoreError:
+    details = error.response.get("Error", {})
+    code, message = details.get("Code", ""), _line(details.get("Message", ""))
+    if code == "ResourceNotFoundException":
+        return StoreError(
+            f"there is no table {table} in this account and region",
+            f"check the name, or say where it is: dynamodb://{table}?region=…",
+        )
+    if code in ("AccessDeniedException", "AccessDenied"):
+        return StoreError(
+            f"AWS does not allow reading the table {table}: {message}",
+            "the caller needs the permission dynamodb:Query on it",
+        )
+    if code in ("ExpiredTokenException", "ExpiredToken"):
+        return StoreError("the AWS session has expired", _LOGIN_HINT)
+    if code in ("UnrecognizedClientException", "InvalidSignatureException"):
+        return StoreError(f"AWS does not accept the credentials: {message}", _LOGIN_HINT)
+    if code in _THROTTLED:
+        return StoreError(
+            f"DynamoDB throttles reading the table {table}",
+            "try again, with a shorter --since, or give the table more read capacity",
+        )
+    if code == "ValidationException":
+        return StoreError(
+            f"the table {table} is not one of lambdatrace: {message}",
+            f"its keys have to be {HASH_KEY} (S, hash) and {RANGE_KEY} (N, range)",
+        )
+    return StoreError(f"DynamoDB refused: {code} {message}".rstrip(), "try again")
+
+
+def _age(item: Item) -> tuple[int, int]:
+    return item.timestamp_nano, item.tie
+
+
+def _line(error: object) -> str:
+    text = " ".join(str(error).split())
+    return "".join(filter(str.isprintable, text))[:300]

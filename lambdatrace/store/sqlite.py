@@ -1,0 +1,291 @@
+"""The local store: the same items in one SQLite file, read and written by this one class.
+
+Several processes may write at once (the emulator's agent and a `run`): WAL mode, short
+transactions, and a busy database is tried again until the deadline.
+
+The agent imports this module at cold start: standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+
+from lambdatrace.errors import CorruptItemError, StoreError
+from lambdatrace.items import INDEX_SHARDS, Item, index_bucket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+_CREATE = (
+    """CREATE TABLE IF NOT EXISTS items(
+        execution_id TEXT, timestamp_nano INTEGER, tie INTEGER, kind TEXT, schema INTEGER,
+        expires_at INTEGER, body BLOB, PRIMARY KEY(execution_id, timestamp_nano, tie)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS items_expiry ON items(expires_at)",
+)
+_INSERT = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?)"
+# What DynamoDB does by TTL; a little with each write, so that no write takes long.
+_FORGET = """DELETE FROM items WHERE (execution_id, timestamp_nano, tie) IN (
+    SELECT execution_id, timestamp_nano, tie FROM items
+    WHERE expires_at BETWEEN 1 AND ? LIMIT 100)"""
+_ALIVE = "(expires_at = 0 OR expires_at > :now)"
+SELECT_EXECUTION = f"""SELECT * FROM items WHERE execution_id = :id AND {_ALIVE}
+    ORDER BY timestamp_nano, tie"""  # noqa: S608
+SELECT_NEWEST_BUCKET = """SELECT execution_id FROM items WHERE execution_id BETWEEN :first AND :last
+    ORDER BY execution_id DESC LIMIT 1"""
+SELECT_BUCKET = f"""SELECT * FROM items WHERE execution_id = :id
+    AND timestamp_nano BETWEEN :since AND :until AND {_ALIVE}
+    ORDER BY timestamp_nano DESC, tie DESC"""  # noqa: S608
+
+# SQLite's primary result codes (sqlite.org/rescode.html); extended ones are them plus n * 256.
+_SQLITE_BUSY = 5
+_SQLITE_LOCKED = 6
+_SQLITE_READONLY = 8
+_SQLITE_CORRUPT = 11
+_SQLITE_FULL = 13
+_SQLITE_CANTOPEN = 14
+_SQLITE_NOTADB = 26
+
+_READ_BUSY_TIMEOUT = 5.0  # s
+_BUSY_PAUSE = 0.01  # s
+_MAX_INTEGER = 2**63 - 1
+
+
+class SqliteStore:
+    """Items in one file. Opened on first use; reading never creates it, writing does.
+
+    Attributes
+    ----------
+    retries : int
+        Transactions tried again because another process was writing.
+    bytes_sent : int
+        Bytes of all bodies written.
+    write_units : float
+        0: nothing is metered here.
+    last_error : str
+        The latest failure to write in one line, "" if there was none.
+    """
+
+    def __init__(self, path: str, now: Callable[[], float] = time.time) -> None:
+        self.retries = 0
+        self.bytes_sent = 0
+        self.write_units = 0.0
+        self.last_error = ""
+        self._path = path
+        self._now = now
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+
+    def get(self, execution_id: str) -> list[Item]:
+        """Every item of one execution by key; empty if there is none. Raises StoreError."""
+        return list(self._items(SELECT_EXECUTION, id=execution_id))
+
+    def index(self, since_ns: int, until_ns: int) -> Iterator[Item]:
+        """Index rows of executions begun in [since, until] (ns since the epoch), newest first.
+
+        Goes from one bucket that exists to the next, so empty hours cost nothing. Raises
+        StoreError.
+        """
+        import heapq  # the agent never reads
+
+        since, until = max(0, since_ns), min(until_ns, _MAX_INTEGER)
+        if since > until:
+            return
+        first = index_bucket(since, 0)
+        last = index_bucket(until, INDEX_SHARDS - 1)
+        while rows := list(self._rows(SELECT_NEWEST_BUCKET, first=first, last=last)):
+            hour = str(rows[0][0]).rpartition("#")[0]
+            shards = [
+                self._items(SELECT_BUCKET, id=f"{hour}#{shard}", since=since, until=until)
+                for shard in range(INDEX_SHARDS)
+            ]
+            yield from heapq.merge(
+                *shards, key=lambda item: (item.timestamp_nano, item.tie), reverse=True
+            )
+            last = hour  # sorts before every shard of that hour
+            if last < first:
+                return
+
+    def prepare(self, deadline: float) -> None:
+        """Create the file if need be. Raises StoreError if nothing can be written to it.
+
+        `deadline` is in s on `time.monotonic`.
+        """
+        self._transact([], deadline)
+
+    def write(self, items: Iterable[Item], deadline: float) -> int:
+        """Write all items or none until `deadline` (s, time.monotonic).
+
+        Returns how many were not written; `last_error` then says why.
+        """
+        rows = [
+            (
+                item.execution_id, item.timestamp_nano, item.tie, item.kind, item.schema,
+                item.expires_at, item.body,
+            )
+            for item in items
+        ]  # fmt: skip
+        try:
+            self._transact(rows, deadline)
+        except StoreError as error:
+            self.last_error = error.message
+            return len(rows)
+        self.bytes_sent += sum(len(row[-1]) for row in rows)
+        return 0
+
+    def close(self) -> None:
+        """Close the file."""
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                connection.close()
+        self._reader = self._writer = None
+
+    def _transact(self, rows: list[tuple[Any, ...]], deadline: float) -> None:
+        while True:
+            try:
+                connection = self._writing(deadline)
+                _limit_waiting(connection, deadline - time.monotonic())
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    connection.execute(_FORGET, (int(self._now()),))
+                    connection.executemany(_INSERT, rows)
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                if _is_busy(error) and time.monotonic() < deadline:
+                    self.retries += 1
+                    time.sleep(_BUSY_PAUSE)
+                    continue
+                self.close()
+                raise _explained(error, self._path, "written") from error
+            except (OverflowError, UnicodeEncodeError) as error:
+                raise StoreError(f"an item cannot be written: {error}") from error
+            return
+
+    def _writing(self, deadline: float) -> sqlite3.Connection:
+        if self._writer is not None:
+            return self._writer
+        folder = os.path.dirname(self._path)  # noqa: PTH120  # pathlib is not free
+        try:
+            if folder:
+                os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+        except OSError as error:
+            raise StoreError(
+                f"cannot create the folder of the store {self._path}: {error.strerror}",
+                "name another file: --store sqlite:///path/to/file.db",
+            ) from error
+        connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+        try:
+            _limit_waiting(connection, deadline - time.monotonic())
+            connection.execute("PRAGMA journal_mode=WAL")
+            # Survives the end of any process; only a power cut may cost the latest executions.
+            connection.execute("PRAGMA synchronous=NORMAL")
+            for statement in _CREATE:
+                connection.execute(statement)
+        except BaseException:
+            connection.close()
+            raise
+        self._writer = connection
+        return connection
+
+    def _reading(self) -> sqlite3.Connection:
+        if self._writer is not None:
+            return self._writer
+        if self._reader is not None:
+            return self._reader
+        if not os.path.exists(self._path):  # noqa: PTH110
+            raise _missing(self._path)
+        folder = os.path.dirname(self._path) or "."  # noqa: PTH120
+        if os.access(self._path, os.W_OK) and os.access(folder, os.W_OK):
+            mode = "mode=rw"
+        elif os.path.exists(f"{self._path}-wal"):  # noqa: PTH110
+            mode = "mode=ro"
+        else:  # somebody else's: without a log beside it the file is complete as it is
+            mode = "mode=ro&immutable=1"
+        escaped = self._path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        connection = sqlite3.connect(
+            f"file:{escaped}?{mode}", uri=True, timeout=_READ_BUSY_TIMEOUT, isolation_level=None
+        )
+        try:
+            tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema")]
+        except BaseException:
+            connection.close()
+            raise
+        if "items" not in tables:
+            connection.close()
+            if tables:
+                raise StoreError(
+                    f"{self._path} is a database, but not one of lambdatrace",
+                    "name another file: --store sqlite:///path/to/file.db",
+                )
+            raise _missing(self._path)
+        self._reader = connection
+        return connection
+
+    def _rows(self, sql: str, **values: object) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._reading().execute(sql, {"now": int(self._now()), **values})
+        except sqlite3.Error as error:
+            raise _explained(error, self._path, "read") from error
+
+    def _items(self, sql: str, **values: object) -> Iterator[Item]:
+        for row in self._rows(sql, **values):
+            yield _item(row)
+
+
+def _item(row: tuple[Any, ...]) -> Item:
+    # SQLite keeps whatever type it is given, so a column's type says nothing.
+    if not all(map(isinstance, row, (str, int, int, str, int, int, bytes))):
+        raise CorruptItemError(f"an item of {str(row[0])!r} has a value of a wrong type")
+    execution_id, timestamp_nano, tie, kind, schema, expires_at, body = row
+    return Item(execution_id, timestamp_nano, tie, kind, body, expires_at, schema)
+
+
+def _limit_waiting(connection: sqlite3.Connection, seconds: float) -> None:
+    connection.execute(f"PRAGMA busy_timeout={int(min(max(0.0, seconds), 60.0) * 1000)}")
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return _code(error) in (_SQLITE_BUSY, _SQLITE_LOCKED)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _missing(path: str) -> StoreError:
+    return StoreError(
+        f"there is no store at {path} yet", "record something first: lambdatrace run -- CMD"
+    )
+
+
+def _explained(error: sqlite3.Error, path: str, done: str) -> StoreError:
+    code = _code(error)
+    another = "name another file: --store sqlite:///path/to/file.db"
+    if code == _SQLITE_NOTADB:
+        return StoreError(f"{path} is not an SQLite database", another)
+    if code == _SQLITE_CORRUPT:
+        return StoreError(
+            f"the store {path} is damaged: {error}",
+            f"move it away, or save what can be read: sqlite3 {path} .recover",
+        )
+    if code in (_SQLITE_CANTOPEN, _SQLITE_READONLY):
+        return StoreError(
+            f"the store {path} cannot be {done}: {error}",
+            f"check the permissions of the file and its folder, or {another}",
+        )
+    if code == _SQLITE_FULL:
+        return StoreError(f"the store {path} cannot be {done}: no space left", "free some space")
+    if _is_busy(error):
+        return StoreError(
+            f"the store {path} cannot be {done}: another process keeps it locked",
+            "try again when it has finished",
+        )
+    return StoreError(f"the store {path} cannot be {done}: {error}", another)
