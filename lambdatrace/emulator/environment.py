@@ -1,0 +1,120 @@
+"""The execution environment of one emulated function: a private /opt, and who lives in it.
+
+A mount namespace of its own keeps the machine's /opt untouched and lets any number of emulators
+run side by side. It also tells which processes belong to the function, however they were started.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lambdatrace.errors import EmulatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_ENTER = Path(__file__).with_name("enter.sh")
+_PACKAGES = Path(__file__).parents[2]
+_EXECUTABLE = 0o755
+_KILL_S = 2.0
+
+
+def agent_command() -> tuple[str, ...]:
+    """What starts the agent as an extension, with the Python and the package running here."""
+    # -P: the function's folder is the working directory, and its modules are not the agent's.
+    return ("env", f"PYTHONPATH={_PACKAGES}", sys.executable, "-P", "-m", "lambdatrace.agent")
+
+
+def check_machine() -> None:
+    """Raise EmulatorError, in words, when this machine cannot give a private /opt."""
+    if os.geteuid() != 0:
+        raise EmulatorError(
+            "invoking a function under the emulator needs root: it mounts a private /opt",
+            "run it as root, for example with sudo -E env PATH=$PATH lambdatrace invoke …",
+        )
+    missing = [name for name in ("unshare", "setpriv", "mount") if shutil.which(name) is None]
+    if missing:
+        raise EmulatorError(
+            f"{', '.join(missing)} cannot be found", "on Debian: apt-get install util-linux mount"
+        )
+
+
+class Room:
+    """The files of one execution environment, and the way in.
+
+    `output` is a named pipe for what the function prints, apart from the platform's log.
+    """
+
+    def __init__(
+        self, extensions: Mapping[str, Sequence[str]], resolv_conf: Path | None = None
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="lambdatrace-"))
+        self.output = self.folder / "output"
+        os.mkfifo(self.output)
+        (self.folder / "opt").mkdir()
+        scripts = self.folder / "extensions"
+        scripts.mkdir()
+        for name, command in extensions.items():
+            script = scripts / name
+            script.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n")
+            script.chmod(_EXECUTABLE)
+        if resolv_conf is not None:
+            shutil.copyfile(resolv_conf, self.folder / "resolv.conf")
+
+    def command(self, inner: Sequence[str]) -> list[str]:
+        """`inner` as a command that runs inside, and is told to end when this process dies."""
+        return [
+            *("setpriv", "--pdeathsig", "TERM"),
+            *("unshare", "--mount", "--propagation", "private"),
+            *("/bin/sh", str(_ENTER), str(self.folder)),
+            *inner,
+        ]
+
+    def remove(self) -> None:
+        """Remove the files. The processes inside must have ended."""
+        # A plain rmdir, and first: if the machine's /opt were still mounted there, this fails
+        # instead of emptying it.
+        (self.folder / "opt").rmdir()
+        shutil.rmtree(self.folder)
+
+
+def namespace_of(process_id: int) -> str:
+    """The name of a process's mount namespace; empty when it has ended."""
+    try:
+        return str(Path(f"/proc/{process_id}/ns/mnt").readlink())
+    except OSError:
+        return ""
+
+
+def end_all(namespace: str) -> None:
+    """Kill every process in a mount namespace that is not ours, and wait for them to be gone.
+
+    The emulator ends what it started itself; this finds what the function left behind.
+    """
+    if not namespace or namespace == namespace_of(os.getpid()):
+        return
+    deadline = time.monotonic() + _KILL_S
+    while (inside := _processes_in(namespace)) and time.monotonic() < deadline:
+        for process_id in inside:
+            try:
+                os.kill(process_id, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.01)
+
+
+def _processes_in(namespace: str) -> list[int]:
+    # A zombie has no namespace any more, so it is not waited for.
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and namespace_of(int(entry.name)) == namespace
+    ]
