@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 RIE_VARIABLE = "LAMBDATRACE_RIE"
-DEFAULT_TIMEOUT_S = 3  # AWS's own defaults for a new function
-DEFAULT_MEMORY_MB = 128
 
 _ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 _INVOCATIONS = "/2015-03-31/functions/function/invocations"
@@ -133,8 +131,8 @@ class Emulator:
         handler: str,
         task_root: Path,
         *,
-        timeout_s: int = DEFAULT_TIMEOUT_S,
-        memory_mb: int = DEFAULT_MEMORY_MB,
+        timeout_s: int = 3,
+        memory_mb: int = 128,
         environ: Mapping[str, str] | None = None,
         rie_path: Path | None = None,
         extensions: Mapping[str, Sequence[str]] | None = None,
