@@ -21,6 +21,7 @@ LATEST = "@latest"
 SLOWEST = "@slowest"
 _SHOWN_CANDIDATES = 5
 _INDEX_PREFIX = "idx#"
+_LONGEST_ID = 500  # characters; DynamoDB takes 2048 bytes
 _LIST_HINT = "see what there is: lambdatrace list --since 2d"
 
 
@@ -70,7 +71,10 @@ def find(store: Store, wanted: str, window: Window, function: str | None = None)
     """
     if not wanted.strip():
         raise UsageError("an execution's id is empty", _LIST_HINT)
-    if not wanted.startswith("@") and not wanted.startswith(_INDEX_PREFIX):
+    if not wanted.isprintable() or len(wanted) > _LONGEST_ID:
+        raise NotFoundError(f"{wanted!r} cannot be the id of an execution", _LIST_HINT)
+    # A name or a row of the index would be found in the store, but is no execution.
+    if not wanted.startswith(("@", _INDEX_PREFIX)):
         items = store.get(wanted)
         if items:
             return _attempt(items, wanted)

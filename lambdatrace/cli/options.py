@@ -93,15 +93,11 @@ LimitOption = Annotated[
 def opened_store(environment: Environment, store: str | None, table: str | None) -> Iterator[Store]:
     """The store that --store, --table or the environment names, closed afterwards.
 
-    Raises UsageError for a malformed URL and StoreError if it cannot be opened.
+    Raises UsageError for a malformed choice and StoreError if it cannot be opened.
     """
     from lambdatrace.store import open_store
-    from lambdatrace.store.url import parse, resolve, with_table
 
-    url = parse(store or resolve(environment.environ), environment.environ)
-    if table is not None:
-        url = with_table(url, table)
-    opened = open_store(str(url))
+    opened = open_store(store, table, environment.environ)
     try:
         yield opened
     finally:

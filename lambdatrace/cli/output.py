@@ -13,35 +13,43 @@ from typing import TYPE_CHECKING, Any, TextIO
 from lambdatrace.cli.sanitize import cell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lambdatrace.cli.documents import Document
+
+# Made once: `json.dumps` would make one for each document.
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
+def encoded(documents: Iterable[Document]) -> Iterator[str]:
+    """Each document as one line of JSON, without its end."""
+    return map(_encode, documents)
 
 
 def write_array(documents: Iterable[Document], stream: TextIO) -> None:
     """A JSON array of documents."""
-    _write_items(documents, stream, "")
+    _write_items(encoded(documents), stream, "")
     stream.write("\n")
 
 
 def write_object(
-    members: Mapping[str, Any], arrays: Mapping[str, Iterable[Document]], stream: TextIO
+    members: Mapping[str, Any], arrays: Mapping[str, Iterable[str]], stream: TextIO
 ) -> None:
-    """A JSON object: plain members first, then the arrays, written as they are read."""
+    """A JSON object: plain members first, then arrays of encoded documents, as they are read."""
     separator = "{\n"
     for name, value in members.items():
-        stream.write(f"{separator}  {json.dumps(name)}: {_encode(value)}")
+        stream.write(f"{separator}  {_encode(name)}: {_encode(value)}")
         separator = ",\n"
-    for name, documents in arrays.items():
-        stream.write(f"{separator}  {json.dumps(name)}: ")
-        _write_items(documents, stream, "  ")
+    for name, lines in arrays.items():
+        stream.write(f"{separator}  {_encode(name)}: ")
+        _write_items(lines, stream, "  ")
         separator = ",\n"
     stream.write("\n}\n")
 
 
-def write_lines(documents: Iterable[Document], stream: TextIO) -> None:
-    """JSON lines: one document a line."""
-    stream.writelines(f"{_encode(document)}\n" for document in documents)
+def write_lines(lines: Iterable[str], stream: TextIO) -> None:
+    """JSON lines: one encoded document a line."""
+    stream.writelines(f"{line}\n" for line in lines)
 
 
 def write_csv(documents: Iterable[Document], fields: Sequence[str], stream: TextIO) -> None:
@@ -52,16 +60,12 @@ def write_csv(documents: Iterable[Document], fields: Sequence[str], stream: Text
         writer.writerow([_cell(document[name]) for name in fields])
 
 
-def _write_items(documents: Iterable[Document], stream: TextIO, indent: str) -> None:
+def _write_items(lines: Iterable[str], stream: TextIO, indent: str) -> None:
     separator = "[\n"
-    for document in documents:
-        stream.write(f"{separator}{indent}  {_encode(document)}")
+    for line in lines:
+        stream.write(f"{separator}{indent}  {line}")
         separator = ",\n"
     stream.write("[]" if separator == "[\n" else f"\n{indent}]")
-
-
-def _encode(value: Any) -> str:
-    return json.dumps(value, allow_nan=False)
 
 
 def _cell(value: Any) -> Any:

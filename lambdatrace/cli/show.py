@@ -20,10 +20,7 @@ from lambdatrace.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lambdatrace.analysis.trace import Records
-    from lambdatrace.cli.documents import Document
     from lambdatrace.cli.environment import Environment
 
 EXAMPLES = """
@@ -96,27 +93,25 @@ def _draw(environment: Environment, records: Records) -> None:
 
 
 def _write(environment: Environment, records: Records, output: Output) -> None:
-    from lambdatrace.analysis.trace import connections, syscalls
+    from lambdatrace.analysis.trace import connections
     from lambdatrace.cli import documents
-    from lambdatrace.cli.output import write_csv, write_lines, write_object
+    from lambdatrace.cli.output import encoded, write_csv, write_lines, write_object
     from lambdatrace.model import Level
 
-    head = {"schema_version": documents.SCHEMA_VERSION}
+    version = documents.SCHEMA_VERSION
     execution = documents.execution_document(records.execution, records.missing_chunks)
     rows = [documents.connection_document(connection) for connection in connections(records)]
-    calls = (documents.syscall_document(syscall) for syscall in syscalls(records))
-
-    def lines() -> Iterator[Document]:
-        yield {**head, "record": "execution", **execution}
-        yield from ({**head, "record": "connection", **row} for row in rows)
-        yield from ({**head, "record": "syscall", **call} for call in calls)
-
     if output is Output.CSV:
         write_csv(rows, documents.CONNECTION_FIELDS, environment.stdout)
     elif output is Output.JSONL:
-        write_lines(lines(), environment.stdout)
+        head = {"schema_version": version, "record": "connection"}
+        write_lines(encoded([{**head, "record": "execution", **execution}]), environment.stdout)
+        write_lines(encoded({**head, **row} for row in rows), environment.stdout)
+        prefix = f'"schema_version": {version}, "record": "syscall", '
+        write_lines(documents.syscall_lines(records, prefix), environment.stdout)
     else:
-        arrays = {"connections": iter(rows)}
+        arrays = {"connections": encoded(rows)}
         if records.execution.level is Level.SYSCALLS:
-            arrays["syscalls"] = calls
-        write_object({**head, "execution": execution}, arrays, environment.stdout)
+            arrays["syscalls"] = documents.syscall_lines(records)
+        members = {"schema_version": version, "execution": execution}
+        write_object(members, arrays, environment.stdout)

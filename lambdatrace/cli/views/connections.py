@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from lambdatrace.analysis.phases import phase_ns
 from lambdatrace.cli.views.folding import fold, folded_note
+from lambdatrace.cli.views.tables import new_table
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
 
     from lambdatrace.model import Connection
 
@@ -54,8 +54,7 @@ class ConnectionTable:
 
     def _table(self, shown: list[Connection], numbers: list[int], wide: bool) -> Table:
         processes = len({connection.process_id for connection in self._connections}) > 1
-        retransmits = any(connection.retransmits for connection in self._connections)
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style=DIM)
+        table = new_table()
         table.add_column("#", justify="right", no_wrap=True)
         table.add_column("destination", overflow="fold", min_width=15)
         if processes:
@@ -64,8 +63,6 @@ class ConnectionTable:
             table.add_column(name, justify="right", no_wrap=True)
         for name in ("total", "out", "in"):
             table.add_column(name, justify="right", no_wrap=True)
-        if retransmits:
-            table.add_column("resent", justify="right", no_wrap=True)
         table.add_column("outcome", overflow="fold", min_width=8)
         for position, connection in zip(numbers, shown, strict=True):
             cells = [
@@ -87,24 +84,25 @@ class ConnectionTable:
                 size(connection.bytes_out),
                 size(connection.bytes_in),
             ]
-            if retransmits:
-                cells.append(number(connection.retransmits, WARNING))
             cells.append(_outcome(connection))
             table.add_row(*cells)
         return table
 
 
 def _connect(connection: Connection) -> Text:
-    established = connection.connect_ns is not None
-    if connection.reused and established:
+    """How long it tried: also where it failed, which the last column tells."""
+    taken = phase_ns(connection, PhaseKind.CONNECT)
+    if connection.reused and taken is None:
         return Text("reused", style=DIM)
-    return duration(connection.connect_ns)
+    return duration(connection.connect_ns if taken is None else taken)
 
 
 def _outcome(connection: Connection) -> Text:
     text = Text(str(connection.outcome), style=_STYLES.get(connection.outcome, BAD))
     if connection.outcome is Outcome.FAILED and connection.error:
         text.append(" ").append_text(safe(connection.error))
+    if connection.retransmits:
+        text.append(f", resent {connection.retransmits}", style=WARNING)
     if connection.before:
         text.append(", before", style=DIM)
     return text

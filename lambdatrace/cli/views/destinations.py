@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
-
-from lambdatrace.cli.views.text import BAD, DIM, destination, duration, number, size
+from lambdatrace.cli.views.tables import new_table
+from lambdatrace.cli.views.text import BAD, destination, duration, number, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +27,7 @@ class DestinationTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the table for the width at hand."""
         wide = options.max_width >= _ROOM_FOR_ALL_COLUMNS
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style=DIM)
+        table = new_table()
         table.add_column("destination", overflow="fold", min_width=15)
         table.add_column("execs" if not wide else "executions", justify="right", no_wrap=True)
         table.add_column("conns", justify="right", no_wrap=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from lambdatrace.cli.views.execution import status_style
+from lambdatrace.cli.views.tables import new_table
 from lambdatrace.cli.views.text import BAD, DIM, WARNING, duration, moment, number, safe
 
 if TYPE_CHECKING:
@@ -20,8 +19,10 @@ if TYPE_CHECKING:
     from lambdatrace.model import Execution
 
 # With fewer cells than this an id is cut to what `show` needs to find it.
-_ROOM_FOR_WHOLE_IDS = 110
+_ROOM_FOR_WHOLE_IDS = 120
 _SHORTEST_ID = 8
+_WHOLE_ID = 40  # a request id has 36 characters; folded, longer ones would be unreadable
+_YEAR = len("2026-")
 
 
 class ExecutionTable:
@@ -33,29 +34,32 @@ class ExecutionTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the table for the width at hand."""
-        whole = options.max_width >= _ROOM_FOR_WHOLE_IDS
-        length = 0 if whole else unique_length(self._ids)
+        wide = options.max_width >= _ROOM_FOR_WHOLE_IDS
+        length = _WHOLE_ID if wide else unique_length(self._ids)
+        shown = [execution.execution_id[:length] for execution in self._executions]
         dropped = any(execution.dropped.total for execution in self._executions)
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style=DIM)
-        table.add_column("execution", overflow="fold", min_width=_SHORTEST_ID)
+        table = new_table()
+        table.add_column("execution", overflow="fold", min_width=max(map(len, shown)))
         table.add_column("function", overflow="fold", min_width=8)
         table.add_column("started (UTC)", no_wrap=True)
         table.add_column("took", justify="right", no_wrap=True)
         table.add_column("status", no_wrap=True)
-        table.add_column("start", no_wrap=True)
+        if wide:
+            table.add_column("start", no_wrap=True)
         for name in ("conns", "errors") + ("dropped",) * dropped:
             table.add_column(name, justify="right", no_wrap=True)
-        for execution in self._executions:
+        for execution_id, execution in zip(shown, self._executions, strict=True):
+            started = moment(execution.started_at_ns)
             cells = [
-                safe(execution.execution_id if whole else execution.execution_id[:length]),
+                safe(execution_id),
                 safe(execution.function),
-                moment(execution.started_at_ns),
+                started if wide else started[_YEAR:],
                 duration(execution.duration_ns),
                 Text(str(execution.status), style=status_style(execution.status)),
-                Text("cold" if execution.cold_start else "warm", style=DIM),
-                number(execution.connections),
-                number(execution.errors, BAD),
             ]
+            if wide:
+                cells.append(Text("cold" if execution.cold_start else "warm", style=DIM))
+            cells += [number(execution.connections), number(execution.errors, BAD)]
             if dropped:
                 cells.append(number(execution.dropped.total, WARNING))
             table.add_row(*cells)

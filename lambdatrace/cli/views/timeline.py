@@ -115,7 +115,9 @@ def bar(connection: Connection, duration_ns: int, width: int, glyphs: Glyphs) ->
     last = max(first, min(width, ceil(end)) - 1)
     cells: list[tuple[str, str]] = [(" ", "")] * width
     for cell in range(first, last + 1):
-        cells[cell] = (glyphs.life, DIM)
+        # What is left of a cell behind a phase is not worth a dash that looks like a whole one.
+        if first == last or min(cell + 1, end) - max(cell, begin) >= 0.5:
+            cells[cell] = (glyphs.life, DIM)
     spans = [
         (phase.kind, position(phase.start_ns), position(phase.end_ns))
         for phase in phases(connection)

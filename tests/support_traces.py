@@ -1,0 +1,190 @@
+"""Executions as the agent would store them: real records, really encoded, from a few words."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from lambdatrace import wire
+from lambdatrace.items import make_items
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from lambdatrace.items import Item
+
+# 2026-11-22T07:00:00Z, in ns since the epoch, and what the machine's own clock said then.
+STARTED_NS = 1_795_330_800_000_000_000
+ORIGIN_NS = 5_000_000_000_000
+MS = 1_000_000
+HOUR_NS = 3_600_000_000_000
+
+
+def connection(
+    number: int = 1,
+    address: str = "10.0.0.7",
+    port: int = 443,
+    protocol: int = socket.IPPROTO_TCP,
+    *,
+    started: float = 0.0,
+    established: float | None = None,
+    first_out: float | None = None,
+    last_out: float | None = None,
+    first_in: float | None = None,
+    last_in: float | None = None,
+    closed: float | None = None,
+    error: int = 0,
+    flags: int = 0,
+    bytes_out: int = 0,
+    bytes_in: int = 0,
+    retransmits: int = 0,
+    tgid: int = 100,
+    comm: bytes = b"python3",
+) -> bytes:
+    """One connection record; times in ms since the start of the execution."""
+    family = 6 if ":" in address else 4
+    packed = socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, address)
+
+    def moment(ms: float | None) -> int:
+        return 0 if ms is None else ORIGIN_NS + round(ms * MS)
+
+    return wire.ConnectionRecord(
+        wire.KIND_CONNECTION,
+        family,
+        protocol,
+        wire.TCP_ESTABLISHED if closed is None else wire.TCP_CLOSE,
+        number,
+        tgid,
+        tgid,
+        1,
+        7,
+        40_000 + number,
+        port,
+        error,
+        flags,
+        packed.ljust(16, b"\0"),
+        moment(started),
+        moment(established),
+        moment(first_out),
+        moment(first_out if last_out is None else last_out),
+        moment(first_in),
+        moment(first_in if last_in is None else last_in),
+        moment(closed),
+        bytes_out,
+        bytes_in,
+        int(bytes_out > 0),
+        int(bytes_in > 0),
+        retransmits,
+        0,
+        comm.ljust(16, b"\0"),
+    ).pack()
+
+
+def syscall(
+    op: str, *, started: float = 0.0, duration: float = 0.01, result: int = 0, connection: int = 1
+) -> bytes:
+    """One syscall record; times in ms."""
+    return wire.SyscallRecord(
+        wire.KIND_SYSCALL,
+        wire.OP_NUMBERS[op],
+        0,
+        connection,
+        100,
+        100,
+        7,
+        result,
+        ORIGIN_NS + round(started * MS),
+        round(duration * MS),
+    ).pack()
+
+
+def summary(execution_id: str = "4f2c9a10-0000-4000-8000-000000000001", **changes: Any) -> dict:
+    """A valid summary."""
+    return {
+        "execution_id": execution_id,
+        "function": "checkout",
+        "version": "7",
+        "started_ns": STARTED_NS,
+        "monotonic_ns": ORIGIN_NS,
+        "duration_ns": 2_000 * MS,
+        "status": "ok",
+        "cold_start": False,
+        "backend": "ebpf",
+        "level": "flows",
+        "edges": "kernel",
+        "memory_mb": 512,
+        "command": None,
+        "exit_code": None,
+        "connections": 0,
+        "errors": 0,
+        "chunks": 0,
+        "dropped": {},
+        "agent": {"cpu_ns": 11_400_000, "peak_bytes": 18_300_000},
+        "destinations": [],
+        "destinations_left_out": 0,
+        **changes,
+    }
+
+
+def destination(
+    address: str = "10.0.0.7",
+    port: int = 443,
+    *,
+    host: str | None = None,
+    protocol: str = "tcp",
+    connections: int = 1,
+    errors: int = 0,
+    bytes_out: int = 100,
+    bytes_in: int = 2_000,
+    time: float = 10.0,
+    connect: Iterable[float] = (5.0,),
+) -> list[Any]:
+    """One row of a summary's destinations; times in ms."""
+    connects = [round(ms * MS) for ms in connect]
+    figures = [connections, errors, bytes_out, bytes_in, round(time * MS)]
+    return [host, address, port, protocol, *figures, connects]
+
+
+def execution(
+    connections: Iterable[bytes] = (), syscalls: Iterable[bytes] = (), **changes: Any
+) -> list[Item]:
+    """All items of one execution."""
+    records = list(connections)
+    changes.setdefault("connections", len(records))
+    return make_items(summary(**changes), b"".join(records), b"".join(syscalls), 0)
+
+
+def pipeline() -> list[bytes]:
+    """The connections of a usual execution: a query, two requests, and what may go wrong."""
+    return [
+        connection(
+            1, "10.0.0.2", 53, socket.IPPROTO_UDP, started=3, first_out=3, first_in=25, closed=26,
+            bytes_out=31, bytes_in=47,
+        ),
+        connection(
+            2, "10.0.0.7", 443, started=27, established=78, first_out=80, last_out=82,
+            first_in=1_240, last_in=1_310, closed=1_312, bytes_out=1_812, bytes_in=48_210,
+            retransmits=2,
+        ),
+        connection(3, "2001:db8::17", 8443, started=1_320, closed=1_321, error=111),
+        connection(
+            4, "10.0.0.9", 8000, started=-900, established=-880, first_out=1_330, first_in=1_338,
+            last_in=1_339, flags=wire.CONNECTION_REUSED | wire.CONNECTION_OPEN, bytes_out=620,
+            bytes_in=212,
+        ),
+        connection(5, "192.0.2.1", 5432, started=1_350, flags=wire.CONNECTION_OPEN),
+    ]  # fmt: skip
+
+
+def write(path: Path, *executions: list[Item]) -> str:
+    """A new SQLite store with these executions; its URL."""
+    from lambdatrace.store.sqlite import SqliteStore
+
+    store = SqliteStore(str(path))
+    for items in executions:
+        left = store.write(items, time.monotonic() + 30)
+        assert not left, store.last_error
+    store.close()
+    return f"sqlite://{path}"
