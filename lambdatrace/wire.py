@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # The C types a field can have. They are only ever read as annotation strings.
 u8 = u16 = u32 = u64 = s32 = int
-b16 = b40 = b72 = bytes
+b16 = b40 = b88 = bytes
 
 _CODES = {
     "u8": ("B", "__u8"),
@@ -32,7 +32,7 @@ _CODES = {
     "s32": ("i", "__s32"),
     "b16": ("16s", "__u8"),
     "b40": ("40s", "__u8"),
-    "b72": ("72s", "__u8"),
+    "b88": ("88s", "__u8"),
 }
 
 
@@ -117,6 +117,8 @@ class ConnectionRecord(Record):
     closed: u64
     bytes_out: u64
     bytes_in: u64
+    waited: u64  # ns between the end of a send and the end of the receive that answers it, summed
+    transferred: u64  # ns between receives that follow one another, summed
     sends: u32
     receives: u32
     retransmits: u32
@@ -139,8 +141,8 @@ class EdgeRecord(Record):
     time: u64
     syscalls_position: u64  # bytes ever put into the syscall ring when this happened
     request_id: b40  # NUL-padded, empty where the edge has none
-    value: u64  # EDGE_PROCESS_EXIT: nothing yet; EDGE_NEXT: nothing
-    reserved: b72
+    value: u64
+    reserved: b88
 
 
 class SyscallRecord(Record):
@@ -156,6 +158,20 @@ class SyscallRecord(Record):
     result: s32  # bytes, messages for the *mmsg calls, or -errno
     started: u64
     duration: u64
+
+
+class Config(Record):
+    """What the agent tells the probe; never stored."""
+
+    namespace_device: u64  # the agent's pid namespace, as stat() of /proc/self/ns/pid gives it
+    namespace_inode: u64
+    events_wake: u64  # bytes waiting in a ring at which its reader is woken
+    syscalls_wake: u64
+    root: u32  # pid, in that namespace, whose new children are traced; 0: none
+    record_syscalls: u32  # 1 at level `syscalls`
+    runtime_port: u32  # of AWS_LAMBDA_RUNTIME_API, 0: none
+    reserved: u32
+    runtime_address: b16
 
 
 KIND_CONNECTION = 1
@@ -190,7 +206,10 @@ TCP_LAST_ACK = 9
 OPS = (
     "none", "connect", "sendto", "sendmsg", "sendmmsg", "write", "writev", "sendfile",
     "recvfrom", "recvmsg", "recvmmsg", "read", "readv",
-    "close", "socket", "shutdown", "getsockopt", "dup", "dup3", "fcntl",
+    "close", "socket", "shutdown", "getsockopt", "dup", "dup3", "fcntl", "close_range",
+    # not syscalls: where an exit goes on
+    "exit_messages", "exit_datagram", "exit_udp", "exit_invocation", "exit_datagram_connect",
+    "exit_no_route",
 )  # fmt: skip
 OP_NUMBERS = {name: number for number, name in enumerate(OPS)}
 
@@ -205,6 +224,7 @@ def c_header() -> str:
         (ConnectionRecord, "connection_record"),
         (EdgeRecord, "edge_record"),
         (SyscallRecord, "syscall_record"),
+        (Config, "config"),
     ):
         lines.append(record.c_struct(name))
     prefixes = ("KIND_", "EDGE_", "CONNECTION_")

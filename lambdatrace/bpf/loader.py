@@ -1,0 +1,397 @@
+"""Run time: load and attach the compiled probe through libbcc_bpf, and talk to its maps.
+
+Every refusal of the kernel becomes a ProbeError that says what to do. Needs root, or CAP_BPF and
+CAP_PERFMON, and a mounted tracefs (mounted here where it is not).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import struct
+
+from lambdatrace import wire
+from lambdatrace.bpf import plan
+from lambdatrace.bpf.libbpf import open_library
+from lambdatrace.bpf.ring import Ring
+from lambdatrace.errors import ProbeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORMAT = 1
+# Bytes. 1 MB holds 6,500 connection records, 4 MB 87,000 syscall records (0.4 s at 200,000 a
+# second). The smallest ring a kernel takes is one page.
+EVENTS_RING = 1 << 20
+SYSCALLS_RING = 4 << 20
+UNUSED_RING = 4096
+
+_TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+_LICENSE = b"GPL"
+_INSN_BYTES = 8
+_LOG_BYTES = 1 << 16
+_ANY = 0  # BPF_ANY
+# struct connection in probe.c: the record, then socket_id, references, runtime, awaits, padding
+_CONNECTION_VALUE = struct.Struct(f"<{wire.ConnectionRecord.SIZE}sQIBB2x")
+_SOCKET_KEY = struct.Struct("<Ii")
+_SOCKET_VALUE = struct.Struct("<QQQQBBB5x")
+
+
+class Probe:
+    """The loaded probe: its rings, the connections still open, and what it could not keep."""
+
+    def __init__(
+        self,
+        *,
+        record_syscalls: bool = False,
+        root: int = 0,
+        runtime_api: str = "",
+        events_ring: int = EVENTS_RING,
+        syscalls_ring: int = SYSCALLS_RING,
+    ) -> None:
+        """Load and attach.
+
+        Parameters
+        ----------
+        record_syscalls : bool
+            Level `syscalls`: one record for each socket syscall as well.
+        root : int
+            Process id, in this process's namespace, whose children are traced from now on; 0: none.
+        runtime_api : str
+            `address:port` of the Lambda Runtime API, empty outside Lambda.
+        events_ring, syscalls_ring : int
+            Bytes, powers of two.
+
+        Raises
+        ------
+        ProbeError
+            The kernel refused, or something it needs is missing.
+        """
+        self._library = open_library()
+        self._descriptors: list[int] = []
+        self.unavailable: dict[str, str] = {}  # group of the plan -> why it was switched off
+        self._record_syscalls = record_syscalls
+        if not record_syscalls:
+            syscalls_ring = UNUSED_RING
+        sizes = {"events": events_ring, "syscalls": syscalls_ring}
+        try:
+            with _without_stderr():
+                head, code = _read_probe()
+                self._maps = self._create_maps(head["maps"], sizes)
+                self._configure(root, runtime_api, sizes)
+                programs = self._load_programs(head, code)
+                self._dispatch(programs)
+                self._attach(programs)
+            self.events = Ring(self._maps["events"], events_ring, wire.ConnectionRecord.SIZE)
+            self.syscalls = Ring(self._maps["syscalls"], syscalls_ring, wire.SyscallRecord.SIZE)
+        except BaseException:
+            self._close_descriptors()
+            raise
+
+    @property
+    def events_fd(self) -> int:
+        """Readable (epoll) when the probe wants its events ring drained."""
+        return self._maps["events"]
+
+    @property
+    def syscalls_fd(self) -> int:
+        """Readable (epoll) when the syscalls ring is half full."""
+        return self._maps["syscalls"]
+
+    def lost(self) -> tuple[int, ...]:
+        """What could not be kept since the probe was loaded, in the order of wire.COUNTERS."""
+        cpus = _possible_cpus()
+        value = ctypes.create_string_buffer(8 * cpus)
+        counts = []
+        for number in range(len(wire.COUNTERS)):
+            key = struct.pack("<I", number)
+            if self._library.bpf_lookup_elem(self._maps["lost"], key, value) != 0:
+                raise _refusal("reading the probe's counters")
+            counts.append(sum(struct.unpack(f"<{cpus}Q", value.raw)))
+        return tuple(counts)
+
+    def followed_connections(self) -> Iterator[tuple[wire.ConnectionRecord, bool]]:
+        """Every connection the kernel follows, and whether its descriptor is still open.
+
+        A connection without one that the kernel did not finish itself (a UDP socket with several
+        peers, or whose process ended) is forgotten by the kernel with this call.
+        """
+        for key, value in self._entries("connections", 8, _CONNECTION_VALUE.size):
+            data, socket_id, _, runtime, _ = _CONNECTION_VALUE.unpack(value)
+            if runtime:
+                continue
+            record = wire.ConnectionRecord.unpack(data)
+            is_open = self._is_open(record, socket_id)
+            if not is_open:
+                self._library.bpf_delete_elem(self._maps["connections"], key)
+            yield record, is_open
+
+    def _is_open(self, record: wire.ConnectionRecord, socket_id: int) -> bool:
+        if record.protocol != _PROTO_UDP and record.state != wire.TCP_CLOSE:
+            # The state machine would have told.
+            return True
+        found = self._lookup("sockets", _SOCKET_KEY.pack(record.tgid, record.fd), _SOCKET_VALUE.size)
+        if found is None or not self._process_lives(record.tgid):
+            return False
+        _, started, _, now_id, _, _, closed = _SOCKET_VALUE.unpack(found)
+        if record.protocol == _PROTO_UDP:
+            return bool(now_id == socket_id and not closed)
+        return bool(started == record.started and not closed)
+
+    def _process_lives(self, tgid: int) -> bool:
+        return self._lookup("threads", struct.pack("<I", tgid), self._value_sizes["threads"]) is not None
+
+    def close(self) -> None:
+        """Detach everything; the maps go with the last descriptor."""
+        self.events.close()
+        self.syscalls.close()
+        self._close_descriptors()
+
+    # -- loading
+
+    def _create_maps(self, maps: list[list[int]], sizes: dict[str, int]) -> dict[str, int]:
+        created: dict[str, int] = {}
+        self._map_order: list[int] = []
+        self._value_sizes: dict[str, int] = {}
+        for name, kind, key, value, entries, flags in maps:
+            text = str(name)
+            fd = self._library.bcc_create_map(
+                kind, text.encode(), key, value, sizes.get(text, entries), flags
+            )
+            if fd < 0:
+                raise _refusal(f"creating the map {text!r}")
+            self._descriptors.append(fd)
+            created[text] = fd
+            self._value_sizes[text] = value
+            self._map_order.append(fd)
+        return created
+
+    def _configure(self, root: int, runtime_api: str, sizes: dict[str, int]) -> None:
+        namespace = os.stat("/proc/self/ns/pid")
+        address, port = _runtime_address(runtime_api)
+        config = wire.Config(
+            namespace.st_dev,
+            namespace.st_ino,
+            sizes["events"] // 2,
+            sizes["syscalls"] // 2,
+            root,
+            int(self._record_syscalls),
+            port,
+            0,
+            address,
+        )
+        self._update("config", struct.pack("<I", 0), config.pack())
+
+    def _load_programs(self, head: dict[str, list[list[int]]], code: bytes) -> dict[str, int]:
+        raw = {entry.program for entry in plan.PLAN if entry.raw}
+        loaded = {}
+        patched = bytearray(code)
+        for program in head["programs"]:
+            name, first, count, relocations = program
+            for instruction, index in relocations:  # type: ignore[attr-defined]
+                offset = (first + instruction) * _INSN_BYTES + 4
+                struct.pack_into("<i", patched, offset, self._map_order[index])
+            begin = first * _INSN_BYTES
+            body = bytes(patched[begin : begin + count * _INSN_BYTES])
+            kind = plan.RAW_TRACEPOINT if name in raw else plan.TRACEPOINT
+            loaded[str(name)] = self._load_program(str(name), kind, body)
+        return loaded
+
+    def _load_program(self, name: str, kind: int, body: bytes) -> int:
+        fd: int = self._library.bcc_prog_load(
+            kind, name.encode(), body, len(body), _LICENSE, 0, 0, None, 0
+        )
+        if fd < 0:
+            code = ctypes.get_errno()
+            # EACCES here is the verifier's word for a wrong access, not one about privileges.
+            if code == errno.EPERM:
+                raise _refusal(f"loading the program {name!r}", code)
+            # Ask again for the verifier's reason; only then does the log cost anything.
+            log = ctypes.create_string_buffer(_LOG_BYTES)
+            self._library.bcc_prog_load(
+                kind, name.encode(), body, len(body), _LICENSE, 0, 1, log, _LOG_BYTES
+            )
+            lines = log.value.decode("utf-8", "replace").strip().splitlines()
+            raise ProbeError(
+                f"the kernel's verifier refused the program {name!r}: "
+                + (lines[-1] if lines else os.strerror(code)),
+                f"please report this with the output of uname -r ({os.uname().release})",
+            )
+        self._descriptors.append(fd)
+        return fd
+
+    def _dispatch(self, programs: dict[str, int]) -> None:
+        machine = os.uname().machine
+        numbers = plan.SYSCALL_NUMBERS.get(machine)
+        if numbers is None:
+            raise ProbeError(
+                f"the probe does not know the syscalls of {machine}",
+                "lambdatrace runs on x86_64 and aarch64",
+            )
+        for number, name in numbers.items():
+            op = wire.OP_NUMBERS[name]
+            self._update("operations", struct.pack("<I", number), struct.pack("<B", op))
+        for name, (entry, leave) in plan.DISPATCH.items():
+            key = struct.pack("<I", wire.OP_NUMBERS[name])
+            if entry:
+                self._update("entries", key, struct.pack("<i", programs[entry]))
+            if leave:
+                self._update("exits", key, struct.pack("<i", programs[leave]))
+
+    def _attach(self, programs: dict[str, int]) -> None:
+        tracefs = _find_tracefs()
+        for entry in plan.PLAN:
+            if entry.group in self.unavailable:
+                continue
+            reason = self._attach_one(entry, programs[entry.program], tracefs)
+            if reason and entry.group in plan.ESSENTIAL:
+                raise ProbeError(
+                    f"the kernel lacks what the probe needs: {reason}",
+                    "lambdatrace needs Linux 5.10 or later with syscall tracepoints "
+                    "(CONFIG_FTRACE_SYSCALLS)",
+                )
+            if reason:
+                self.unavailable[entry.group] = reason
+
+    def _attach_one(self, entry: plan.Attachment, program: int, tracefs: str) -> str:
+        """Attach; returns why not, empty when it is done."""
+        if entry.raw:
+            fd = self._library.bpf_attach_raw_tracepoint(program, entry.event.encode())
+        else:
+            path = f"{tracefs}/events/{entry.category}/{entry.event}/format"
+            try:
+                with open(path, encoding="ascii", errors="replace") as file:
+                    wrong = plan.mismatch(entry, file.read())
+            except OSError as error:
+                return f"tracepoint {entry.category}:{entry.event}: {error.strerror}"
+            if wrong:
+                return wrong
+            fd = self._library.bpf_attach_tracepoint(
+                program, entry.category.encode(), entry.event.encode()
+            )
+        if fd < 0:
+            code = ctypes.get_errno()
+            if code in (errno.EPERM, errno.EACCES):
+                raise _refusal(f"attaching to {entry.event}", code)
+            return f"tracepoint {entry.category}:{entry.event}: {os.strerror(code)}"
+        self._descriptors.append(fd)
+        return ""
+
+    # -- maps
+
+    def _update(self, name: str, key: bytes, value: bytes) -> None:
+        if self._library.bpf_update_elem(self._maps[name], key, value, _ANY) != 0:
+            raise _refusal(f"writing the map {name!r}")
+
+    def _lookup(self, name: str, key: bytes, size: int) -> bytes | None:
+        value = ctypes.create_string_buffer(size)
+        if self._library.bpf_lookup_elem(self._maps[name], key, value) != 0:
+            return None
+        return value.raw
+
+    def _entries(self, name: str, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
+        keys = []
+        key = ctypes.create_string_buffer(key_size)
+        following = ctypes.create_string_buffer(key_size)
+        fd = self._maps[name]
+        more = self._library.bpf_get_first_key(fd, key, key_size) == 0
+        while more:
+            keys.append(key.raw)
+            more = self._library.bpf_get_next_key(fd, key, following) == 0
+            key, following = following, key
+        found = []
+        for raw in dict.fromkeys(keys):
+            value = self._lookup(name, raw, value_size)
+            if value is not None:
+                found.append((raw, value))
+        return found
+
+    def _close_descriptors(self) -> None:
+        for fd in reversed(self._descriptors):
+            os.close(fd)
+        self._descriptors.clear()
+
+
+_PROTO_UDP = 17
+
+
+class _without_stderr:  # noqa: N801  # reads as a statement
+    """libbcc_bpf prints to stderr what this module says in words."""
+
+    def __enter__(self) -> None:
+        self._saved = os.dup(2)
+        null = os.open("/dev/null", os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._saved, 2)
+        os.close(self._saved)
+
+
+def _read_probe() -> tuple[dict[str, list[list[int]]], bytes]:
+    path = os.path.join(os.path.dirname(__file__), "probe.bin")
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        line, _, code = content.partition(b"\n")
+        head = json.loads(line)
+        if head["format"] != FORMAT:
+            raise ValueError(head["format"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProbeError(
+            f"the compiled probe cannot be read: {error}",
+            "reinstall lambdatrace, or rebuild it: make probe",
+        ) from error
+    return head, code
+
+
+def _refusal(what: str, code: int | None = None) -> ProbeError:
+    code = ctypes.get_errno() if code is None else code
+    if code in (errno.EPERM, errno.EACCES):
+        return ProbeError(
+            f"the kernel refused eBPF ({errno.errorcode[code]}, {what})",
+            "run as root, or with CAP_BPF and CAP_PERFMON; stock Lambda functions have neither",
+        )
+    if code == errno.ENOSYS:
+        return ProbeError("this kernel has no bpf(2)", "lambdatrace needs Linux 5.10 or later")
+    name = errno.errorcode.get(code, str(code))
+    return ProbeError(f"{what} failed: {os.strerror(code)} ({name})", "see SECURITY.md for limits")
+
+
+def _find_tracefs() -> str:
+    for folder in _TRACEFS:
+        if os.path.exists(folder + "/events/sched"):
+            return folder
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.mount(b"tracefs", _TRACEFS[0].encode(), b"tracefs", 0, None) == 0:
+        return _TRACEFS[0]
+    raise ProbeError(
+        f"tracefs is not mounted ({os.strerror(ctypes.get_errno())})",
+        "as root: mount -t tracefs tracefs /sys/kernel/tracing",
+    )
+
+
+def _runtime_address(runtime_api: str) -> tuple[bytes, int]:
+    """`host:port` as (16 bytes, port); zeros where it is empty or no address."""
+    host, _, port = runtime_api.rpartition(":")
+    if not host or not port.isdigit():
+        return bytes(16), 0
+    import socket
+
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            return socket.inet_pton(family, host.strip("[]")).ljust(16, b"\0"), int(port)
+        except OSError:
+            continue
+    return bytes(16), 0
+
+
+def _possible_cpus() -> int:
+    """How many values a per-CPU map has: the kernel's possible CPUs, not those online."""
+    with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
+        last = file.read().strip().split(",")[-1].split("-")[-1]
+    return int(last) + 1
