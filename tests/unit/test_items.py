@@ -1,0 +1,170 @@
+"""Execution <-> items: keys, codec, limits, and arbitrary bytes in place of them."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+import zlib
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from samples import NEVER, START_NS, execution, records, summary
+
+from lambdatrace import items, wire
+from lambdatrace.errors import CorruptItemError, NewerSchemaError
+
+SIZES = {
+    wire.KIND_CONNECTION: wire.ConnectionRecord.SIZE,
+    wire.KIND_SYSCALL: wire.SyscallRecord.SIZE,
+}
+
+
+def header(kind: int, size: int, count: int) -> bytes:
+    return struct.pack("<4sBxHI", b"LTr1", kind, size, count)
+
+
+@given(kind=st.sampled_from(sorted(SIZES)), data=st.data())
+def test_packed_records_come_back_as_they_were(kind: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(0, 20))
+    raw = data.draw(st.binary(min_size=count * SIZES[kind], max_size=count * SIZES[kind]))
+    assert items.unpack_records(items.pack_records(kind, SIZES[kind], raw)) == (
+        kind,
+        SIZES[kind],
+        raw,
+    )
+
+
+@given(st.binary(max_size=300))
+@example(b"LTr1")
+def test_arbitrary_bytes_are_a_corrupt_chunk(body: bytes) -> None:
+    with pytest.raises(CorruptItemError):
+        items.unpack_records(body)
+
+
+@given(
+    kind=st.integers(0, 255),
+    size=st.integers(0, 65535),
+    count=st.integers(0, 2**32 - 1),
+    rest=st.binary(max_size=100),
+    deflate=st.booleans(),
+)
+@example(kind=1, size=SIZES[1], count=0, rest=b"", deflate=True)
+def test_a_chunk_with_any_header_is_read_or_refused(
+    kind: int, size: int, count: int, rest: bytes, deflate: bool
+) -> None:
+    body = header(kind, size, count) + (zlib.compress(rest) if deflate else rest)
+    try:
+        found_kind, found_size, data = items.unpack_records(body)
+    except CorruptItemError:
+        return
+    assert SIZES[found_kind] == found_size
+    assert len(data) == found_size * count == len(rest)
+
+
+@pytest.mark.parametrize("count", [2, items.MAX_CHUNK_RECORDS, 2**32 - 1])
+def test_a_deflate_bomb_allocates_no_more_than_a_full_chunk(count: int) -> None:
+    bomb = zlib.compressobj(1)
+    zeros = bytes(1_000_000)
+    packed = b"".join(bomb.compress(zeros) for _ in range(40)) + bomb.flush()
+    body = header(wire.KIND_CONNECTION, wire.ConnectionRecord.SIZE, count) + packed
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptItemError):
+            items.unpack_records(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * items.MAX_CHUNK_RECORDS * wire.ConnectionRecord.SIZE
+
+
+@given(body=st.binary(max_size=200), schema=st.integers(-2, 5))
+@example(body=b"[" * 100_000, schema=1)
+@example(body=b"1" * 5_000, schema=1)
+@example(body=b"{}" + b" " * items.MAX_SUMMARY_BYTES, schema=1)
+@example(body=b"\xff\xfe{\x00}\x00", schema=1)
+def test_any_summary_is_an_object_or_refused(body: bytes, schema: int) -> None:
+    item = items.Item("id", START_NS, 0, items.SUMMARY, body, NEVER, schema)
+    try:
+        assert isinstance(items.read_summary(item), dict)
+    except NewerSchemaError:
+        assert schema > items.SCHEMA_VERSION
+    except CorruptItemError:
+        assert schema <= items.SCHEMA_VERSION
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), json_values))
+def test_a_summary_reads_back_as_it_was_written(more: dict[str, Any]) -> None:
+    given_summary = {**more, **summary("id")}
+    for item in items.summary_items(given_summary, NEVER):
+        assert items.read_summary(item) == given_summary
+
+
+def test_a_command_that_is_not_utf8_survives() -> None:
+    command = b"caf\xe9 \\udce9".decode("utf-8", "surrogateescape")
+    for item in items.summary_items(summary("id", command=command), NEVER):
+        item.body.decode("utf-8")
+        assert items.read_summary(item)["command"] == command
+
+
+def test_an_execution_becomes_chunks_summary_and_index_row_in_this_order() -> None:
+    written = execution("id", connections=20_000, syscalls=3)
+    kinds = [item.kind for item in written]
+    assert kinds == [items.CHUNK] * (len(written) - 2) + [items.SUMMARY, items.INDEX]
+    keys = [item.key for item in written]
+    assert len(set(keys)) == len(keys)
+    assert keys[:-2] == sorted(keys[:-2])
+    assert all(len(item.body) <= items.MAX_BODY_BYTES for item in written)
+    assert items.read_summary(written[-2])["chunks"] == len(written) - 2
+    assert items.read_chunks(written) == (
+        records(wire.ConnectionRecord, 20_000),
+        records(wire.SyscallRecord, 3),
+    )
+
+
+def test_chunks_are_read_in_order_whatever_order_they_come_in() -> None:
+    written = execution("id", connections=9_000)
+    assert sum(item.kind == items.CHUNK for item in written) > 1
+    assert items.read_chunks(reversed(written)) == items.read_chunks(written)
+
+
+def test_a_chunk_of_a_newer_schema_is_refused_in_words() -> None:
+    item = items.Item("id", START_NS, 1, items.CHUNK, b"?", NEVER, items.SCHEMA_VERSION + 1)
+    with pytest.raises(NewerSchemaError) as caught:
+        items.read_chunks([item])
+    assert "upgrade" in caught.value.hint
+
+
+def test_half_records_are_not_packed() -> None:
+    with pytest.raises(ValueError, match="whole records"):
+        items.pack_records(1, 10, bytes(11))
+
+
+@given(
+    st.integers(0, 2**62),
+    st.integers(0, 72 * items.HOUR_NS),
+    st.text("abcdef0123456789-", min_size=1),
+)
+def test_the_index_row_of_an_execution_is_in_a_bucket_that_is_read(
+    started: int, width: int, execution_id: str
+) -> None:
+    row = items.summary_items(summary(execution_id, started), NEVER)[1]
+    since, until = max(0, started - width // 2), started + width // 2
+    buckets = list(items.index_buckets(since, until))
+    assert row.execution_id in buckets
+    hours = [bucket.rpartition("#")[0] for bucket in buckets]
+    assert hours == sorted(hours, reverse=True)
+    assert len(set(buckets)) == len(buckets)
+
+
+def test_two_executions_of_one_nanosecond_have_index_rows_of_their_own() -> None:
+    rows = {items.summary_items(summary(f"id-{number}"), NEVER)[1].key for number in range(2_000)}
+    assert len(rows) == 2_000
