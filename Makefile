@@ -1,0 +1,46 @@
+# lambdatrace: everything a person or a machine does with this repository. `make help` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format type unit bench probe pr clean
+
+PYTHON_RUN := .venv/bin/python
+# bcc is Debian's and belongs to Debian's Python; the compiled probe belongs to none.
+BCC_PYTHON ?= /usr/bin/python3
+# Narrow a test run down: make unit ARGS="tests/unit -k emulator"
+ARGS ?=
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: system packages, .venv, AWS's emulator, DynamoDB Local (root)
+	@tools/setup.sh
+
+demo: setup ## See it work: a real handler, real kernel traces, servers of its own (root)
+	@$(PYTHON_RUN) -m examples.pipeline.demo
+
+test: setup lint type unit ## Everything that has to pass: set-up, lint, types, tests (root)
+
+lint: setup ## Check style and formatting
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+format: setup ## Rewrite the code in the one format
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+type: setup ## Check types, strictly
+	@.venv/bin/mypy
+
+unit: setup ## Run the tests (ARGS= for some of them)
+	@$(PYTHON_RUN) -m pytest $(ARGS)
+
+bench: setup ## Measure what tracing costs, on this machine (root)
+	@set -e; for each in bench/*.py; do echo "== $$each"; $(PYTHON_RUN) $$each; done
+
+probe: setup ## Compile the probe again after changing bpf/probe.c or wire.py (root)
+	@$(BCC_PYTHON) -m lambdatrace.bpf.compile
+
+pr: format test ## Everything a reviewer would run
+
+clean: ## Remove what was built, keep what was fetched
+	@rm -rf .venv .demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
