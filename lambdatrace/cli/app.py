@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lambdatrace import __version__
+from lambdatrace.cli import invoke as invoke_command
 from lambdatrace.cli import list as list_command
 from lambdatrace.cli import show as show_command
 from lambdatrace.cli import top_destinations as top_destinations_command
@@ -61,14 +62,16 @@ def lambdatrace(
     """Take the options that belong to no command."""
 
 
-app.command("list", short_help="The executions of a window.", epilog=list_command.EXAMPLES)(
-    list_command.list_executions
-)
-app.command("show", short_help="One execution in detail.", epilog=show_command.EXAMPLES)(
-    show_command.show
-)
-app.command(
-    "top-destinations",
-    short_help="Destinations over many executions.",
-    epilog=top_destinations_command.EXAMPLES,
-)(top_destinations_command.top_destinations)
+# In the order in which they are used for the first time.
+for _name, _command, _summary, _module in (
+    ("invoke", invoke_command.invoke, "Run a Python handler as Lambda would.", invoke_command),
+    ("list", list_command.list_executions, "The executions of a window.", list_command),
+    ("show", show_command.show, "One execution in detail.", show_command),
+    (
+        "top-destinations",
+        top_destinations_command.top_destinations,
+        "Destinations over many executions.",
+        top_destinations_command,
+    ),
+):
+    app.command(_name, short_help=_summary, epilog=_module.EXAMPLES)(_command)

@@ -76,7 +76,7 @@ def _write(
     environment: Environment, found: Sequence[Execution], limit: int, output: Output
 ) -> None:
     from lambdatrace.cli import documents
-    from lambdatrace.cli.output import encoded, write_array, write_csv, write_lines
+    from lambdatrace.cli.output import write_array, write_csv, write_lines
 
     shown = found[:limit]
     if output is Output.TABLE:
@@ -90,6 +90,6 @@ def _write(
     if output is Output.JSON:
         write_array(rows, environment.stdout)
     elif output is Output.JSONL:
-        write_lines(encoded(rows), environment.stdout)
+        write_lines(rows, environment.stdout)
     else:
         write_csv(rows, documents.LIST_FIELDS, environment.stdout)

@@ -47,8 +47,13 @@ def write_object(
     stream.write("\n}\n")
 
 
-def write_lines(lines: Iterable[str], stream: TextIO) -> None:
-    """JSON lines: one encoded document a line."""
+def write_lines(documents: Iterable[Document], stream: TextIO) -> None:
+    """JSON lines: one document a line."""
+    write_encoded(encoded(documents), stream)
+
+
+def write_encoded(lines: Iterable[str], stream: TextIO) -> None:
+    """JSON lines from documents that are encoded already."""
     stream.writelines(f"{line}\n" for line in lines)
 
 

@@ -95,7 +95,13 @@ def _draw(environment: Environment, records: Records) -> None:
 def _write(environment: Environment, records: Records, output: Output) -> None:
     from lambdatrace.analysis.trace import connections
     from lambdatrace.cli import documents
-    from lambdatrace.cli.output import encoded, write_csv, write_lines, write_object
+    from lambdatrace.cli.output import (
+        encoded,
+        write_csv,
+        write_encoded,
+        write_lines,
+        write_object,
+    )
     from lambdatrace.model import Level
 
     version = documents.SCHEMA_VERSION
@@ -105,10 +111,10 @@ def _write(environment: Environment, records: Records, output: Output) -> None:
         write_csv(rows, documents.CONNECTION_FIELDS, environment.stdout)
     elif output is Output.JSONL:
         head = {"schema_version": version, "record": "connection"}
-        write_lines(encoded([{**head, "record": "execution", **execution}]), environment.stdout)
-        write_lines(encoded({**head, **row} for row in rows), environment.stdout)
+        write_lines([{**head, "record": "execution", **execution}], environment.stdout)
+        write_lines(({**head, **row} for row in rows), environment.stdout)
         prefix = f'"schema_version": {version}, "record": "syscall", '
-        write_lines(documents.syscall_lines(records, prefix), environment.stdout)
+        write_encoded(documents.syscall_lines(records, prefix), environment.stdout)
     else:
         arrays = {"connections": encoded(rows)}
         if records.execution.level is Level.SYSCALLS:

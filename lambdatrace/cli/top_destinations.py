@@ -113,7 +113,7 @@ def _weight(row: DestinationRow, sort: Sort) -> int:
 
 def _write(environment: Environment, rows: Sequence[DestinationRow], output: Output) -> None:
     from lambdatrace.cli import documents
-    from lambdatrace.cli.output import encoded, write_array, write_csv, write_lines
+    from lambdatrace.cli.output import write_array, write_csv, write_lines
 
     if output is Output.TABLE:
         from lambdatrace.cli.views.destinations import DestinationTable
@@ -125,6 +125,6 @@ def _write(environment: Environment, rows: Sequence[DestinationRow], output: Out
     if output is Output.JSON:
         write_array(found, environment.stdout)
     elif output is Output.JSONL:
-        write_lines(encoded(found), environment.stdout)
+        write_lines(found, environment.stdout)
     else:
         write_csv(found, documents.DESTINATION_FIELDS, environment.stdout)
