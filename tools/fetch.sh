@@ -18,7 +18,7 @@ esac
 rie=.tools/aws-lambda-rie-$arch
 if ! verified "$rie_sum" "$rie"; then
     say "fetching AWS's Lambda emulator"
-    .venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps \
+    .venv/bin/python -m pip download -qq --disable-pip-version-check --no-deps \
         --dest "$scratch" aws-sam-cli==1.170.0 || die "AWS's emulator could not be fetched" \
         "it is in the wheel of aws-sam-cli; \`lambdatrace invoke --rie PATH\` takes a copy of yours"
     .venv/bin/python -m zipfile -e "$scratch"/aws_sam_cli-*.whl "$scratch/sam"

@@ -15,7 +15,7 @@ if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/d
 fi
 say "installing the pinned packages into .venv"
 # The variable, not -c: it holds for what builds this package as well.
-PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install -qq --disable-pip-version-check \
     --editable '.[dev,invoke]' || die "the Python packages could not be installed" \
     "pip needs to reach a package index; what it said is above"
 printf '%s\n' "$current" >.venv/stamp

@@ -171,7 +171,9 @@ def _store_url(environment: Environment, store: str | None, table: str | None) -
 def _log_to(environment: Environment) -> Callable[[str, str], None]:
     def log(source: str, line: str) -> None:
         if source != "platform":
-            print(f"{source} | {clean(line)}", file=environment.stderr, flush=True)
+            # AWS's runtime client indents tracebacks with no-break spaces.
+            text = clean(line.replace("\xa0", " "))
+            print(f"{source} | {text}", file=environment.stderr, flush=True)
 
     return log
 

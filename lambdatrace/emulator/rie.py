@@ -49,6 +49,7 @@ _INVOCATIONS = "/2015-03-31/functions/function/invocations"
 _START = re.compile(r"START RequestId: (\S+) Version: ")
 _END = re.compile(r"END RequestId: ")
 _RUNTIME_DONE = re.compile(r"INVOKE RTDONE\(.* duration: ([0-9.]+)ms\)")
+_FATAL = re.compile(r"First fatal error stored in appctx: (\S+)")
 _PLATFORM = re.compile(r"(START|END|REPORT) RequestId: |.* \(rapid\) ")
 _TIMEOUT = "Task timed out after {}.00 seconds"
 
@@ -186,7 +187,10 @@ class Emulator:
             wall_ms = (time.monotonic() - began) * 1e3
             # A crash leaves no END behind.
             request_id, runtime_ms = self._platform.wait(until_end=status == http.client.OK)
+            fatal = self._platform.fatal
         error = _error(status, body, request_id, self._timeout_s)
+        if fatal and not body:  # an extension that ended; the emulator says so in its log only
+            error = fatal
         if error == _TIMEOUT.format(self._timeout_s):
             duration_ms = self._timeout_s * 1e3
         else:
@@ -306,11 +310,13 @@ class _PlatformLog:
         self._request_id = ""
         self._runtime_ms: float | None = None
         self._ended = False
+        self.fatal: str | None = None
 
     def begin(self) -> None:
         """Forget the invocation before."""
         with self._changed:
             self._request_id, self._runtime_ms, self._ended = "", None, False
+            self.fatal = None
 
     def feed(self, line: str) -> None:
         """Take one line in."""
@@ -322,6 +328,8 @@ class _PlatformLog:
                 self._runtime_ms = float(done[1])
             elif _END.match(line):
                 self._ended = True
+            elif fatal := _FATAL.search(line):
+                self.fatal = fatal[1]
             self._changed.notify_all()
 
     def wait(self, *, until_end: bool) -> tuple[str, float | None]:
