@@ -88,6 +88,8 @@ class Connection:
     duration_ns: int  # until it was closed, or until the execution ended
     bytes_out: int
     bytes_in: int
+    waited_ns: int  # from bytes out to the answer, summed over all exchanges that got one
+    transferred_ns: int  # between receives that follow one another, summed
     sends: int
     receives: int
     retransmits: int

@@ -40,46 +40,60 @@ def connection(
     bytes_out: int = 0,
     bytes_in: int = 0,
     retransmits: int = 0,
+    waited: float | None = None,
+    transferred: float | None = None,
     tgid: int = 100,
     comm: bytes = b"python3",
 ) -> bytes:
-    """One connection record; times in ms since the start of the execution."""
+    """One connection record; times in ms since the start of the execution.
+
+    `waited` and `transferred` are those of one exchange, unless given.
+    """
     family = 6 if ":" in address else 4
     packed = socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, address)
+
+    if waited is None and None not in (first_out, first_in):
+        sent = first_out if last_out is None else last_out
+        waited = max(0, first_in - sent)  # of one exchange
+    if transferred is None and None not in (first_in, last_in):
+        transferred = last_in - first_in
 
     def moment(ms: float | None) -> int:
         return 0 if ms is None else ORIGIN_NS + round(ms * MS)
 
-    return wire.ConnectionRecord(
-        wire.KIND_CONNECTION,
-        family,
-        protocol,
-        wire.TCP_ESTABLISHED if closed is None else wire.TCP_CLOSE,
-        number,
-        tgid,
-        tgid,
-        1,
-        7,
-        40_000 + number,
-        port,
-        error,
-        flags,
-        packed.ljust(16, b"\0"),
-        moment(started),
-        moment(established),
-        moment(first_out),
-        moment(first_out if last_out is None else last_out),
-        moment(first_in),
-        moment(first_in if last_in is None else last_in),
-        moment(closed),
-        bytes_out,
-        bytes_in,
-        int(bytes_out > 0),
-        int(bytes_in > 0),
-        retransmits,
-        0,
-        comm.ljust(16, b"\0"),
-    ).pack()
+    values = {
+        "kind": wire.KIND_CONNECTION,
+        "family": family,
+        "protocol": protocol,
+        "state": wire.TCP_ESTABLISHED if closed is None else wire.TCP_CLOSE,
+        "id": number,
+        "tgid": tgid,
+        "tid": tgid,
+        "branch": 1,
+        "fd": 7,
+        "local_port": 40_000 + number,
+        "port": port,
+        "error": error,
+        "flags": flags,
+        "address": packed.ljust(16, b"\0"),
+        "started": moment(started),
+        "established": moment(established),
+        "first_out": moment(first_out),
+        "last_out": moment(first_out if last_out is None else last_out),
+        "first_in": moment(first_in),
+        "last_in": moment(first_in if last_in is None else last_in),
+        "closed": moment(closed),
+        "bytes_out": bytes_out,
+        "bytes_in": bytes_in,
+        "waited": round((waited or 0) * MS),
+        "transferred": round((transferred or 0) * MS),
+        "sends": int(bytes_out > 0),
+        "receives": int(bytes_in > 0),
+        "retransmits": retransmits,
+        "reserved": 0,
+        "comm": comm.ljust(16, b"\0"),
+    }
+    return wire.ConnectionRecord(*(values[name] for name in wire.ConnectionRecord.NAMES)).pack()
 
 
 def syscall(

@@ -215,6 +215,8 @@ def _connection(
         duration_ns=max(0, ended - started),
         bytes_out=record.bytes_out,
         bytes_in=record.bytes_in,
+        waited_ns=record.waited,
+        transferred_ns=record.transferred,
         sends=record.sends,
         receives=record.receives,
         retransmits=record.retransmits,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lambdatrace.analysis.phases import phase_ns
+from lambdatrace.analysis.phases import transfer_ns, wait_ns
 from lambdatrace.analysis.times import rfc_3339
 from lambdatrace.analysis.trace import syscall_rows
-from lambdatrace.model import PhaseKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +103,8 @@ def connection_document(connection: Connection) -> Document:
         "last_byte_out_ms": milliseconds(connection.last_out_ns),
         "first_byte_in_ms": milliseconds(connection.first_in_ns),
         "last_byte_in_ms": milliseconds(connection.last_in_ns),
-        "wait_ms": milliseconds(phase_ns(connection, PhaseKind.WAIT)),
-        "transfer_ms": milliseconds(phase_ns(connection, PhaseKind.TRANSFER)),
+        "wait_ms": milliseconds(wait_ns(connection)),
+        "transfer_ms": milliseconds(transfer_ns(connection)),
         "duration_ms": milliseconds(connection.duration_ns),
         "bytes_out": connection.bytes_out,
         "bytes_in": connection.bytes_in,

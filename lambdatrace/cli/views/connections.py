@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from lambdatrace.analysis.phases import phase_ns
+from lambdatrace.analysis.phases import connect_ns, transfer_ns, wait_ns
 from lambdatrace.cli.views.folding import fold, folded_note
 from lambdatrace.cli.views.tables import new_table
 from lambdatrace.cli.views.text import (
@@ -20,7 +20,7 @@ from lambdatrace.cli.views.text import (
     safe,
     size,
 )
-from lambdatrace.model import Outcome, PhaseKind
+from lambdatrace.model import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,9 +76,9 @@ class ConnectionTable:
                 cells.append(process.append(f" {connection.process_id}", style=DIM))
             if wide:
                 cells.append(duration(connection.started_ns))
-            cells += [_connect(connection), duration(phase_ns(connection, PhaseKind.WAIT))]
+            cells += [_connect(connection), duration(wait_ns(connection))]
             if wide:
-                cells.append(duration(phase_ns(connection, PhaseKind.TRANSFER)))
+                cells.append(duration(transfer_ns(connection)))
             cells += [
                 duration(connection.duration_ns),
                 size(connection.bytes_out),
@@ -91,7 +91,7 @@ class ConnectionTable:
 
 def _connect(connection: Connection) -> Text:
     """How long it tried: also where it failed, which the last column tells."""
-    taken = phase_ns(connection, PhaseKind.CONNECT)
+    taken = connect_ns(connection)
     if connection.reused and taken is None:
         return Text("reused", style=DIM)
     return duration(connection.connect_ns if taken is None else taken)

@@ -14,7 +14,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lambdatrace.analysis.phases import phases
+from lambdatrace.analysis.phases import mixed_stretch, phases
 from lambdatrace.cli.views.folding import fold, folded_note
 from lambdatrace.cli.views.text import BAD, DIM, destination, duration_words
 from lambdatrace.model import Outcome, PhaseKind
@@ -32,6 +32,7 @@ class Glyphs:
     """What the parts of a bar are drawn with."""
 
     phases: dict[PhaseKind, str]
+    mixed: str  # several exchanges, neither mostly waiting nor mostly transfer
     slivers: str  # from one to four eighths of a cell, from its left
     life: str
     failed: str
@@ -42,6 +43,7 @@ class Glyphs:
 
 UNICODE = Glyphs(
     phases={PhaseKind.CONNECT: "░", PhaseKind.WAIT: "▒", PhaseKind.TRANSFER: "█"},
+    mixed="▓",
     slivers="▏▎▍▌",
     life="─",
     failed="✗",
@@ -51,6 +53,7 @@ UNICODE = Glyphs(
 )
 ASCII = Glyphs(
     phases={PhaseKind.CONNECT: ":", PhaseKind.WAIT: "=", PhaseKind.TRANSFER: "#"},
+    mixed="%",
     slivers="||||",
     life="-",
     failed="x",
@@ -58,7 +61,12 @@ ASCII = Glyphs(
     tick="+",
     axis="-",
 )
-_STYLES = {PhaseKind.CONNECT: "yellow", PhaseKind.WAIT: "magenta", PhaseKind.TRANSFER: "cyan"}
+_STYLES = {
+    PhaseKind.CONNECT: "yellow",
+    PhaseKind.WAIT: "magenta",
+    PhaseKind.TRANSFER: "cyan",
+    None: "blue",
+}
 _MIN_BAR = 20
 _TICKS = 4
 
@@ -118,16 +126,19 @@ def bar(connection: Connection, duration_ns: int, width: int, glyphs: Glyphs) ->
         # What is left of a cell behind a phase is not worth a dash that looks like a whole one.
         if first == last or min(cell + 1, end) - max(cell, begin) >= 0.5:
             cells[cell] = (glyphs.life, DIM)
-    spans = [
+    spans: list[tuple[PhaseKind | None, float, float]] = [
         (phase.kind, position(phase.start_ns), position(phase.end_ns))
         for phase in phases(connection)
     ]
+    mixed = mixed_stretch(connection)
+    if mixed is not None:
+        spans.append((None, position(mixed[0]), position(mixed[1])))
     for cell in range(width):
-        covered = {
-            kind: share
-            for kind, start, stop in spans
-            if (share := min(cell + 1.0, stop) - max(float(cell), start)) > 0
-        }
+        covered: dict[PhaseKind | None, float] = {}
+        for kind, start, stop in spans:
+            share = min(cell + 1.0, stop) - max(float(cell), start)
+            if share > 0:
+                covered[kind] = covered.get(kind, 0.0) + share
         if covered:
             kind = max(covered, key=lambda kind: covered[kind])
             cells[cell] = (_glyph(kind, sum(covered.values()), glyphs), _STYLES[kind])
@@ -138,10 +149,10 @@ def bar(connection: Connection, duration_ns: int, width: int, glyphs: Glyphs) ->
     return Text.assemble(*cells)
 
 
-def _glyph(kind: PhaseKind, covered: float, glyphs: Glyphs) -> str:
+def _glyph(kind: PhaseKind | None, covered: float, glyphs: Glyphs) -> str:
     eighths = round(covered * 8)
     if eighths > len(glyphs.slivers):
-        return glyphs.phases[kind]
+        return glyphs.mixed if kind is None else glyphs.phases[kind]
     return glyphs.slivers[max(0, eighths - 1)]
 
 
@@ -181,6 +192,7 @@ def _legend(glyphs: Glyphs) -> Text:
     parts: list[str | Text | tuple[str, str]] = []
     for kind in PhaseKind:
         parts += [(glyphs.phases[kind], _STYLES[kind]), f" {kind}  "]
+    parts += [(glyphs.mixed, _STYLES[None]), " several exchanges  "]
     parts += [(glyphs.life, DIM), " open, idle  ", (glyphs.failed, BAD), " failed  "]
     parts += [(glyphs.open, "bold"), " not closed"]
     return Text.assemble(*parts, style=DIM)

@@ -1,0 +1,154 @@
+"""Finding executions in a real store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import support_traces as traces
+
+from lambdatrace.analysis.lookup import find, read_window
+from lambdatrace.analysis.times import Window
+from lambdatrace.analysis.trace import read_trace
+from lambdatrace.errors import CorruptItemError, NewerSchemaError, NotFoundError, UsageError
+from lambdatrace.items import CHUNK, INDEX, SUMMARY, index_bucket
+from lambdatrace.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lambdatrace.items import Item
+    from lambdatrace.store.base import Store
+
+NOW = traces.STARTED_NS
+MINUTE = 60 * 1_000 * traces.MS
+HOUR = Window(NOW - 60 * MINUTE, NOW)
+
+
+def at(minutes_ago: int, execution_id: str, **changes: object) -> list[Item]:
+    started = NOW - minutes_ago * MINUTE
+    return traces.execution(execution_id=execution_id, started_ns=started, **changes)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    url = traces.write(
+        tmp_path / "store.db",
+        at(1, "aaaa-1", function="thumbnails"),
+        at(2, "aaaa-2", duration_ns=9_000 * traces.MS),
+        at(3, "bbbb-1"),
+        at(600, "cccc-1"),
+    )
+    opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+def found_id(store: Store, wanted: str, function: str | None = None) -> str:
+    return read_trace(find(store, wanted, HOUR, function).items).execution.execution_id
+
+
+def test_an_exact_id_is_found_outside_the_window(store: Store) -> None:
+    assert found_id(store, "cccc-1") == "cccc-1"
+
+
+def test_a_unique_prefix(store: Store) -> None:
+    assert found_id(store, "bb") == "bbbb-1"
+
+
+def test_latest_and_slowest(store: Store) -> None:
+    assert found_id(store, "@latest") == "aaaa-1"
+    assert found_id(store, "@slowest") == "aaaa-2"
+    assert found_id(store, "@latest", "checkout") == "aaaa-2"
+    assert found_id(store, "@slowest", "thumbnails") == "aaaa-1"
+
+
+def test_an_exact_id_needs_no_index() -> None:
+    class WithoutIndex:
+        def get(self, execution_id: str) -> list[Item]:
+            return at(1, execution_id)
+
+        def index(self, since_ns: int, until_ns: int) -> Iterator[Item]:
+            raise AssertionError("the index was read")
+
+        def close(self) -> None:
+            """Nothing to release."""
+
+    assert found_id(WithoutIndex(), "aaaa") == "aaaa"
+
+
+def test_an_ambiguous_prefix_names_the_candidates(store: Store) -> None:
+    with pytest.raises(UsageError, match="aaaa-1, aaaa-2"):
+        find(store, "aaaa", HOUR)
+
+
+@pytest.mark.parametrize(
+    "wanted", ["dddd", "cccc", "x" * 5_000, "\udcff", "a\x1b[31m", index_bucket(NOW, 0)]
+)
+def test_unknown(store: Store, wanted: str) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        find(store, wanted, HOUR)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("wanted", ["", " ", "@last"])
+def test_what_no_execution_can_be_called(store: Store, wanted: str) -> None:
+    with pytest.raises(UsageError):
+        find(store, wanted, HOUR)
+
+
+@pytest.mark.parametrize("wanted", ["@latest", "@slowest"])
+def test_an_empty_window(store: Store, wanted: str) -> None:
+    with pytest.raises(NotFoundError, match="'nobody'"):
+        find(store, wanted, HOUR, "nobody")
+
+
+def test_of_several_executions_with_one_id_the_latest(tmp_path: Path) -> None:
+    url = traces.write(
+        tmp_path / "store.db",
+        at(9, "same", status="error", duration_ns=9, function="first"),
+        at(2, "same", status="ok", duration_ns=2),
+    )
+    found = find(open_store(url), "same", HOUR)
+    assert found.attempts == 2
+    assert read_trace(found.items).execution.status == "ok"
+    slowest = find(open_store(url), "@slowest", HOUR)
+    assert read_trace(slowest.items).execution.function == "first"
+
+
+def test_events_without_a_summary(tmp_path: Path) -> None:
+    items = traces.execution(traces.pipeline(), execution_id="cut")
+    url = traces.write(tmp_path / "store.db", [item for item in items if item.kind == CHUNK])
+    with pytest.raises(CorruptItemError, match="no summary"):
+        find(open_store(url), "cut", HOUR)
+
+
+def test_an_index_row_without_its_execution(tmp_path: Path) -> None:
+    rows = [item for item in at(1, "gone") if item.kind == INDEX]
+    url = traces.write(tmp_path / "store.db", rows)
+    with pytest.raises(CorruptItemError, match="does not have it"):
+        find(open_store(url), "@latest", HOUR)
+
+
+def test_rows_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> None:
+    newer, corrupt = at(1, "newer"), at(2, "corrupt")
+    for item in newer:
+        item.schema = 2
+    for item in corrupt:
+        item.body = b"{" if item.kind in (INDEX, SUMMARY) else item.body
+    url = traces.write(tmp_path / "store.db", newer, corrupt, at(3, "good-1"))
+    store = open_store(url)
+    contents = read_window(store, HOUR)
+    assert [one.execution_id for one in contents.executions] == ["good-1"]
+    assert [type(one) for one in contents.unreadable] == [NewerSchemaError, CorruptItemError]
+    assert found_id(store, "good") == "good-1"
+    with pytest.raises(NewerSchemaError):  # what it stands for may be the one
+        find(store, "nothing", HOUR)
+    with pytest.raises(NewerSchemaError):
+        find(store, "@latest", HOUR)
+
+
+def test_a_window_of_one_function(store: Store) -> None:
+    assert len(read_window(store, HOUR).executions) == 3
+    assert len(read_window(store, HOUR, "thumbnails").executions) == 1
