@@ -181,9 +181,11 @@ class DynamoWriter:
                 failures = 0
                 continue
             work.append(left)
-            failures = failures + 1 if len(left) == len(batch) else 0
+            if len(left) < len(batch):
+                failures = 0
             self.retries += 1
             longest = min(BACKOFF_MAX, BACKOFF_FIRST * 2.0 ** min(failures, 10))
+            failures += 1
             self._sleep(min(self._random() * longest, max(0.0, deadline - self._clock())))
 
     def close(self) -> None:

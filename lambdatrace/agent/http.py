@@ -184,7 +184,7 @@ class HttpClient:
             connection.settimeout(_remaining(deadline))
             connection.sendall(data)
         except OSError as error:
-            raise _explained(error, f"{self._authority} ended the connection", deadline) from error
+            raise _explained(error, f"no answer from {self._authority}", deadline) from error
         self.bytes_sent += len(data)
 
         def receive() -> bytes:
@@ -192,9 +192,7 @@ class HttpClient:
                 connection.settimeout(_remaining(deadline))
                 return connection.recv(_RECEIVE_BYTES)
             except OSError as error:
-                raise _explained(
-                    error, f"{self._authority} ended the connection", deadline
-                ) from error
+                raise _explained(error, f"no answer from {self._authority}", deadline) from error
 
         response, keep = read_response(receive, self._max_body)
         if keep:
@@ -322,10 +320,13 @@ class _Stream:
         return data
 
     def until_end(self, limit: int) -> bytes:
-        while data := self._receive():
-            self.buffer += data
-            if len(self.buffer) > limit:
-                raise HttpError(f"the answer is larger than {limit} bytes")
+        while len(self.buffer) <= limit:
+            received = self._receive()
+            if not received:
+                break
+            self.buffer += received
+        else:
+            raise HttpError(f"the answer is larger than {limit} bytes")
         data = bytes(self.buffer)
         self.buffer.clear()
         return data
@@ -382,7 +383,7 @@ def _would_block(error: OSError) -> bool:
 
 def _explained(error: OSError | None, what: str, deadline: float | None) -> HttpError:
     if deadline is not None and isinstance(error, TimeoutError):
-        return HttpTimeoutError(f"{what}: no time left")
+        return HttpTimeoutError(f"{what} in time")
     reason = (error.strerror or str(error)) if error is not None else "it has no address"
     if isinstance(error, ConnectionError):
         return UnansweredError(f"{what}: {reason}")

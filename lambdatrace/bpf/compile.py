@@ -62,7 +62,9 @@ def build() -> bytes:
     )
     for name in names:
         instructions, relocations = _relocatable(module.dump_func(name.encode()), by_fd)
-        programs.append([name, len(code) // _INSN.size, len(instructions) // _INSN.size, relocations])
+        programs.append(
+            [name, len(code) // _INSN.size, len(instructions) // _INSN.size, relocations]
+        )
         code += instructions
     _check_ring_numbers(maps, programs)
     head = {

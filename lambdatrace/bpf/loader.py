@@ -21,6 +21,7 @@ from lambdatrace.errors import ProbeError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 FORMAT = 1
 # Bytes. 1 MB holds 6,500 connection records, 4 MB 87,000 syscall records (0.4 s at 200,000 a
@@ -40,18 +41,49 @@ _SOCKET_KEY = struct.Struct("<Ii")
 _SOCKET_VALUE = struct.Struct("<QQQQBBB5x")
 
 
+class Handover:
+    """Everything that keeps a loaded probe alive, to be passed to another process.
+
+    Descriptors travel by SCM_RIGHTS or by fork; `layout` is what `Probe.adopt` needs to know of
+    them. While any process holds them the kernel goes on sensing.
+    """
+
+    __slots__ = ("descriptors", "layout")
+
+    def __init__(self, descriptors: list[int], layout: dict[str, Any]) -> None:
+        self.descriptors = descriptors
+        self.layout = layout
+
+
 class Probe:
     """The loaded probe: its rings, the connections still open, and what it could not keep."""
 
-    def __init__(
-        self,
+    def __init__(self, library: ctypes.CDLL, handover: Handover) -> None:
+        """See `load` and `adopt`."""
+        layout = handover.layout
+        self._library = library
+        self._descriptors = handover.descriptors
+        self._layout = layout
+        self._value_sizes: dict[str, int] = layout["value_sizes"]
+        self._maps = {
+            name: handover.descriptors[number] for number, name in enumerate(layout["maps"])
+        }
+        self.unavailable: dict[str, str] = layout[
+            "unavailable"
+        ]  # group of the plan -> why it is off
+        self.events = Ring(self._maps["events"], layout["events"], wire.ConnectionRecord.SIZE)
+        self.syscalls = Ring(self._maps["syscalls"], layout["syscalls"], wire.SyscallRecord.SIZE)
+
+    @classmethod
+    def load(
+        cls,
         *,
         record_syscalls: bool = False,
         root: int = 0,
         runtime_api: str = "",
         events_ring: int = EVENTS_RING,
         syscalls_ring: int = SYSCALLS_RING,
-    ) -> None:
+    ) -> Probe:
         """Load and attach.
 
         Parameters
@@ -70,26 +102,29 @@ class Probe:
         ProbeError
             The kernel refused, or something it needs is missing.
         """
-        self._library = open_library()
-        self._descriptors: list[int] = []
-        self.unavailable: dict[str, str] = {}  # group of the plan -> why it was switched off
-        self._record_syscalls = record_syscalls
-        if not record_syscalls:
-            syscalls_ring = UNUSED_RING
-        sizes = {"events": events_ring, "syscalls": syscalls_ring}
+        library = open_library()
+        sizes = {
+            "events": events_ring,
+            "syscalls": syscalls_ring if record_syscalls else UNUSED_RING,
+        }
+        loading = _Loading(library, sizes)
         try:
             with _without_stderr():
-                head, code = _read_probe()
-                self._maps = self._create_maps(head["maps"], sizes)
-                self._configure(root, runtime_api, sizes)
-                programs = self._load_programs(head, code)
-                self._dispatch(programs)
-                self._attach(programs)
-            self.events = Ring(self._maps["events"], events_ring, wire.ConnectionRecord.SIZE)
-            self.syscalls = Ring(self._maps["syscalls"], syscalls_ring, wire.SyscallRecord.SIZE)
+                loading.run(root, runtime_api, record_syscalls)
+            return cls(library, Handover(loading.descriptors, loading.layout()))
         except BaseException:
-            self._close_descriptors()
+            for fd in loading.descriptors:
+                os.close(fd)
             raise
+
+    @classmethod
+    def adopt(cls, handover: Handover) -> Probe:
+        """The probe that another process loaded. Raises ProbeError."""
+        return cls(open_library(), handover)
+
+    def handover(self) -> Handover:
+        """What another process needs in order to adopt this probe."""
+        return Handover(self._descriptors, self._layout)
 
     @property
     def events_fd(self) -> int:
@@ -133,7 +168,9 @@ class Probe:
         if record.protocol != _PROTO_UDP and record.state != wire.TCP_CLOSE:
             # The state machine would have told.
             return True
-        found = self._lookup("sockets", _SOCKET_KEY.pack(record.tgid, record.fd), _SOCKET_VALUE.size)
+        found = self._lookup(
+            "sockets", _SOCKET_KEY.pack(record.tgid, record.fd), _SOCKET_VALUE.size
+        )
         if found is None or not self._process_lives(record.tgid):
             return False
         _, started, _, now_id, _, _, closed = _SOCKET_VALUE.unpack(found)
@@ -142,62 +179,110 @@ class Probe:
         return bool(started == record.started and not closed)
 
     def _process_lives(self, tgid: int) -> bool:
-        return self._lookup("threads", struct.pack("<I", tgid), self._value_sizes["threads"]) is not None
+        return (
+            self._lookup("threads", struct.pack("<I", tgid), self._value_sizes["threads"])
+            is not None
+        )
 
     def close(self) -> None:
         """Detach everything; the maps go with the last descriptor."""
         self.events.close()
         self.syscalls.close()
-        self._close_descriptors()
+        for fd in reversed(self._descriptors):
+            os.close(fd)
+        self._descriptors.clear()
 
-    # -- loading
+    def _lookup(self, name: str, key: bytes, size: int) -> bytes | None:
+        value = ctypes.create_string_buffer(size)
+        if self._library.bpf_lookup_elem(self._maps[name], key, value) != 0:
+            return None
+        return value.raw
 
-    def _create_maps(self, maps: list[list[int]], sizes: dict[str, int]) -> dict[str, int]:
-        created: dict[str, int] = {}
-        self._map_order: list[int] = []
+    def _entries(self, name: str, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
+        keys = []
+        key = ctypes.create_string_buffer(key_size)
+        following = ctypes.create_string_buffer(key_size)
+        fd = self._maps[name]
+        more = self._library.bpf_get_first_key(fd, key, key_size) == 0
+        while more:
+            keys.append(key.raw)
+            more = self._library.bpf_get_next_key(fd, key, following) == 0
+            key, following = following, key
+        found = []
+        for raw in dict.fromkeys(keys):
+            value = self._lookup(name, raw, value_size)
+            if value is not None:
+                found.append((raw, value))
+        return found
+
+
+class _Loading:
+    """The steps from package data to an attached probe."""
+
+    def __init__(self, library: ctypes.CDLL, sizes: dict[str, int]) -> None:
+        self._library = library
+        self._sizes = sizes
+        self._maps: dict[str, int] = {}
         self._value_sizes: dict[str, int] = {}
+        self.descriptors: list[int] = []
+        self.unavailable: dict[str, str] = {}
+
+    def run(self, root: int, runtime_api: str, record_syscalls: bool) -> None:
+        head, code = _read_probe()
+        self._create_maps(head["maps"])
+        self._configure(root, runtime_api, record_syscalls)
+        programs = self._load_programs(head["programs"], code)
+        self._dispatch(programs)
+        self._attach(programs)
+
+    def layout(self) -> dict[str, Any]:
+        return {
+            "maps": list(self._maps),
+            "value_sizes": self._value_sizes,
+            "unavailable": self.unavailable,
+            **self._sizes,
+        }
+
+    def _create_maps(self, maps: list[Any]) -> None:
         for name, kind, key, value, entries, flags in maps:
-            text = str(name)
             fd = self._library.bcc_create_map(
-                kind, text.encode(), key, value, sizes.get(text, entries), flags
+                kind, name.encode(), key, value, self._sizes.get(name, entries), flags
             )
             if fd < 0:
-                raise _refusal(f"creating the map {text!r}")
-            self._descriptors.append(fd)
-            created[text] = fd
-            self._value_sizes[text] = value
-            self._map_order.append(fd)
-        return created
+                raise _refusal(f"creating the map {name!r}")
+            self.descriptors.append(fd)
+            self._maps[name] = fd
+            self._value_sizes[name] = value
 
-    def _configure(self, root: int, runtime_api: str, sizes: dict[str, int]) -> None:
+    def _configure(self, root: int, runtime_api: str, record_syscalls: bool) -> None:
         namespace = os.stat("/proc/self/ns/pid")
         address, port = _runtime_address(runtime_api)
         config = wire.Config(
             namespace.st_dev,
             namespace.st_ino,
-            sizes["events"] // 2,
-            sizes["syscalls"] // 2,
+            self._sizes["events"] // 2,
+            self._sizes["syscalls"] // 2,
             root,
-            int(self._record_syscalls),
+            int(record_syscalls),
             port,
             0,
             address,
         )
         self._update("config", struct.pack("<I", 0), config.pack())
 
-    def _load_programs(self, head: dict[str, list[list[int]]], code: bytes) -> dict[str, int]:
+    def _load_programs(self, programs: list[Any], code: bytes) -> dict[str, int]:
+        maps = self.descriptors[: len(self._maps)]
         raw = {entry.program for entry in plan.PLAN if entry.raw}
         loaded = {}
         patched = bytearray(code)
-        for program in head["programs"]:
-            name, first, count, relocations = program
-            for instruction, index in relocations:  # type: ignore[attr-defined]
+        for name, first, count, relocations in programs:
+            for instruction, index in relocations:
                 offset = (first + instruction) * _INSN_BYTES + 4
-                struct.pack_into("<i", patched, offset, self._map_order[index])
+                struct.pack_into("<i", patched, offset, maps[index])
             begin = first * _INSN_BYTES
             body = bytes(patched[begin : begin + count * _INSN_BYTES])
             kind = plan.RAW_TRACEPOINT if name in raw else plan.TRACEPOINT
-            loaded[str(name)] = self._load_program(str(name), kind, body)
+            loaded[name] = self._load_program(name, kind, body)
         return loaded
 
     def _load_program(self, name: str, kind: int, body: bytes) -> int:
@@ -220,8 +305,12 @@ class Probe:
                 + (lines[-1] if lines else os.strerror(code)),
                 f"please report this with the output of uname -r ({os.uname().release})",
             )
-        self._descriptors.append(fd)
+        self.descriptors.append(fd)
         return fd
+
+    def _update(self, name: str, key: bytes, value: bytes) -> None:
+        if self._library.bpf_update_elem(self._maps[name], key, value, _ANY) != 0:
+            raise _refusal(f"writing the map {name!r}")
 
     def _dispatch(self, programs: dict[str, int]) -> None:
         machine = os.uname().machine
@@ -277,42 +366,8 @@ class Probe:
             if code in (errno.EPERM, errno.EACCES):
                 raise _refusal(f"attaching to {entry.event}", code)
             return f"tracepoint {entry.category}:{entry.event}: {os.strerror(code)}"
-        self._descriptors.append(fd)
+        self.descriptors.append(fd)
         return ""
-
-    # -- maps
-
-    def _update(self, name: str, key: bytes, value: bytes) -> None:
-        if self._library.bpf_update_elem(self._maps[name], key, value, _ANY) != 0:
-            raise _refusal(f"writing the map {name!r}")
-
-    def _lookup(self, name: str, key: bytes, size: int) -> bytes | None:
-        value = ctypes.create_string_buffer(size)
-        if self._library.bpf_lookup_elem(self._maps[name], key, value) != 0:
-            return None
-        return value.raw
-
-    def _entries(self, name: str, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
-        keys = []
-        key = ctypes.create_string_buffer(key_size)
-        following = ctypes.create_string_buffer(key_size)
-        fd = self._maps[name]
-        more = self._library.bpf_get_first_key(fd, key, key_size) == 0
-        while more:
-            keys.append(key.raw)
-            more = self._library.bpf_get_next_key(fd, key, following) == 0
-            key, following = following, key
-        found = []
-        for raw in dict.fromkeys(keys):
-            value = self._lookup(name, raw, value_size)
-            if value is not None:
-                found.append((raw, value))
-        return found
-
-    def _close_descriptors(self) -> None:
-        for fd in reversed(self._descriptors):
-            os.close(fd)
-        self._descriptors.clear()
 
 
 _PROTO_UDP = 17
@@ -332,7 +387,7 @@ class _without_stderr:  # noqa: N801  # reads as a statement
         os.close(self._saved)
 
 
-def _read_probe() -> tuple[dict[str, list[list[int]]], bytes]:
+def _read_probe() -> tuple[dict[str, Any], bytes]:
     path = os.path.join(os.path.dirname(__file__), "probe.bin")
     try:
         with open(path, "rb") as file:

@@ -555,7 +555,7 @@ static inline void read_request_line(struct thread *t, u64 buffer)
         t->edge = EDGE_NEXT;
         return;
     }
-    if (line[0] != 'P' || line[1] != 'O' || line[16] != 'r' || line[24] != '/')
+    if (line[0] != 'P' || line[1] != 'O' || line[17] != 'r' || line[24] != '/')
         return;
     if (line[25] == 'i' && line[26] == 'n' && line[27] == 'i' && line[28] == 't') {
         t->edge = EDGE_INIT_ERROR;

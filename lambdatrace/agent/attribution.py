@@ -1,0 +1,193 @@
+"""Cuts the stream of records into executions. Pure: records in, cuts out; no clock, no I/O.
+
+The kernel shows the runtime's own HTTP: `next`, the reply with the request id, the response. What
+is recorded between two responses of one runtime belongs to the execution that the second one ends:
+its own work, and before it what happened during init or in the background. A runtime and all it
+started share a `branch` (wire.py), so executions that overlap in one environment stay apart, and
+what other extensions do is nobody's.
+"""
+
+from __future__ import annotations
+
+from lambdatrace import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+OK: Final = "ok"
+ERROR: Final = "error"
+CRASH: Final = "crash"
+TIMEOUT: Final = "timeout"
+UNFINISHED: Final = "unfinished"
+
+KERNEL: Final = "kernel"
+EXTENSION: Final = "extension"
+
+# Records of a branch that has not yet proved to be a runtime (it may be another extension) are
+# kept up to here, then the oldest go: its first execution needs what happened during init.
+MAX_UNCLAIMED = 4096
+
+
+class Cut:
+    """One execution's part of the stream. Times are ns on the records' clock."""
+
+    __slots__ = (
+        "branch",
+        "connections",
+        "edges",
+        "ended",
+        "offset",
+        "request_id",
+        "started",
+        "status",
+        "syscalls_position",
+    )
+
+    def __init__(self, request_id: str, branch: int, started: int, edges: str) -> None:
+        self.request_id = request_id
+        self.branch = branch
+        self.started = started
+        self.edges = edges
+        self.ended = 0
+        # Wall clock minus records' clock, ns: whoever writes the cut first takes it, once, because
+        # the execution's keys are made from it.
+        self.offset: int | None = None
+        self.status = ""
+        self.connections: list[wire.ConnectionRecord] = []
+        # Where in the syscall ring it ends (bytes); None: everything there is.
+        self.syscalls_position: int | None = None
+
+
+class _Branch:
+    __slots__ = ("connections", "cut", "is_runtime")
+
+    def __init__(self) -> None:
+        self.connections: list[wire.ConnectionRecord] = []
+        self.cut: Cut | None = None
+        self.is_runtime = False
+
+
+class Attribution:
+    """The state between two slices of the stream."""
+
+    def __init__(self) -> None:
+        self._branches: dict[int, _Branch] = {}
+
+    @property
+    def sees_runtime(self) -> bool:
+        """Whether a runtime's own HTTP has been seen: if not, only INVOKE events cut the stream."""
+        return any(branch.is_runtime for branch in self._branches.values())
+
+    @property
+    def runtimes(self) -> int:
+        """How many runtimes there are; above one, executions may overlap."""
+        return sum(branch.is_runtime for branch in self._branches.values())
+
+    def open_cut(self, request_id: str) -> Cut | None:
+        """The execution with this id that has begun and not ended."""
+        for branch in self._branches.values():
+            if branch.cut is not None and branch.cut.request_id == request_id:
+                return branch.cut
+        return None
+
+    def open_cuts(self) -> list[Cut]:
+        """Every execution that has begun and not ended."""
+        return [branch.cut for branch in self._branches.values() if branch.cut is not None]
+
+    def begin(self, request_id: str, time: int) -> None:
+        """Begin an execution that only an INVOKE event told of (ns on the records' clock).
+
+        It is given to the branch with a runtime if there is just one, else to all traffic.
+        """
+        number = next((n for n, branch in self._branches.items() if branch.is_runtime), 0)
+        self._branch(number).cut = Cut(request_id, number, time, EXTENSION)
+
+    def feed(self, events: bytes) -> list[Cut]:
+        """Take the next slice of the events ring; returns the executions that ended in it.
+
+        Raises ValueError when `events` is not whole records.
+        """
+        size = wire.ConnectionRecord.SIZE
+        if len(events) % size:
+            raise ValueError(f"{len(events)} bytes are not whole records of {size}")
+        ended = []
+        for offset in range(0, len(events), size):
+            if events[offset] == wire.KIND_CONNECTION:
+                record = wire.ConnectionRecord.unpack(events, offset)
+                self._keep(record)
+            elif events[offset] == wire.KIND_EDGE:
+                cut = self._edge(wire.EdgeRecord.unpack(events, offset))
+                if cut is not None:
+                    ended.append(cut)
+        return ended
+
+    def end(self, cut: Cut, status: str, time: int, position: int | None = None) -> Cut:
+        """End an execution that begins to look as if nothing more came of it."""
+        branch = self._branch(cut.branch)
+        cut.ended, cut.status, cut.syscalls_position = time, status, position
+        cut.connections = self._take(cut)
+        branch.cut = None
+        return cut
+
+    def peek(self, cut: Cut) -> list[wire.ConnectionRecord]:
+        """What has been recorded for an execution that goes on."""
+        if cut.branch:
+            return list(self._branch(cut.branch).connections)
+        return [record for branch in self._branches.values() for record in branch.connections]
+
+    def _take(self, cut: Cut) -> list[wire.ConnectionRecord]:
+        taken = self.peek(cut)
+        for number, branch in self._branches.items():
+            if not cut.branch or number == cut.branch:
+                branch.connections = []
+        return taken
+
+    def _branch(self, number: int) -> _Branch:
+        branch = self._branches.get(number)
+        if branch is None:
+            branch = self._branches[number] = _Branch()
+        return branch
+
+    def _keep(self, record: wire.ConnectionRecord) -> None:
+        branch = self._branch(record.branch)
+        branch.connections.append(record)
+        if not branch.is_runtime and len(branch.connections) > MAX_UNCLAIMED:
+            del branch.connections[: MAX_UNCLAIMED // 2]
+
+    def _edge(self, edge: wire.EdgeRecord) -> Cut | None:
+        branch = self._branch(edge.branch)
+        if edge.edge == wire.EDGE_PROCESS_EXIT:
+            return self._process_exit(edge, branch)
+        branch.is_runtime = True
+        request_id = edge.request_id.rstrip(b"\0").decode("utf-8", "replace")
+        if edge.edge == wire.EDGE_START:
+            return self._start(edge, branch, request_id)
+        if edge.edge in (wire.EDGE_RESPONSE, wire.EDGE_ERROR):
+            status = OK if edge.edge == wire.EDGE_RESPONSE else ERROR
+            # Also ends what an INVOKE event began, before this branch was known (begin()).
+            cut = self.open_cut(request_id)
+            if cut is not None:
+                return self.end(cut, status, edge.time, edge.syscalls_position)
+        return None
+
+    def _start(self, edge: wire.EdgeRecord, branch: _Branch, request_id: str) -> Cut | None:
+        known = self.open_cut(request_id)
+        if known is not None:
+            # An INVOKE event told of it first; the kernel knows better when and whose it is.
+            self._branch(known.branch).cut = None
+        unfinished = None
+        if branch.cut is not None:
+            # The runtime has moved on without an answer that was seen.
+            unfinished = self.end(branch.cut, UNFINISHED, edge.time, edge.syscalls_position)
+        branch.cut = Cut(request_id, edge.branch, edge.time, KERNEL)
+        return unfinished
+
+    def _process_exit(self, edge: wire.EdgeRecord, branch: _Branch) -> Cut | None:
+        if edge.tgid != edge.branch:
+            return None
+        ended = None
+        if branch.cut is not None:
+            ended = self.end(branch.cut, CRASH, edge.time, edge.syscalls_position)
+        self._branches.pop(edge.branch, None)
+        return ended

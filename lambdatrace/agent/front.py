@@ -1,0 +1,202 @@
+"""The registered process: asks for the next event and watches the worker, and nothing else.
+
+Lambda fails the invocation when a registered extension dies, so whatever can fail happens in the
+worker it forks. It also keeps the probe's descriptors: the kernel goes on sensing while a worker
+that died is replaced, and the new one adopts what is there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from lambdatrace.agent import channel as channels
+from lambdatrace.agent.http import HttpError
+from lambdatrace.agent.log import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from lambdatrace.agent.channel import Channel
+    from lambdatrace.agent.extensions_api import ExtensionsApi
+    from lambdatrace.agent.settings import Settings
+
+# Seconds.
+READY_BUDGET_S = 5.0  # of Lambda's ten for init
+SHUTDOWN_BUDGET_S = 2.0  # what Lambda grants when it does not say
+# After the deadline the platform has given up on the invocation; so has the agent.
+AFTER_DEADLINE_S = 0.05
+RETRY_S = 0.05
+RETRIES = 100
+# Workers in a row that died before they finished a single execution.
+MAX_DEATHS = 3
+
+
+class Supervisor:
+    """The worker's life, seen from outside."""
+
+    def __init__(self, settings: Settings, close_in_child: Callable[[], None]) -> None:
+        self._settings = settings
+        self._close_in_child = close_in_child
+        self._root = os.getppid()
+        self._channel: Channel | None = None
+        self._pid = 0
+        self._layout: dict[str, Any] | None = None
+        self._descriptors: list[int] = []
+        self._deaths = 0
+
+    def start(self, invocation: dict[str, Any] | None = None) -> None:
+        """Fork a worker and wait until it senses or has said why it cannot."""
+        mine, its = channels.pair()
+        pid = os.fork()
+        if pid == 0:
+            mine.close()
+            self._close_in_child()
+            self._be_worker(its, invocation)
+        its.close()
+        self._channel, self._pid = mine, pid
+        try:
+            received = mine.receive(time.monotonic() + READY_BUDGET_S)
+        except channels.Closed:
+            self._bury("before it was ready")
+            return
+        if received is None:
+            log(f"the worker was not ready within {READY_BUDGET_S:.0f} s")
+            self._end_worker()
+            return
+        message, descriptors = received
+        if not message["ready"]:
+            log(f"this environment is not traced: {message['why']}")
+            self._end_worker()
+        elif self._layout is None:
+            self._layout, self._descriptors = message["layout"], descriptors
+        else:
+            for fd in descriptors:
+                os.close(fd)
+
+    def invoke(self, event: dict[str, Any], at_ns: int) -> None:
+        """Tell the worker of an invocation and wait until it has written, or given up on, it."""
+        invocation: dict[str, Any] = {
+            "event": "INVOKE",
+            "request_id": str(event.get("requestId", "")),
+            "deadline_ms": int(event.get("deadlineMs", 0)),
+            "at_ns": at_ns,
+        }
+        if self._channel is None:
+            return
+        try:
+            self._channel.send(invocation)
+            self._await_done(invocation)
+        except channels.Closed:
+            self._bury(f"during {invocation['request_id']}")
+            # Cheap: the probe is still loaded. The function goes on meanwhile.
+            self._restart(invocation)
+
+    def shut_down(self, event: dict[str, Any]) -> None:
+        """Let the worker write the rest within the time the platform grants."""
+        if self._channel is None:
+            return
+        now_ms = time.time() * 1000
+        deadline_ms = int(event.get("deadlineMs") or now_ms + SHUTDOWN_BUDGET_S * 1000)
+        message = {
+            "event": "SHUTDOWN",
+            "reason": str(event.get("shutdownReason", "")),
+            "deadline_ms": deadline_ms,
+        }
+        try:
+            self._channel.send(message)
+            while self._channel.receive(time.monotonic() + (deadline_ms - now_ms) / 1000):
+                pass
+        except channels.Closed:
+            return
+
+    def _restart(self, invocation: dict[str, Any]) -> None:
+        self._deaths += 1
+        if self._deaths > MAX_DEATHS:
+            log(f"{self._deaths} workers died in a row: this environment is no longer traced")
+            return
+        self.start(invocation)
+        if self._channel is None:
+            return
+        try:
+            self._await_done(invocation)
+        except channels.Closed:
+            self._bury(f"during {invocation['request_id']}")
+
+    def _await_done(self, invocation: dict[str, Any]) -> None:
+        """Wait for the worker's word, but never beyond the deadline. Raises channel.Closed."""
+        if self._channel is None:
+            return
+        left = float(invocation["deadline_ms"]) / 1000 - time.time()
+        until = time.monotonic() + left + AFTER_DEADLINE_S
+        while (received := self._channel.receive(until)) is not None:
+            if received[0].get("done") == invocation["request_id"]:
+                self._deaths = 0
+                return
+
+    def _be_worker(self, channel: Channel, invocation: dict[str, Any] | None) -> None:
+        """In the child; never returns."""
+        code = 1
+        try:
+            # Not before the fork: the registered process stays small and has nothing to fail on.
+            from lambdatrace.agent import worker
+            from lambdatrace.bpf.loader import Handover
+
+            adopted = None
+            if self._layout is not None:
+                adopted = Handover(self._descriptors, self._layout)
+            worker.main(channel, self._settings, self._root, adopted, invocation)
+            code = 0
+        except channels.Closed:
+            code = 0
+        except BaseException as error:  # noqa: BLE001  # a trace is lost, never an invocation
+            log(f"the worker failed: {type(error).__name__}: {error}")
+        finally:
+            os._exit(code)
+
+    def _bury(self, when: str) -> None:
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = None
+        _, status = os.waitpid(self._pid, 0)
+        log(f"the worker ended {when} ({_ending(status)}); the function is not affected")
+
+    def _end_worker(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = None
+        # Not reaped yet, so the pid is still its own.
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+def run(api: ExtensionsApi, supervisor: Supervisor) -> int:
+    """Serve events until SHUTDOWN; returns the exit code."""
+    supervisor.start()
+    api.register()
+    failures = 0
+    while failures < RETRIES:
+        try:
+            event = api.next()
+        except HttpError as error:
+            failures += 1
+            if failures == 1:
+                log(f"the Extensions API does not answer: {error}")
+            time.sleep(RETRY_S)
+            continue
+        at_ns = time.monotonic_ns()
+        failures = 0
+        if event.get("eventType") == "SHUTDOWN":
+            supervisor.shut_down(event)
+            return 0
+        supervisor.invoke(event, at_ns)
+    return 1
+
+
+def _ending(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"signal {os.WTERMSIG(status)}"
+    return f"exit code {os.WEXITSTATUS(status)}"

@@ -1,0 +1,192 @@
+"""The worker: everything of the agent that can fail. A child of the registered process (front.py).
+
+It loads the probe (or adopts the one a worker before it loaded), sleeps while the handler runs, and
+after the response is out drains, attributes, writes and says so. Messages, all JSON objects:
+    to the worker   {"event": "INVOKE", "request_id", "deadline_ms", "at_ns"}, {"event": "SHUTDOWN",
+                    "reason", "deadline_ms"}
+    from it         {"ready": true, "layout"} + descriptors, {"ready": false, "why"},
+                    {"done": request id}
+"""
+
+from __future__ import annotations
+
+import select
+import time
+
+from lambdatrace.agent import attribution
+from lambdatrace.agent.attribution import Attribution
+from lambdatrace.agent.log import log
+from lambdatrace.agent.recorder import Recorder, monotonic_deadline
+from lambdatrace.agent.writer import open_writer
+from lambdatrace.bpf.loader import Handover, Probe
+from lambdatrace.errors import LambdatraceError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from lambdatrace.agent.attribution import Cut
+    from lambdatrace.agent.channel import Channel
+    from lambdatrace.agent.settings import Settings
+    from lambdatrace.store.base import Writer
+
+# Seconds.
+WRITE_BUDGET_S = 2.0  # after a response: what is billed at worst when the store does not answer
+PREPARE_BUDGET_S = 2.0  # during init, for the store's first connection
+BEFORE_DEADLINE_S = 0.15  # how long before a timeout what is known so far is written
+SHUTDOWN_RESERVE_S = 0.2  # of the two seconds Lambda grants
+# A runtime that ends this shortly before the deadline, or later, was ended by it.
+DEADLINE_SLACK_NS = 20_000_000
+
+
+class Worker:
+    """Serves one registered process until its channel closes."""
+
+    def __init__(
+        self, channel: Channel, settings: Settings, probe: Probe, writer: Writer, first: bool
+    ) -> None:
+        self._channel = channel
+        self._settings = settings
+        self._probe = probe
+        self._recorder = Recorder(probe, writer, settings)
+        self._attribution = Attribution()
+        self._cold = first
+        self._invocation: dict[str, Any] | None = None  # INVOKE not yet answered with "done"
+        self._deadline: float | None = None  # when to write what is known (s, time.monotonic)
+        self._deadline_ns = 0  # the invocation's, on the records' clock
+        self._over = False
+
+    def resume(self, invocation: dict[str, Any] | None) -> None:
+        """Take over from a worker that died, in the middle of `invocation` if there is one."""
+        self._recorder.add_gap()
+        if invocation is not None:
+            self._attribution.begin(invocation["request_id"], invocation["at_ns"])
+            self._take_deadline(invocation)
+
+    def serve(self) -> None:
+        """Run until SHUTDOWN. Raises channel.Closed when the registered process is gone."""
+        poll = select.epoll()
+        channel, events = self._channel.fileno(), self._probe.events_fd
+        for fd in (channel, events, self._probe.syscalls_fd):
+            poll.register(fd, select.EPOLLIN)
+        while not self._over:
+            timeout = -1.0
+            if self._deadline is not None:
+                timeout = max(0.0, self._deadline - time.monotonic())
+            ready = [fd for fd, _ in poll.poll(timeout)]
+            if events in ready:
+                self._handle_events()
+            elif self._probe.syscalls_fd in ready:
+                self._recorder.drain_syscalls()
+            if channel in ready:
+                received = self._channel.receive()
+                if received is not None:
+                    self._handle_message(received[0])
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                self._handle_deadline()
+
+    def _handle_events(self) -> None:
+        for cut in self._attribution.feed(self._recorder.drain()):
+            if cut.status == attribution.CRASH and self._timed_out(cut):
+                cut.status = attribution.TIMEOUT
+            self._store(cut, time.monotonic() + WRITE_BUDGET_S)
+            self._answer(cut.request_id)
+
+    def _handle_message(self, message: dict[str, Any]) -> None:
+        if message["event"] == "SHUTDOWN":
+            self._shut_down(message)
+            return
+        self._take_deadline(message)
+        self._invocation = message
+        self._handle_events()
+        if self._attribution.sees_runtime:
+            return
+        # Nothing tells when this execution will end, and waiting would be billed: what was recorded
+        # of the one before is written now, and this one with the next event.
+        self._end_all(attribution.OK, time.monotonic() + WRITE_BUDGET_S)
+        self._attribution.begin(message["request_id"], message["at_ns"])
+        self._answer(message["request_id"])
+
+    def _handle_deadline(self) -> None:
+        """Shortly before the platform kills everything: write what is known so far."""
+        self._deadline = None
+        self._handle_events()
+        invocation = self._invocation
+        if invocation is None:
+            return
+        cut = self._attribution.open_cut(invocation["request_id"])
+        if cut is not None:
+            cut.ended, cut.status = time.monotonic_ns(), attribution.UNFINISHED
+            cut.connections = self._attribution.peek(cut)
+            until = monotonic_deadline(invocation["deadline_ms"])
+            self._recorder.store(cut, until, cold_start=self._cold, final=False)
+        self._answer(invocation["request_id"])
+
+    def _shut_down(self, message: dict[str, Any]) -> None:
+        self._over = True
+        until = monotonic_deadline(message["deadline_ms"]) - SHUTDOWN_RESERVE_S
+        self._handle_events()
+        # Platform and emulator differ in case.
+        timed_out = message["reason"].lower() == "timeout"
+        without_runtime = not self._attribution.sees_runtime
+        status = attribution.OK if without_runtime else attribution.UNFINISHED
+        self._end_all(attribution.TIMEOUT if timed_out else status, until)
+
+    def _end_all(self, status: str, until: float) -> None:
+        now = time.monotonic_ns()
+        for cut in self._attribution.open_cuts():
+            self._store(self._attribution.end(cut, status, now), until)
+
+    def _store(self, cut: Cut, until: float) -> None:
+        self._recorder.store(cut, until, cold_start=self._cold)
+        self._cold = False
+
+    def _take_deadline(self, invocation: dict[str, Any]) -> None:
+        deadline = monotonic_deadline(invocation["deadline_ms"])
+        self._deadline = deadline - BEFORE_DEADLINE_S
+        self._deadline_ns = int(deadline * 1e9)
+
+    def _timed_out(self, cut: Cut) -> bool:
+        return bool(self._deadline_ns) and cut.ended >= self._deadline_ns - DEADLINE_SLACK_NS
+
+    def _answer(self, request_id: str) -> None:
+        if self._invocation is not None and self._invocation["request_id"] == request_id:
+            self._invocation = None
+            self._deadline = None
+            self._channel.send({"done": request_id})
+
+
+def main(
+    channel: Channel,
+    settings: Settings,
+    root: int,
+    adopted: Handover | None,
+    invocation: dict[str, Any] | None,
+) -> None:
+    """What the worker process does, from its fork to its end. Raises channel.Closed."""
+    try:
+        writer = open_writer(settings.store, settings.environ)
+        if adopted is None:
+            probe = Probe.load(
+                record_syscalls=settings.level == "syscalls",
+                root=root,
+                runtime_api=settings.runtime_api,
+            )
+        else:
+            probe = Probe.adopt(adopted)
+    except LambdatraceError as error:
+        channel.send({"ready": False, "why": f"{error.message}; {error.hint}"})
+        return
+    worker = Worker(channel, settings, probe, writer, first=adopted is None)
+    handover = probe.handover()
+    channel.send({"ready": True, "layout": handover.layout}, handover.descriptors)
+    for group, reason in probe.unavailable.items():
+        log(f"{group} cannot be seen here: {reason}")
+    if adopted is not None:
+        worker.resume(invocation)
+    else:
+        try:
+            writer.prepare(time.monotonic() + PREPARE_BUDGET_S)
+        except LambdatraceError as error:
+            log(f"{error.message}; {error.hint}")
+    worker.serve()
