@@ -80,9 +80,14 @@ def _draw(environment: Environment, records: Records) -> None:
 
     console = environment.console
     decoded = connections(records)
+    complete = not (
+        records.missing_chunks
+        or records.execution.dropped.total
+        or records.execution.connections > len(decoded)
+    )
     console.print(execution_view(records.execution, records.missing_chunks))
     console.print()
-    console.print(ConnectionTable(decoded))
+    console.print(ConnectionTable(decoded, complete))
     if decoded:
         console.print()
         console.print(Timeline(decoded, records.execution.duration_ns))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from lambdatrace.analysis.phases import connect_ns, transfer_ns, wait_ns
-from lambdatrace.cli.views.folding import fold, folded_note
+from lambdatrace.cli.views.folding import Numbered, fold, folded_note
 from lambdatrace.cli.views.tables import new_table
 from lambdatrace.cli.views.text import (
     BAD,
@@ -30,30 +30,39 @@ if TYPE_CHECKING:
 
     from lambdatrace.model import Connection
 
-# Below this many cells, the timeline alone says when a connection began and transferred.
+# With fewer cells, the timeline alone says when a connection began and transferred; with even
+# fewer, the numbers of bytes are left out.
 _ROOM_FOR_ALL_COLUMNS = 100
+_ROOM_FOR_SIZES = 78
+_PROCESS_COLUMN = 18
 _STYLES = {Outcome.OK: GOOD, Outcome.OPEN: "", Outcome.CONNECTING: WARNING}
 
 
 class ConnectionTable:
-    """One row for each connection, by start; as many columns as there is room for."""
+    """One row for each connection, by start; as many columns as there is room for.
 
-    def __init__(self, connections: Sequence[Connection]) -> None:
+    `complete`: no connection of the execution is known to be missing.
+    """
+
+    def __init__(self, connections: Sequence[Connection], complete: bool = True) -> None:
         self._connections = connections
+        self._complete = complete
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the table for the width at hand."""
         if not self._connections:
-            yield Text("no connections: this execution did not use the network", style=DIM)
+            unused = "no connections: this execution did not use the network"
+            yield Text(unused if self._complete else "no connections were kept", style=DIM)
             return
-        wide = options.max_width >= _ROOM_FOR_ALL_COLUMNS
         rows = fold(self._connections)
-        yield self._table([row[1] for row in rows], [row[0] for row in rows], wide)
+        yield self._table(rows, options.max_width)
         if len(rows) < len(self._connections):
             yield folded_note(len(self._connections), len(rows))
 
-    def _table(self, shown: list[Connection], numbers: list[int], wide: bool) -> Table:
+    def _table(self, rows: list[Numbered], width: int) -> Table:
         processes = len({connection.process_id for connection in self._connections}) > 1
+        room = width - _PROCESS_COLUMN * processes
+        wide, sizes = room >= _ROOM_FOR_ALL_COLUMNS, room >= _ROOM_FOR_SIZES
         table = new_table()
         table.add_column("#", justify="right", no_wrap=True)
         table.add_column("destination", overflow="fold", min_width=15)
@@ -61,10 +70,10 @@ class ConnectionTable:
             table.add_column("process", overflow="fold", min_width=8)
         for name in ("start",) * wide + ("connect", "wait") + ("transfer",) * wide:
             table.add_column(name, justify="right", no_wrap=True)
-        for name in ("total", "out", "in"):
+        for name in ("total",) + ("out", "in") * sizes:
             table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("outcome", overflow="fold", min_width=8)
-        for position, connection in zip(numbers, shown, strict=True):
+        table.add_column("outcome", overflow="fold", min_width=10)
+        for position, connection in rows:
             cells = [
                 number(position),
                 destination(
@@ -79,11 +88,9 @@ class ConnectionTable:
             cells += [_connect(connection), duration(wait_ns(connection))]
             if wide:
                 cells.append(duration(transfer_ns(connection)))
-            cells += [
-                duration(connection.duration_ns),
-                size(connection.bytes_out),
-                size(connection.bytes_in),
-            ]
+            cells.append(duration(connection.duration_ns))
+            if sizes:
+                cells += [size(connection.bytes_out), size(connection.bytes_in)]
             cells.append(_outcome(connection))
             table.add_row(*cells)
         return table

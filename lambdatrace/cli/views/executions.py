@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from lambdatrace.model import Execution
 
-# With fewer cells than this an id is cut to what `show` needs to find it.
-_ROOM_FOR_WHOLE_IDS = 120
+# With fewer cells than this an id is cut to what `show` needs to find it, and a time to minutes.
+_ROOM_FOR_WHOLE_IDS = 116
+# From this many on there is room for everything.
+_ROOM_FOR_ALL_COLUMNS = 140
 _SHORTEST_ID = 8
 _WHOLE_ID = 40  # a request id has 36 characters; folded, longer ones would be unreadable
 _YEAR = len("2026-")
+_SECONDS = len(":00")
 
 
 class ExecutionTable:
@@ -34,26 +37,28 @@ class ExecutionTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the table for the width at hand."""
-        wide = options.max_width >= _ROOM_FOR_WHOLE_IDS
-        length = _WHOLE_ID if wide else unique_length(self._ids)
+        whole = options.max_width >= _ROOM_FOR_WHOLE_IDS
+        wide = options.max_width >= _ROOM_FOR_ALL_COLUMNS
+        length = _WHOLE_ID if whole else unique_length(self._ids)
         shown = [execution.execution_id[:length] for execution in self._executions]
         dropped = any(execution.dropped.total for execution in self._executions)
         table = new_table()
-        table.add_column("execution", overflow="fold", min_width=max(map(len, shown)))
+        table.add_column("execution", no_wrap=True)
         table.add_column("function", overflow="fold", min_width=8)
-        table.add_column("started (UTC)", no_wrap=True)
+        table.add_column("started UTC", no_wrap=True)
         table.add_column("took", justify="right", no_wrap=True)
         table.add_column("status", no_wrap=True)
         if wide:
             table.add_column("start", no_wrap=True)
-        for name in ("conns", "errors") + ("dropped",) * dropped:
+        counts = ("conns", "errors", "dropped") if whole else ("conns", "err", "drop")
+        for name in counts if dropped else counts[:2]:
             table.add_column(name, justify="right", no_wrap=True)
         for execution_id, execution in zip(shown, self._executions, strict=True):
             started = moment(execution.started_at_ns)
             cells = [
                 safe(execution_id),
                 safe(execution.function),
-                started if wide else started[_YEAR:],
+                started if wide else started[_YEAR : len(started) - (0 if whole else _SECONDS)],
                 duration(execution.duration_ns),
                 Text(str(execution.status), style=status_style(execution.status)),
             ]

@@ -84,7 +84,8 @@ class Timeline:
         drawn = [row for row in fold(self._connections) if not row[1].before]
         if not drawn:
             return
-        labels = [_label(position, connection) for position, connection in drawn]
+        digits = len(str(drawn[-1][0]))
+        labels = [_label(f"{number:>{digits}}", connection) for number, connection in drawn]
         room = max(_MIN_BAR, options.max_width // 3)
         label_width = min(max(label.cell_len for label in labels), room)
         bar_width = max(_MIN_BAR, options.max_width - label_width - 1)
@@ -93,9 +94,10 @@ class Timeline:
         grid.add_column(width=bar_width, no_wrap=True, overflow="crop")
         for line in _scale(self._duration_ns, bar_width, glyphs):
             grid.add_row(Text(), line)
-        for label, (_, connection) in zip(labels, drawn, strict=True):
-            grid.add_row(label, bar(connection, self._duration_ns, bar_width, glyphs))
-        notes = [_legend(glyphs)]
+        bars = [bar(row[1], self._duration_ns, bar_width, glyphs) for row in drawn]
+        for label, line in zip(labels, bars, strict=True):
+            grid.add_row(label, line)
+        notes = [_legend(glyphs, {glyph for line in bars for glyph in line.plain})]
         if len(self._connections) > len(drawn):
             notes = [*self._left_out(len(drawn)), *notes]
         yield Group(grid, *notes)
@@ -162,8 +164,8 @@ def _mark(connection: Connection, glyphs: Glyphs) -> tuple[str, str] | None:
     return None if connection.outcome is Outcome.OK else (glyphs.failed, BAD)
 
 
-def _label(position: int, connection: Connection) -> Text:
-    text = Text(f"{position} ", style=DIM, no_wrap=True, overflow="ellipsis")
+def _label(number: str, connection: Connection) -> Text:
+    text = Text(f"{number} ", style=DIM, no_wrap=True, overflow="ellipsis")
     where = destination(connection.host, connection.address, connection.port, connection.protocol)
     where.style = "not dim"
     return text.append_text(where)
@@ -188,11 +190,18 @@ def _scale(duration_ns: int, width: int, glyphs: Glyphs) -> list[Text]:
     return [Text("".join(names), style=DIM), Text("".join(axis), style=DIM)]
 
 
-def _legend(glyphs: Glyphs) -> Text:
-    parts: list[str | Text | tuple[str, str]] = []
-    for kind in PhaseKind:
-        parts += [(glyphs.phases[kind], _STYLES[kind]), f" {kind}  "]
-    parts += [(glyphs.mixed, _STYLES[None]), " several exchanges  "]
-    parts += [(glyphs.life, DIM), " open, idle  ", (glyphs.failed, BAD), " failed  "]
-    parts += [(glyphs.open, "bold"), " not closed"]
-    return Text.assemble(*parts, style=DIM)
+def _legend(glyphs: Glyphs, used: set[str]) -> Text:
+    """What the glyphs mean: the phases always, the others where they are used."""
+    named = [(glyphs.phases[kind], str(kind), _STYLES[kind]) for kind in PhaseKind]
+    others = [
+        (glyphs.mixed, "several exchanges", _STYLES[None]),
+        (glyphs.life, "open, idle", ""),
+        (glyphs.failed, "failed", BAD),
+        (glyphs.open, "not closed", "bold"),
+    ]
+    named += [other for other in others if other[0] in used]
+    legend = Text(style=DIM)
+    for glyph, name, style in named:
+        legend.append("  " if legend else "").append(glyph, style=f"not dim {style}")
+        legend.append(f" {name}")
+    return legend

@@ -1,0 +1,51 @@
+"""The command line without a terminal: one command in an environment of its own."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import support_traces as traces
+
+from lambdatrace.cli.environment import Environment
+from lambdatrace.cli.main import program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import RenderableType
+
+# An hour after the executions of support_traces.
+NOW_NS = traces.STARTED_NS + traces.HOUR_NS
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run(
+    *arguments: str, environ: Mapping[str, str] | None = None, width: int | None = None
+) -> Result:
+    """Run one command; it sees no environment variable but those given."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    environment = Environment(
+        stdout=stdout, stderr=stderr, environ=environ or {}, clock=lambda: NOW_NS, width=width
+    )
+    code = program(arguments, environment)
+    return Result(code, stdout.getvalue(), stderr.getvalue())
+
+
+def rendered(*renderables: RenderableType, width: int, color: bool = False) -> list[str]:
+    """Views as lines of text, without the blanks at their ends."""
+    stdout = io.StringIO()
+    environ = {"FORCE_COLOR": "1", "TERM": "xterm-256color"} if color else {}
+    console = Environment(stdout=stdout, environ=environ, width=width).console
+    for renderable in renderables:
+        console.print(renderable)
+    return [line.rstrip() for line in stdout.getvalue().splitlines()]
