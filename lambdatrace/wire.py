@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from typing import Self
 
 # The C types a field can have. They are only ever read as annotation strings.
-u8 = u16 = u32 = u64 = s32 = int
-b16 = b40 = b88 = bytes
+u8 = int
+u16 = int
+u32 = int
+u64 = int
+s32 = int
+b16 = bytes
+b40 = bytes
+b88 = bytes
 
 _CODES = {
     "u8": ("B", "__u8"),
@@ -81,7 +87,7 @@ class Record:
 
     @classmethod
     def c_struct(cls, name: str) -> str:
-        """This layout as a C struct definition."""
+        """The layout as a C struct definition."""
         lines = [f"struct {name} {{"]
         for field, kind in cls.__annotations__.items():
             ctype = _CODES[kind][1]

@@ -184,10 +184,14 @@ class Attribution:
         return unfinished
 
     def _process_exit(self, edge: wire.EdgeRecord, branch: _Branch) -> Cut | None:
-        if edge.tgid != edge.branch:
+        if edge.tgid != edge.branch or not branch.is_runtime:
             return None
-        ended = None
-        if branch.cut is not None:
-            ended = self.end(branch.cut, CRASH, edge.time, edge.syscalls_position)
-        self._branches.pop(edge.branch, None)
-        return ended
+        branch.is_runtime = False
+        if branch.cut is None:
+            return None
+        return self.end(branch.cut, CRASH, edge.time, edge.syscalls_position)
+
+    def claim(self, number: int) -> list[wire.ConnectionRecord]:
+        """What came of a branch after its runtime had ended: the kernel closes its sockets last."""
+        branch = self._branches.pop(number, None)
+        return [] if branch is None else branch.connections

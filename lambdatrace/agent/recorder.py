@@ -69,7 +69,7 @@ class Recorder:
         """
         if cut.offset is None:
             cut.offset = summaries.clock_offset()
-        open_ones = [] if final and cut.status == "crash" else self._open_connections(cut)
+        open_ones = self._open_connections(cut)
         connections = self._ledger.share(cut.connections, open_ones, cut.started, peek=not final)
         syscalls = self._syscalls.take(cut.syscalls_position) if final else self._syscalls.peek()
         summary = self._summary(cut, connections, cut.offset, cold_start)

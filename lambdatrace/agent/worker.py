@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 WRITE_BUDGET_S = 2.0  # after a response: what is billed at worst when the store does not answer
 PREPARE_BUDGET_S = 2.0  # during init, for the store's first connection
 BEFORE_DEADLINE_S = 0.15  # how long before a timeout what is known so far is written
+EXIT_S = 0.005  # how long the kernel may take to close the sockets of a process that ended
 SHUTDOWN_RESERVE_S = 0.2  # of the two seconds Lambda grants
 # A runtime that ends this shortly before the deadline, or later, was ended by it.
 DEADLINE_SLACK_NS = 20_000_000
@@ -87,10 +88,18 @@ class Worker:
 
     def _handle_events(self) -> None:
         for cut in self._attribution.feed(self._recorder.drain()):
-            if cut.status == attribution.CRASH and self._timed_out(cut):
-                cut.status = attribution.TIMEOUT
+            if cut.status == attribution.CRASH:
+                self._take_last_words(cut)
             self._store(cut, time.monotonic() + WRITE_BUDGET_S)
             self._answer(cut.request_id)
+
+    def _take_last_words(self, cut: Cut) -> None:
+        """A process that ends is seen to end before the kernel closes its sockets."""
+        if self._timed_out(cut):
+            cut.status = attribution.TIMEOUT
+        time.sleep(EXIT_S)
+        self._attribution.feed(self._recorder.drain())
+        cut.connections += self._attribution.claim(cut.branch)
 
     def _handle_message(self, message: dict[str, Any]) -> None:
         if message["event"] == "SHUTDOWN":

@@ -9,6 +9,7 @@ import typer
 from lambdatrace import __version__
 from lambdatrace.cli import invoke as invoke_command
 from lambdatrace.cli import list as list_command
+from lambdatrace.cli import run as run_command
 from lambdatrace.cli import show as show_command
 from lambdatrace.cli import top_destinations as top_destinations_command
 
@@ -64,6 +65,7 @@ def lambdatrace(
 
 # In the order in which they are used for the first time.
 for _name, _command, _summary, _module in (
+    ("run", run_command.run, "Run any command, traced.", run_command),
     ("invoke", invoke_command.invoke, "Run a Python handler as Lambda would.", invoke_command),
     ("list", list_command.list_executions, "The executions of a window.", list_command),
     ("show", show_command.show, "One execution in detail.", show_command),

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lambdatrace.cli.options import Output, OutputOption, StoreOption, TableOption
+from lambdatrace.cli.options import (
+    LevelOption,
+    Output,
+    OutputOption,
+    StoreOption,
+    TableOption,
+    store_url,
+)
 from lambdatrace.cli.sanitize import clean
 from lambdatrace.errors import UsageError
 from lambdatrace.model import Level
@@ -78,9 +85,6 @@ FolderOption = Annotated[
     Path,
     typer.Option("--folder", metavar="PATH", help="Where the function's code is."),
 ]
-LevelOption = Annotated[
-    Level, typer.Option("--level", help="Record connections, or each syscall on them as well.")
-]
 RieOption = Annotated[
     Path | None,
     typer.Option(
@@ -116,7 +120,7 @@ def invoke(
 
     environment: Environment = context.obj
     body = _event_bytes(event)
-    url = _store_url(environment, store, table)
+    url = store_url(environment, store, table)
     function = name or folder.resolve().name
     show = _Report(environment, output, function)
     with Emulator(
@@ -158,14 +162,6 @@ def _event_bytes(event: str) -> bytes:
     if len(body) > MAX_EVENT_BYTES:
         raise UsageError(f"--event: {len(body)} bytes are more than Lambda takes (6 MiB)")
     return body
-
-
-def _store_url(environment: Environment, store: str | None, table: str | None) -> str:
-    """The store as an absolute URL: the agent has other folders, and another home in Lambda."""
-    from lambdatrace.store.url import parse, resolve, with_table
-
-    url = parse(store or resolve(environment.environ), environment.environ)
-    return str(url if table is None else with_table(url, table))
 
 
 def _log_to(environment: Environment) -> Callable[[str, str], None]:

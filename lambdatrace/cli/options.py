@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lambdatrace.analysis.times import Window, parse_window
+from lambdatrace.model import Level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +84,9 @@ FunctionOption = Annotated[
         show_default=False,
     ),
 ]
+LevelOption = Annotated[
+    Level, typer.Option("--level", help="Record connections, or each syscall on them as well.")
+]
 LimitOption = Annotated[
     int,
     typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many rows."),
@@ -102,6 +106,17 @@ def opened_store(environment: Environment, store: str | None, table: str | None)
         yield opened
     finally:
         opened.close()
+
+
+def store_url(environment: Environment, store: str | None, table: str | None) -> str:
+    """The store as an absolute URL: the agent may have another home and another folder.
+
+    Raises UsageError.
+    """
+    from lambdatrace.store.url import parse, resolve, with_table
+
+    url = parse(store or resolve(environment.environ), environment.environ)
+    return str(url if table is None else with_table(url, table))
 
 
 def window(environment: Environment, since: str, until: str | None) -> Window:
