@@ -24,6 +24,7 @@ SCRATCH = ROOT / ".demo"
 STORE = f"sqlite://{SCRATCH}/traces.db"
 CLI = Path(sys.executable).with_name("lambdatrace")
 
+INTERRUPTED_S = 15.0
 PARTNER_PORT = 8080
 DYNAMODB_PORT = 8000
 ORDERS_ENDPOINT = f"http://orders.example:{DYNAMODB_PORT}"
@@ -82,7 +83,7 @@ def start_servers(servers: ExitStack) -> None:
     servers.callback(partner.shutdown)
     partner.start()
     address = network.HOSTS["orders.example"]
-    servers.enter_context(network.server(command, address, DYNAMODB_PORT))
+    servers.enter_context(network.server(command, address, DYNAMODB_PORT, SCRATCH))
     create_table()
 
 
@@ -150,12 +151,17 @@ def execution_id(executions: list[dict[str, Any]], status: str) -> str | None:
 def lambdatrace(*arguments: str, **environ: str) -> None:
     """Show and run one command of the CLI."""
     print(f"\n$ lambdatrace {shlex.join(arguments)}", flush=True)
-    subprocess.run(  # noqa: S603  # our own command
+    process = subprocess.Popen(  # noqa: S603  # our own command
         [str(CLI), *arguments],
         cwd=ROOT,
         env={**os.environ, "LAMBDATRACE_STORE": STORE, **environ},
-        check=False,
     )
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        # It got the Ctrl-C as well, and has a function and an emulator to end.
+        process.wait(INTERRUPTED_S)
+        raise
 
 
 def say(text: str) -> None:

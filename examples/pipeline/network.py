@@ -79,10 +79,13 @@ def name_server() -> Iterator[None]:
 
 
 @contextmanager
-def server(command: Sequence[str], host: str, port: int) -> Iterator[None]:
-    """A server that listens on a TCP port, for as long as the block lasts."""
+def server(
+    command: Sequence[str], host: str, port: int, folder: Path | None = None
+) -> Iterator[None]:
+    """A server that listens on a TCP port and works in `folder`, while the block lasts."""
     process = subprocess.Popen(  # noqa: S603  # commands of this folder
         ["setpriv", "--pdeathsig", "KILL", *command],  # noqa: S607
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
