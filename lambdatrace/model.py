@@ -67,7 +67,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One client connection as one execution saw it; bytes and calls are those of this execution."""
+    """One client connection as one execution saw it; bytes and calls are that execution's."""
 
     id: int
     host: str | None

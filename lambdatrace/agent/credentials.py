@@ -114,7 +114,7 @@ class CredentialSource:
         if not path:
             return self._environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
         try:
-            with open(path, encoding="ascii") as file:  # noqa: PTH123  # pathlib is not free
+            with open(path, encoding="ascii") as file:  # pathlib is not free
                 token = file.read(_MAX_TOKEN_BYTES).strip()
         except (OSError, ValueError) as error:
             raise StoreError(f"cannot read the token in {path}: {error}") from error

@@ -174,8 +174,8 @@ def main() -> int:
         report = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
     os.write(report_fd, json.dumps(report).encode() + b"\n")
     os.close(report_fd)
-    # Detaching from the kernel takes half a second (an RCU grace period for each tracepoint). Nobody
-    # has to wait for that, nor for the streams this process shares with the command.
+    # Detaching from the kernel takes half a second (an RCU grace period for each tracepoint).
+    # Nobody has to wait for that, nor for the streams this process shares with the command.
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)

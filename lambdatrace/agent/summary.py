@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import _socket
+import resource
 import time
 
 from lambdatrace import wire

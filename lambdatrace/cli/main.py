@@ -39,8 +39,12 @@ def program(arguments: Sequence[str], environment: Environment) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        _silence_stdout(environment)
-        return EXIT_BROKEN_PIPE
+        return _broken_pipe(environment)
+    except SystemExit as end:
+        # Typer makes 1 of a broken pipe, whatever it is told.
+        if isinstance(end.__context__, BrokenPipeError):
+            return _broken_pipe(environment)
+        raise
     except Exception as error:  # noqa: BLE001  # the last line of defence
         return _other(error, environment)
     return code if isinstance(code, int) else 0
@@ -66,7 +70,9 @@ def _other(error: Exception, environment: Environment) -> int:
     return 1
 
 
-def _silence_stdout(environment: Environment) -> None:
-    """Keep the interpreter from complaining about the reader that went away, too."""
-    if environment.stdout is sys.stdout:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _broken_pipe(environment: Environment) -> int:
+    """The reader went away, as `head` does: no error, but what is left cannot be written."""
+    if environment.stdout is sys.__stdout__:
+        # Or the interpreter would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+    return EXIT_BROKEN_PIPE

@@ -172,10 +172,10 @@ class SqliteStore:
     def _writing(self, deadline: float) -> sqlite3.Connection:
         if self._writer is not None:
             return self._writer
-        folder = os.path.dirname(self._path)  # noqa: PTH120  # pathlib is not free
+        folder = os.path.dirname(self._path)  # pathlib is not free
         try:
             if folder:
-                os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+                os.makedirs(folder, exist_ok=True)
         except OSError as error:
             raise StoreError(
                 f"cannot create the folder of the store {self._path}: {error.strerror}",
@@ -200,12 +200,12 @@ class SqliteStore:
             return self._writer
         if self._reader is not None:
             return self._reader
-        if not os.path.exists(self._path):  # noqa: PTH110
+        if not os.path.exists(self._path):
             raise _missing(self._path)
-        folder = os.path.dirname(self._path) or "."  # noqa: PTH120
+        folder = os.path.dirname(self._path) or "."
         if os.access(self._path, os.W_OK) and os.access(folder, os.W_OK):
             mode = "mode=rw"
-        elif os.path.exists(f"{self._path}-wal"):  # noqa: PTH110
+        elif os.path.exists(f"{self._path}-wal"):
             mode = "mode=ro"
         else:  # somebody else's: without a log beside it the file is complete as it is
             mode = "mode=ro&immutable=1"

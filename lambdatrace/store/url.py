@@ -120,7 +120,7 @@ def default_path(environ: Mapping[str, str]) -> str:
     """The file that is used when none is named (XDG Base Directory Specification)."""
     home = environ.get("XDG_DATA_HOME", "")
     if not home.startswith("/"):  # the specification: relative ones are to be ignored
-        home = (environ.get("HOME") or os.path.expanduser("~")) + "/.local/share"  # noqa: PTH111
+        home = (environ.get("HOME") or os.path.expanduser("~")) + "/.local/share"
     return f"{home}/{DEFAULT_FILE}"
 
 
@@ -183,7 +183,7 @@ def _dynamodb(url: str, rest: str) -> StoreUrl:
 
 
 def _absolute(path: str) -> str:
-    return _escape(os.path.abspath(path))  # noqa: PTH100  # pathlib is not free
+    return _escape(os.path.abspath(path))  # pathlib is not free
 
 
 def _check_table(table: str) -> None:
