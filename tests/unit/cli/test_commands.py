@@ -1,0 +1,306 @@
+"""The reading commands on a real store: their JSON, JSON lines, CSV, notes and errors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import support_traces as traces
+from support_cli import run
+
+from lambdatrace.cli import documents
+from lambdatrace.items import CHUNK
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ID = "4f2c9a10-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    minute = 60_000 * traces.MS
+    return traces.write(
+        tmp_path / "store.db",
+        traces.execution(
+            traces.pipeline(),
+            execution_id=ID,
+            status="timeout",
+            errors=1,
+            dropped={"events": 2},
+            destinations=[traces.destination(time=1_285, connect=[51])],
+        ),
+        *(
+            traces.execution(
+                execution_id=f"4f2d-{number}",
+                function="thumbnails",
+                started_ns=traces.STARTED_NS - number * minute,
+                destinations=[traces.destination(), traces.destination(port=80, time=1)],
+            )
+            for number in range(1, 25)
+        ),
+    )
+
+
+def test_show_json(store: str) -> None:
+    result = run("show", ID, "--store", store, "--output", "json")
+    document = json.loads(result.stdout)
+    assert (result.code, result.stderr) == (0, "")
+    assert document["schema_version"] == 1
+    assert document["execution"] == {
+        "execution_id": ID,
+        "function": "checkout",
+        "version": "7",
+        "started_at": "2026-11-22T07:00:00.000000000Z",
+        "duration_ms": 2_000.0,
+        "status": "timeout",
+        "cold_start": False,
+        "backend": "ebpf",
+        "level": "flows",
+        "edges": "kernel",
+        "memory_mb": 512,
+        "command": None,
+        "exit_code": None,
+        "connection_count": 5,
+        "error_count": 1,
+        "dropped": 2,
+        "dropped_by": {"events": 2},
+        "missing_chunks": 0,
+        "agent": {"cpu_ms": 11.4, "peak_mb": 18.3},
+    }
+    assert "syscalls" not in document
+    by_id = {one["id"]: one for one in document["connections"]}
+    assert list(by_id) == [4, 1, 2, 3, 5]
+    assert tuple(by_id[2]) == documents.CONNECTION_FIELDS
+    assert (by_id[2]["address"], by_id[2]["port"], by_id[2]["protocol"]) == ("10.0.0.7", 443, "tcp")
+    assert (by_id[2]["started_ms"], by_id[2]["connect_ms"]) == (27.0, 51.0)
+    assert (by_id[2]["duration_ms"], by_id[2]["wait_ms"]) == (1_285.0, 1_158.0)
+    assert (by_id[2]["outcome"], by_id[2]["error"]) == ("ok", None)
+    assert (by_id[3]["outcome"], by_id[3]["error"]) == ("refused", "ECONNREFUSED")
+    assert by_id[3]["connect_ms"] is None
+    assert (by_id[5]["outcome"], by_id[5]["connect_ms"]) == ("connecting", None)
+    assert by_id[4]["reused"] is True
+
+
+def test_show_syscalls_in_json_and_lines(tmp_path: Path) -> None:
+    calls = [
+        traces.syscall("write", result=5),
+        traces.syscall("recvfrom", result=-11, connection=0),
+    ]
+    items = traces.execution([traces.connection(closed=1)], calls, level="syscalls")
+    url = traces.write(tmp_path / "store.db", items)
+    expected = {
+        "op": "write", "fd": 7, "connection_id": 1, "process_id": 100, "thread_id": 100,
+        "started_ms": 0.0, "duration_ms": 0.01, "result": 5,
+    }  # fmt: skip
+    document = json.loads(run("show", ID, "--store", url, "-o", "json").stdout)
+    assert document["syscalls"][0] == expected
+    assert document["syscalls"][1]["connection_id"] is None
+    lines = run("show", ID, "--store", url, "-o", "jsonl").stdout.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["record"] for row in rows] == ["execution", "connection", "syscall", "syscall"]
+    assert rows[2] == {"schema_version": 1, "record": "syscall", **expected}
+
+
+def test_show_csv(store: str) -> None:
+    result = run("show", ID, "--store", store, "--output", "csv")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert tuple(rows[0]) == documents.CONNECTION_FIELDS
+    assert [row["port"] for row in rows] == ["8000", "53", "443", "8443", "5432"]
+    assert (rows[1]["error"], rows[1]["connect_ms"], rows[1]["reused"]) == ("", "", "false")
+
+
+def test_list(store: str) -> None:
+    result = run("list", "--store", store, "--output", "json")
+    rows = json.loads(result.stdout)
+    assert len(rows) == 20
+    assert tuple(rows[0]) == documents.LIST_FIELDS
+    assert (rows[0]["execution_id"], rows[0]["dropped"], rows[0]["connection_count"]) == (ID, 2, 5)
+    assert result.stderr == "note: 5 more; see them with --limit 25\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["--limit", "50"], 25),
+        (["--function", "thumbnails", "-n", "50"], 24),
+        (["--status", "timeout"], 1),
+        (["--since", "65m"], 6),
+        (["--since", "2026-11-22T06:50:00Z", "--until", "2026-11-22T06:55:00Z"], 6),
+    ],
+)
+def test_list_filters(store: str, arguments: list[str], count: int) -> None:
+    lines = run("list", "--store", store, *arguments, "-o", "jsonl").stdout.splitlines()
+    assert len(lines) == count
+
+
+def test_list_csv(store: str) -> None:
+    lines = run("list", "--store", store, "-o", "csv", "-n", "1").stdout.splitlines()
+    assert lines[0] == ",".join(documents.LIST_FIELDS)
+    assert len(lines) == 2
+
+
+def test_top_destinations(store: str) -> None:
+    result = run("top-destinations", "--since", "2h", "--store", store, "--output", "json")
+    rows = json.loads(result.stdout)
+    assert tuple(rows[0]) == documents.DESTINATION_FIELDS
+    assert rows[0] == {
+        "schema_version": 1, "host": None, "address": "10.0.0.7", "addresses": 1, "port": 443,
+        "protocol": "tcp", "executions": 25, "connections": 25, "errors": 0, "bytes_out": 2_500,
+        "bytes_in": 50_000, "connect_p50_ms": 5.0, "connect_p95_ms": 5.0, "connect_p99_ms": 51.0,
+        "time_ms": 1_525.0,
+    }  # fmt: skip
+    assert (rows[1]["port"], rows[1]["executions"]) == (80, 24)
+
+
+def test_top_destinations_limit_and_sort(store: str) -> None:
+    arguments = ("top-destinations", "--store", store, "-o", "jsonl", "--limit", "1")
+    for sort in ("time", "connect", "connections", "errors", "bytes", "executions"):
+        result = run(*arguments, "--sort", sort)
+        assert json.loads(result.stdout)["port"] == 443
+        assert result.stderr == "note: 1 more; see them with --limit 2\n"
+
+
+def test_destinations_left_out_are_owned_up_to(tmp_path: Path) -> None:
+    items = traces.execution(destinations=[traces.destination()], destinations_left_out=7)
+    url = traces.write(tmp_path / "store.db", items)
+    result = run("top-destinations", "--store", url)
+    assert result.code == 0
+    assert result.stderr.startswith("warning: 7 destinations are not counted")
+
+
+@pytest.mark.parametrize(
+    ("command", "empty"),
+    [
+        (["list"], ""),
+        (["list", "-o", "json"], "[]\n"),
+        (["list", "-o", "jsonl"], ""),
+        (["list", "-o", "csv"], ",".join(documents.LIST_FIELDS) + "\n"),
+        (["list", "--status", "crash"], ""),
+        (["top-destinations"], ""),
+        (["top-destinations", "-o", "json"], "[]\n"),
+        (["top-destinations", "-o", "csv"], ",".join(documents.DESTINATION_FIELDS) + "\n"),
+    ],
+)
+def test_nothing_found_is_no_error_and_says_where_it_looked(
+    store: str, command: list[str], empty: str
+) -> None:
+    result = run(*command, "--store", store, "--since", "10m")
+    assert (result.code, result.stdout) == (0, empty)
+    assert result.stderr.startswith("note: no executions")
+    assert "since 10m; widen the window with --since" in result.stderr
+
+
+def error_of(*arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str]:
+    """Exit code and message of a command that fails: one line, one hint, nothing else."""
+    result = run(*arguments, environ=environ)
+    message, hint = result.stderr.splitlines()
+    assert message.startswith("error: ")
+    assert hint.startswith("hint: ")
+    assert "Traceback" not in result.stderr
+    return result.code, message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["show", "feed"], 3, "no execution has the id 'feed'"),
+        (["show", "4f2"], 2, "executions begin with '4f2': 4f2c9a10"),
+        (["show", "@latest", "--since", "1m"], 3, "@latest"),
+        (["show", "@best"], 2, "'@best' is not known"),
+        (["show"], 2, "EXECUTION"),
+        (["list", "--since", "soon"], 2, "'soon' is neither a duration nor a time"),
+        (["list", "--since", "1h", "--until", "2h"], 2, "later than"),
+        (["list", "--status", "fine"], 2, "fine"),
+        (["list", "--limit", "0"], 2, "0"),
+        (["list", "--output", "xml"], 2, "xml"),
+        (["list", "--colour"], 2, "--colour"),
+        (["top-destinations", "--sort", "name"], 2, "name"),
+        (["top-destination"], 2, "top-destination"),
+    ],
+)
+def test_bad_input(store: str, arguments: list[str], code: int, message: str) -> None:
+    found, error = error_of(*arguments, environ={"LAMBDATRACE_STORE": store})
+    assert found == code
+    assert message in error
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "@latest"], ["top-destinations"]])
+def test_stores_that_are_not_there(tmp_path: Path, command: list[str]) -> None:
+    assert error_of(*command, "--store", f"sqlite://{tmp_path}/none.db")[0] == 1
+    assert error_of(*command, environ={"XDG_DATA_HOME": str(tmp_path)})[0] == 1
+    assert error_of(*command, "--store", "mongodb://x")[0] == 2
+    (tmp_path / "text").write_text("not a database, but long enough to be taken for one" * 50)
+    assert error_of(*command, "--store", f"sqlite://{tmp_path}/text")[0] == 1
+
+
+def changed(path: Path, sql: str, *items: Any) -> str:
+    url = traces.write(path, *items)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute(sql).rowcount > 0
+    connection.close()
+    return url
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", ID], ["show", "@latest"]])
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("UPDATE items SET schema = 2", "was written with schema 2"),
+        ("UPDATE items SET body = 'x'", "wrong type"),
+        ("UPDATE items SET body = x'7b'", "not JSON"),
+        ("UPDATE items SET body = x'5b5d'", "not an object"),
+        ("UPDATE items SET body = x'7b7d'", "is missing"),
+    ],
+)
+def test_corrupt_and_newer_items(
+    tmp_path: Path, command: list[str], sql: str, message: str
+) -> None:
+    url = changed(tmp_path / "store.db", sql, traces.execution())
+    result = run(*command, "--store", url)
+    assert result.code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_corrupt_chunk(tmp_path: Path) -> None:
+    sql = f"UPDATE items SET body = x'4c547231' WHERE kind = '{CHUNK}'"
+    url = changed(tmp_path / "store.db", sql, traces.execution(traces.pipeline()))
+    assert run("show", ID, "--store", url).code == 1
+    assert run("list", "--store", url).code == 0
+
+
+def test_one_corrupt_row_does_not_hide_the_others(tmp_path: Path) -> None:
+    good, bad = traces.execution(execution_id="good"), traces.execution(execution_id="bad")
+    for item in bad:
+        item.body = b"{"
+    url = traces.write(tmp_path / "store.db", good, bad)
+    result = run("list", "--store", url, "-o", "jsonl")
+    assert result.code == 1
+    assert json.loads(result.stdout)["execution_id"] == "good"
+    assert result.stderr.startswith("error: ")
+
+
+def test_retries_under_one_id_are_owned_up_to(tmp_path: Path) -> None:
+    later = traces.execution(started_ns=traces.STARTED_NS + 1, status="error")
+    url = traces.write(tmp_path / "store.db", traces.execution(), later)
+    result = run("show", ID, "--store", url, "-o", "json")
+    assert json.loads(result.stdout)["execution"]["status"] == "error"
+    assert result.stderr.startswith("note: 2 executions have this id")
+
+
+def test_200_000_syscalls_are_shown_quickly(tmp_path: Path) -> None:
+    """As totals; the figure is generous, for what must not happen takes five times as long."""
+    import time
+
+    calls = [traces.syscall("write", result=10)] * 200_000
+    url = traces.write(tmp_path / "store.db", traces.execution([], calls, level="syscalls"))
+    began = time.process_time()
+    result = run("show", ID, "--store", url)
+    assert time.process_time() - began < 2
+    assert "200,000" in result.stdout
+    assert "2.00 MB" in result.stdout
