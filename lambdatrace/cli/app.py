@@ -76,4 +76,10 @@ for _name, _command, _summary, _module in (
         top_destinations_command,
     ),
 ):
-    app.command(_name, short_help=_summary, epilog=_module.EXAMPLES)(_command)
+    app.command(
+        _name,
+        short_help=_summary,
+        epilog=_module.EXAMPLES,
+        # What follows the command to run is that command's: `run ls -l` needs no `--`.
+        context_settings={"allow_interspersed_args": _name != "run"},
+    )(_command)

@@ -216,7 +216,7 @@ def error_of(*arguments: str, environ: dict[str, str] | None = None) -> tuple[in
         (["list", "--since", "soon"], 2, "'soon' is neither a duration nor a time"),
         (["list", "--since", "1h", "--until", "2h"], 2, "later than"),
         (["list", "--status", "fine"], 2, "fine"),
-        (["list", "--limit", "0"], 2, "0"),
+        (["list", "--limit", "0"], 2, "--limit"),
         (["list", "--output", "xml"], 2, "xml"),
         (["list", "--colour"], 2, "--colour"),
         (["top-destinations", "--sort", "name"], 2, "name"),
