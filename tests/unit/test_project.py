@@ -37,10 +37,8 @@ def test_constraints_pin_versions_and_hold_no_address() -> None:
 
 def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads(text("pyproject.toml"))["project"]
-    wanted = [
-        *project["dependencies"],
-        *functools.reduce(operator.iadd, project["optional-dependencies"].values(), []),
-    ]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = [requirement for group in groups for requirement in group]
     names = {re.split(r"[\[<>=]", requirement)[0].lower() for requirement in wanted}
     assert names <= constraints().keys()
 
