@@ -14,8 +14,10 @@ if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/d
         "on Debian: apt-get install python3-venv"
 fi
 say "installing the pinned packages into .venv"
-# The variable, not -c: it holds for what builds this package as well.
+# The variable, not -c: it holds for what builds this package as well. editable_mode: a plain path
+# instead of an import hook, which would load half the standard library into every Python here,
+# the agent's included.
 PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install -qq --disable-pip-version-check \
-    --editable '.[dev,invoke]' || die "the Python packages could not be installed" \
+    --config-settings editable_mode=compat --editable '.[dev,invoke]' || die "the Python packages could not be installed" \
     "pip needs to reach a package index; what it said is above"
 printf '%s\n' "$current" >.venv/stamp

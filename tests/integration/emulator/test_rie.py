@@ -234,7 +234,11 @@ with Emulator("app.handler", folder, timeout_s=20, extensions={{}}) as emulator:
     print(emulator.invoke(b"{{}}").body.decode(), flush=True)
     time.sleep(60)
 """
-    caller = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    # What it cannot remove any more is to go with the test.
+    environ = {**os.environ, "TMPDIR": str(function.folder)}
+    caller = subprocess.Popen(
+        [sys.executable, "-c", script], env=environ, stdout=subprocess.PIPE, text=True
+    )
     assert caller.stdout is not None
     runtime = json.loads(caller.stdout.readline())["pid"]
     assert is_running(runtime)
