@@ -174,9 +174,7 @@ class Config(Record):
     events_wake: u64  # bytes waiting in a ring at which its reader is woken
     syscalls_wake: u64
     root: u32  # pid, in that namespace, whose new children are traced; 0: none
-    record_syscalls: u32  # 1 at level `syscalls`
     runtime_port: u32  # of AWS_LAMBDA_RUNTIME_API, 0: none
-    reserved: u32
     runtime_address: b16
 
 
@@ -215,7 +213,7 @@ OPS = (
     "close", "socket", "shutdown", "getsockopt", "dup", "dup3", "fcntl", "close_range",
     # not syscalls: where an exit goes on
     "exit_messages", "exit_datagram", "exit_udp", "exit_invocation", "exit_datagram_connect",
-    "exit_no_route",
+    "exit_no_route", "exit_record",
 )  # fmt: skip
 OP_NUMBERS = {name: number for number, name in enumerate(OPS)}
 

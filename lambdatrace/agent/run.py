@@ -23,7 +23,7 @@ from lambdatrace.agent.attribution import Cut
 from lambdatrace.agent.recorder import Recorder
 from lambdatrace.agent.settings import Settings
 from lambdatrace.agent.writer import open_writer
-from lambdatrace.bpf.loader import Probe
+from lambdatrace.bpf.loader import EVENTS_RING, Probe
 from lambdatrace.errors import LambdatraceError
 
 TYPE_CHECKING = False
@@ -51,7 +51,12 @@ class Tracing:
         """Load the probe. Raises LambdatraceError."""
         self._writer = open_writer(settings.store, settings.environ)
         self._writer.prepare(time.monotonic() + WRITE_BUDGET_S)
-        self._probe = Probe.load(record_syscalls=settings.level == "syscalls", root=os.getpid())
+        self._probe = Probe.load(
+            record_syscalls=settings.level == "syscalls",
+            root=os.getpid(),
+            events_ring=4 * EVENTS_RING,
+            scale=8,
+        )
         self._recorder = Recorder(self._probe, self._writer, settings)
         self._attribution = attribution.Attribution()
 

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 FORMAT = 1
-# Bytes. 1 MB holds 6,500 connection records, 4 MB 87,000 syscall records (0.4 s at 200,000 a
+# Bytes. 512 kB hold 2,900 connection records, 4 MB 87,000 syscall records (0.4 s at 200,000 a
 # second). The smallest ring a kernel takes is one page.
-EVENTS_RING = 1 << 20
+EVENTS_RING = 1 << 19
 SYSCALLS_RING = 4 << 20
 UNUSED_RING = 4096
 
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+_SCALED = frozenset({"threads", "sockets", "connections", "peers"})
 _LICENSE = b"GPL"
 _INSN_BYTES = 8
 _LOG_BYTES = 1 << 16
@@ -83,6 +84,7 @@ class Probe:
         runtime_api: str = "",
         events_ring: int = EVENTS_RING,
         syscalls_ring: int = SYSCALLS_RING,
+        scale: int = 1,
     ) -> Probe:
         """Load and attach.
 
@@ -96,6 +98,8 @@ class Probe:
             `address:port` of the Lambda Runtime API, empty outside Lambda.
         events_ring, syscalls_ring : int
             Bytes, powers of two.
+        scale : int
+            How many times a Lambda environment's threads, sockets and connections to provide for.
 
         Raises
         ------
@@ -107,7 +111,7 @@ class Probe:
             "events": events_ring,
             "syscalls": syscalls_ring if record_syscalls else UNUSED_RING,
         }
-        loading = _Loading(library, sizes)
+        loading = _Loading(library, sizes, scale)
         try:
             with _without_stderr():
                 loading.run(root, runtime_api, record_syscalls)
@@ -219,9 +223,10 @@ class Probe:
 class _Loading:
     """The steps from package data to an attached probe."""
 
-    def __init__(self, library: ctypes.CDLL, sizes: dict[str, int]) -> None:
+    def __init__(self, library: ctypes.CDLL, sizes: dict[str, int], scale: int) -> None:
         self._library = library
-        self._sizes = sizes
+        self._sizes = sizes  # of the rings, bytes
+        self._scale = scale
         self._maps: dict[str, int] = {}
         self._value_sizes: dict[str, int] = {}
         self.descriptors: list[int] = []
@@ -230,9 +235,19 @@ class _Loading:
     def run(self, root: int, runtime_api: str, record_syscalls: bool) -> None:
         head, code = _read_probe()
         self._create_maps(head["maps"])
-        self._configure(root, runtime_api, record_syscalls)
-        programs = self._load_programs(head["programs"], code)
-        self._dispatch(programs)
+        self._configure(root, runtime_api)
+        self._fill_operations()
+        left_out = frozenset() if record_syscalls else plan.SYSCALL_PROGRAMS
+        # Leaves before those that call them; both are stable within a name's order.
+        ordered = sorted(head["programs"], key=_calling_order)
+        maps = self.descriptors[: len(self._maps)]
+        programs = {}
+        for name, first, count, relocations in ordered:
+            if name in left_out:
+                continue
+            body = _relocated(code, first, count, relocations, maps)
+            programs[name] = self._load_program(name, body)
+            self._dispatch(name, programs[name])
         self._attach(programs)
 
     def layout(self) -> dict[str, Any]:
@@ -245,6 +260,8 @@ class _Loading:
 
     def _create_maps(self, maps: list[Any]) -> None:
         for name, kind, key, value, entries, flags in maps:
+            if name in _SCALED:
+                entries *= self._scale
             fd = self._library.bcc_create_map(
                 kind, name.encode(), key, value, self._sizes.get(name, entries), flags
             )
@@ -254,7 +271,7 @@ class _Loading:
             self._maps[name] = fd
             self._value_sizes[name] = value
 
-    def _configure(self, root: int, runtime_api: str, record_syscalls: bool) -> None:
+    def _configure(self, root: int, runtime_api: str) -> None:
         namespace = os.stat("/proc/self/ns/pid")
         address, port = _runtime_address(runtime_api)
         config = wire.Config(
@@ -263,29 +280,13 @@ class _Loading:
             self._sizes["events"] // 2,
             self._sizes["syscalls"] // 2,
             root,
-            int(record_syscalls),
             port,
-            0,
             address,
         )
         self._update("config", struct.pack("<I", 0), config.pack())
 
-    def _load_programs(self, programs: list[Any], code: bytes) -> dict[str, int]:
-        maps = self.descriptors[: len(self._maps)]
-        raw = {entry.program for entry in plan.PLAN if entry.raw}
-        loaded = {}
-        patched = bytearray(code)
-        for name, first, count, relocations in programs:
-            for instruction, index in relocations:
-                offset = (first + instruction) * _INSN_BYTES + 4
-                struct.pack_into("<i", patched, offset, maps[index])
-            begin = first * _INSN_BYTES
-            body = bytes(patched[begin : begin + count * _INSN_BYTES])
-            kind = plan.RAW_TRACEPOINT if name in raw else plan.TRACEPOINT
-            loaded[name] = self._load_program(name, kind, body)
-        return loaded
-
-    def _load_program(self, name: str, kind: int, body: bytes) -> int:
+    def _load_program(self, name: str, body: bytes) -> int:
+        kind = plan.RAW_TRACEPOINT if name in plan.RAW_PROGRAMS else plan.TRACEPOINT
         fd: int = self._library.bcc_prog_load(
             kind, name.encode(), body, len(body), _LICENSE, 0, 0, None, 0
         )
@@ -312,7 +313,7 @@ class _Loading:
         if self._library.bpf_update_elem(self._maps[name], key, value, _ANY) != 0:
             raise _refusal(f"writing the map {name!r}")
 
-    def _dispatch(self, programs: dict[str, int]) -> None:
+    def _fill_operations(self) -> None:
         machine = os.uname().machine
         numbers = plan.SYSCALL_NUMBERS.get(machine)
         if numbers is None:
@@ -323,12 +324,16 @@ class _Loading:
         for number, name in numbers.items():
             op = wire.OP_NUMBERS[name]
             self._update("operations", struct.pack("<I", number), struct.pack("<B", op))
+
+    def _dispatch(self, program: str, fd: int) -> None:
+        """Put a program into every place it is called from."""
+        value = struct.pack("<i", fd)
         for name, (entry, leave) in plan.DISPATCH.items():
             key = struct.pack("<I", wire.OP_NUMBERS[name])
-            if entry:
-                self._update("entries", key, struct.pack("<i", programs[entry]))
-            if leave:
-                self._update("exits", key, struct.pack("<i", programs[leave]))
+            if entry == program:
+                self._update("entries", key, value)
+            if leave == program:
+                self._update("exits", key, value)
 
     def _attach(self, programs: dict[str, int]) -> None:
         tracefs = _find_tracefs()
@@ -385,6 +390,20 @@ class _without_stderr:  # noqa: N801  # reads as a statement
     def __exit__(self, *_: object) -> None:
         os.dup2(self._saved, 2)
         os.close(self._saved)
+
+
+def _calling_order(program: list[Any]) -> bool:
+    return program[0] in plan.CALLERS
+
+
+def _relocated(
+    code: bytes, first: int, count: int, relocations: list[list[int]], maps: list[int]
+) -> bytes:
+    """One program's instructions with this process's map descriptors in them."""
+    body = bytearray(code[first * _INSN_BYTES : (first + count) * _INSN_BYTES])
+    for instruction, index in relocations:
+        struct.pack_into("<i", body, instruction * _INSN_BYTES + 4, maps[index])
+    return bytes(body)
 
 
 def _read_probe() -> tuple[dict[str, Any], bytes]:

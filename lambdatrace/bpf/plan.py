@@ -63,12 +63,29 @@ PLAN: tuple[Attachment, ...] = (
     Attachment("syscalls", "on_sys_exit", "raw_syscalls", "sys_exit", _SYS_EXIT),
 )
 
+RAW_PROGRAMS = frozenset(entry.program for entry in PLAN if entry.raw)
+
 # OP_* name -> the programs its entry and exit are handed on to. What has no exit program needs
 # nothing when it comes out.
 _TRANSFER = ("on_transfer", "on_exit_transfer")
 _MESSAGES = ("on_transfer", "on_exit_messages")
 _OTHER = ("on_other", "on_exit_other")
 _CLOSE = ("on_close", "on_exit_other")
+# Only at level `syscalls`.
+SYSCALL_PROGRAMS = frozenset({"on_exit_record"})
+# Programs that hand on to a fixed place. Loaded last: filling such a place afterwards makes the
+# kernel patch their code while all CPUs wait (50 µs each).
+CALLERS = frozenset(
+    {
+        "on_exit_transfer",
+        "on_exit_messages",
+        "on_exit_datagram",
+        "on_exit_udp",
+        "on_exit_connect",
+        "on_exit_datagram_connect",
+        "on_exit_no_route",
+    }
+)
 DISPATCH: dict[str, tuple[str, str]] = {
     "connect": ("on_connect", "on_exit_connect"),
     "sendto": _TRANSFER,
@@ -96,6 +113,7 @@ DISPATCH: dict[str, tuple[str, str]] = {
     "exit_invocation": ("", "on_exit_invocation"),
     "exit_datagram_connect": ("", "on_exit_datagram_connect"),
     "exit_no_route": ("", "on_exit_no_route"),
+    "exit_record": ("", "on_exit_record"),
 }
 
 # Syscall numbers, from arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h

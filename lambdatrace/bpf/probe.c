@@ -55,7 +55,12 @@
 // include/linux/errno.h: a syscall that a signal interrupted shows these at its exit tracepoint
 #define E_INTR 4
 #define E_RESTART_FIRST 512
-#define E_RESTART_LAST 516
+
+#define E_FIRST 96 // errno sets are 32 bits from here on
+#define E_BIT(error) (1ULL << ((error) - E_FIRST))
+#define NETWORK_ERRORS (E_BIT(E_CONNRESET) | E_BIT(E_TIMEDOUT) | E_BIT(E_CONNREFUSED) \
+    | E_BIT(E_HOSTUNREACH) | E_BIT(E_NETUNREACH))
+#define NO_FAILURES (E_BIT(E_INPROGRESS) | E_BIT(E_ALREADY) | E_BIT(E_ISCONN))
 
 // ---- contexts: the tracepoints' format files, fields checked by loader.py
 
@@ -87,7 +92,9 @@ static inline u64 argument(u64 value)
     return value;
 }
 
-// ---- maps; their real sizes are chosen by loader.py
+// ---- maps. Their entries fit a Lambda environment, which has 1,024 descriptors and 1,024 threads at
+// most; loader.py multiplies them for bigger machines, and chooses the size of the rings. What does
+// not fit is counted in `lost`. (Clearing their memory is a good part of loading.)
 
 BPF_TABLE("array", u32, struct config, config, 1);
 
@@ -98,6 +105,7 @@ BPF_PROG_ARRAY(entries, 32);
 BPF_PROG_ARRAY(exits, 32);
 
 struct destination { u8 address[16]; u16 port; u16 family; };
+struct socket_key { u32 tgid; s32 fd; };
 
 struct thread {
     u64 started;            // of the syscall in flight
@@ -110,6 +118,7 @@ struct thread {
     u32 branch;
     u32 parent;             // tgid, 0 once it execs
     s32 fd;
+    struct socket_key socket; // where the socket of the syscall in flight was found
     u32 length;
     u8 op;                  // OP_NONE: no syscall of interest in flight
     u8 edge;
@@ -118,10 +127,10 @@ struct thread {
     u8 request_id[40];
     struct destination destination; // of a datagram, between the programs of its exit
     u32 messages;           // of a sendmmsg or recvmmsg, already counted
+    u32 record_id;          // of the connection, for on_exit_record
 };
-BPF_TABLE("hash", u32, struct thread, threads, 4096);
+BPF_TABLE("hash", u32, struct thread, threads, 2048);
 
-struct socket_key { u32 tgid; s32 fd; };
 struct socket {
     u64 connection;
     u64 connection_started; // tells a connection from a later one at the same kernel address
@@ -132,7 +141,7 @@ struct socket {
     u8 closed;              // a forked child closed its parent's descriptor
     u8 pad[5];
 };
-BPF_TABLE("lru_hash", struct socket_key, struct socket, sockets, 8192);
+BPF_TABLE("lru_hash", struct socket_key, struct socket, sockets, 2048);
 
 struct connection {
     struct connection_record record;
@@ -142,10 +151,10 @@ struct connection {
     u8 awaits_invocation;   // the runtime asked for one and has no answer yet
     u8 pad[2];
 };
-BPF_TABLE("hash", u64, struct connection, connections, 4096);
+BPF_TABLE("hash", u64, struct connection, connections, 2048);
 
 struct peer_key { u64 socket_id; u8 address[16]; u16 port; u16 family; u32 pad; };
-BPF_TABLE("lru_hash", struct peer_key, u64, peers, 2048);
+BPF_TABLE("lru_hash", struct peer_key, u64, peers, 1024);
 
 BPF_TABLE("percpu_array", u32, u64, lost, LOST_COUNT);
 BPF_TABLE("percpu_array", u32, u64, numbers, 1);
@@ -161,11 +170,14 @@ BPF_RINGBUF_OUTPUT(syscalls, 1024);
 
 // ---- small helpers
 
-static inline void count_lost(u32 what)
+// Counts a loss if `result`, a helper's, is negative. Here and below arithmetic stands where one would
+// write a branch: each branch in an inlined function doubles what the verifier has to walk, and
+// loading time is the verifier's.
+static inline void count_lost_if(s64 result, u32 what)
 {
     u64 *counter = lost.lookup(&what);
     if (counter)
-        *counter += 1;
+        *counter += (u64)result >> 63;
 }
 
 static inline struct config *get_config(void)
@@ -190,10 +202,10 @@ static inline int namespace_pids(struct config *c, struct bpf_pidns_info *pids)
     return bpf_get_ns_current_pid_tgid(c->namespace_device, c->namespace_inode, pids, sizeof(*pids));
 }
 
-static inline void wake_flags_events(struct config *c, u64 *flags)
+// BPF_RB_NO_WAKEUP (1) below `wake` waiting bytes, BPF_RB_FORCE_WAKEUP (2) from there on.
+static inline u64 wake_flags(u64 waiting, u64 wake)
 {
-    *flags = bpf_ringbuf_query(EVENTS_MAP, BPF_RB_AVAIL_DATA) >= c->events_wake
-        ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+    return 1 + (((wake - 1) - waiting) >> 63);
 }
 
 // The current thread if it belongs to the traced tree.
@@ -203,26 +215,32 @@ static inline struct thread *current_thread(void)
     return threads.lookup(&tid);
 }
 
+// The socket behind a descriptor; leaves in t->socket where it was found.
 static inline struct socket *find_socket(struct thread *t, s32 fd)
 {
-    struct socket_key key = {t->tgid, fd};
-    struct socket *s = sockets.lookup(&key);
-    if (s)
-        return s->closed ? 0 : s;
-    if (!t->parent)
+    t->socket.tgid = t->tgid;
+    t->socket.fd = fd;
+    struct socket *s = sockets.lookup(&t->socket);
+    if (!s && t->parent) {
+        t->socket.tgid = t->parent;
+        s = sockets.lookup(&t->socket);
+        // What the parent opened after the fork is not the child's.
+        if (s && s->created >= t->forked)
+            return 0;
+    }
+    if (s && s->closed)
         return 0;
-    key.tgid = t->parent;
-    s = sockets.lookup(&key);
-    // What the parent opened after the fork is not the child's.
-    if (s && !s->closed && s->created < t->forked)
-        return s;
-    return 0;
+    return s;
+}
+
+// On the way out: the socket that was found on the way in.
+static inline struct socket *same_socket(struct thread *t)
+{
+    return sockets.lookup(&t->socket);
 }
 
 static inline struct connection *find_connection(u64 key, u64 started)
 {
-    if (!key)
-        return 0;
     struct connection *c = connections.lookup(&key);
     if (c && c->record.started == started)
         return c;
@@ -234,10 +252,8 @@ static inline void emit_connection(struct connection *c)
     struct config *cfg = get_config();
     if (!cfg || c->runtime)
         return;
-    u64 flags;
-    wake_flags_events(cfg, &flags);
-    if (events.ringbuf_output(&c->record, sizeof(c->record), flags))
-        count_lost(LOST_EVENTS);
+    u64 flags = wake_flags(bpf_ringbuf_query(EVENTS_MAP, BPF_RB_AVAIL_DATA), cfg->events_wake);
+    count_lost_if(events.ringbuf_output(&c->record, sizeof(c->record), flags), LOST_EVENTS);
 }
 
 static inline void finish_connection(u64 key, struct connection *c, u64 now)
@@ -259,8 +275,7 @@ static inline void emit_edge(struct thread *t, u8 edge, u64 time, u64 flags)
     record.time = time;
     record.syscalls_position = bpf_ringbuf_query(SYSCALLS_MAP, BPF_RB_PROD_POS);
     __builtin_memcpy(record.request_id, t->request_id, sizeof(record.request_id));
-    if (events.ringbuf_output(&record, sizeof(record), flags))
-        count_lost(LOST_EVENTS);
+    count_lost_if(events.ringbuf_output(&record, sizeof(record), flags), LOST_EVENTS);
 }
 
 // ---- addresses
@@ -359,8 +374,7 @@ int on_newtask(struct newtask_ctx *ctx)
             return 0;
         fresh.branch = fresh.tgid = child;
     }
-    if (threads.update(&child, &fresh))
-        count_lost(LOST_THREADS);
+    count_lost_if(threads.update(&child, &fresh), LOST_THREADS);
     return 0;
 }
 
@@ -439,10 +453,7 @@ int on_state(struct state_ctx *ctx)
     u64 *a = (u64 *)d.address, *b = (u64 *)cfg->runtime_address;
     c->runtime = cfg->runtime_port == d.port && a[0] == b[0] && a[1] == b[1];
     u8 runtime = c->runtime;
-    if (connections.update(&key, c)) {
-        count_lost(LOST_CONNECTIONS);
-        return 0;
-    }
+    count_lost_if(connections.update(&key, c), LOST_CONNECTIONS);
     t->connection = key;
     t->connection_started = now;
     if (fd < 0)
@@ -458,8 +469,7 @@ int on_state(struct state_ctx *ctx)
     fresh.connection_started = now;
     fresh.runtime = runtime;
     struct socket_key owner = {t->tgid, fd};
-    if (sockets.update(&owner, &fresh))
-        count_lost(LOST_SOCKETS);
+    count_lost_if(sockets.update(&owner, &fresh), LOST_SOCKETS);
     return 0;
 }
 
@@ -618,19 +628,21 @@ int on_transfer(struct enter_ctx *ctx)
     t->buffer = buffer;
     if (op == OP_SENDTO || op == OP_RECVFROM)
         t->peer = ctx->args[4];
-    if (receives(op)) {
-        if (op == OP_RECVFROM || op == OP_RECVMMSG)
-            flags = fourth;
-        else if (op == OP_RECVMSG)
-            flags = third;
-        t->uncounted = (flags & (MSG_PEEK_ | MSG_ERRQUEUE_)) != 0;
-    } else if (s->runtime && op != OP_SENDFILE) {
-        if (op == OP_SENDMSG || op == OP_SENDMMSG)
-            bpf_probe_read_user(&buffer, sizeof(buffer), (void *)(buffer + 16));
-        if (op == OP_SENDMSG || op == OP_SENDMMSG || op == OP_WRITEV)
-            bpf_probe_read_user(&buffer, sizeof(buffer), (void *)buffer);
+    if (op == OP_RECVFROM || op == OP_RECVMMSG)
+        flags = fourth;
+    else if (op == OP_RECVMSG)
+        flags = third;
+    t->uncounted = (flags & (MSG_PEEK_ | MSG_ERRQUEUE_)) != 0;
+    if (!s->runtime || op == OP_SENDFILE)
+        return 0;
+    // Where the text itself stands: behind the message header, behind the first iovec.
+    if (op == OP_SENDMSG || op == OP_RECVMSG)
+        bpf_probe_read_user(&buffer, sizeof(buffer), (void *)(buffer + 16));
+    if (op == OP_SENDMSG || op == OP_RECVMSG || op == OP_WRITEV || op == OP_READV)
+        bpf_probe_read_user(&buffer, sizeof(buffer), (void *)buffer);
+    t->buffer = buffer;
+    if (!receives(op))
         read_request_line(t, buffer);
-    }
     return 0;
 }
 
@@ -645,6 +657,7 @@ int on_connect(struct enter_ctx *ctx)
     if (family != AF_INET_ && family != AF_INET6_ && family != AF_UNSPEC_)
         return 0;
     begin(t, OP_CONNECT, ctx->args[0]);
+    find_socket(t, ctx->args[0]);
     t->peer = ctx->args[1];
     return 0;
 }
@@ -771,10 +784,7 @@ static inline struct connection *udp_connection(
     c->socket_id = s->id;
     key = c->record.id;
     u64 started = c->record.started;
-    if (connections.update(&key, c)) {
-        count_lost(LOST_CONNECTIONS);
-        return 0;
-    }
+    count_lost_if(connections.update(&key, c), LOST_CONNECTIONS);
     peers.update(&peer, &key);
     s->connection = key;
     s->connection_started = started;
@@ -805,32 +815,15 @@ static inline void account(struct connection *c, int sends, u64 bytes, u64 start
 
 static inline int is_network_error(s64 error)
 {
-    return error == E_CONNRESET || error == E_PIPE || error == E_TIMEDOUT || error == E_CONNREFUSED
-        || error == E_HOSTUNREACH || error == E_NETUNREACH;
+    u64 bit = error - E_FIRST;
+    return error == E_PIPE || (bit < 32 && (NETWORK_ERRORS >> bit) & 1);
 }
 
 #define MESSAGE_SIZE 64   // struct mmsghdr on 64-bit: a msghdr of 56 bytes, msg_len behind it
 #define MESSAGE_LENGTH 56
-// The kernel's limit is 1,024 messages a call (UIO_MAXIOV), that of tail calls 33 in a row.
-#define MESSAGES_A_TURN 32
-
-static inline void emit_syscall(struct config *cfg, struct thread *t, u8 op, s64 ret, u32 id, u64 now)
-{
-    struct syscall_record record = {};
-    record.kind = KIND_SYSCALL;
-    record.op = op;
-    record.connection = id;
-    record.tgid = t->tgid;
-    record.tid = (u32)bpf_get_current_pid_tgid();
-    record.fd = t->fd;
-    record.result = ret;
-    record.started = t->started;
-    record.duration = now - t->started;
-    u64 flags = bpf_ringbuf_query(SYSCALLS_MAP, BPF_RB_AVAIL_DATA) >= cfg->syscalls_wake
-        ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-    if (syscalls.ringbuf_output(&record, sizeof(record), flags))
-        count_lost(LOST_SYSCALLS);
-}
+// glibc's resolver sends two messages a call, a QUIC library up to 64. The limit of tail calls, 33 in
+// a row, lets 264 be counted; the kernel takes 1,024 (UIO_MAXIOV).
+#define MESSAGES_A_TURN 8
 
 int on_sys_exit(struct exit_ctx *ctx)
 {
@@ -840,14 +833,33 @@ int on_sys_exit(struct exit_ctx *ctx)
     return 0;
 }
 
-// Ends every transfer: errors, edges, the syscall's own record. `c` is not null.
-static inline void end_transfer(struct thread *t, struct connection *c, u8 op, s64 ret, u64 now)
+// Level `syscalls`: the call's own record, for whoever has left a connection's id. At level `flows`
+// nothing is loaded in this program's place and the tail calls to it fall through.
+int on_exit_record(struct exit_ctx *ctx)
+{
+    struct thread *t = current_thread();
+    struct config *cfg = get_config();
+    if (!t || !cfg)
+        return 0;
+    struct syscall_record record = {};
+    record.kind = KIND_SYSCALL;
+    record.op = t->entering;
+    record.connection = t->record_id;
+    record.tgid = t->tgid;
+    record.tid = (u32)bpf_get_current_pid_tgid();
+    record.fd = t->fd;
+    record.result = ctx->ret;
+    record.started = t->started;
+    record.duration = bpf_ktime_get_ns() - t->started;
+    u64 flags = wake_flags(bpf_ringbuf_query(SYSCALLS_MAP, BPF_RB_AVAIL_DATA), cfg->syscalls_wake);
+    count_lost_if(syscalls.ringbuf_output(&record, sizeof(record), flags), LOST_SYSCALLS);
+    return 0;
+}
+
+static inline void note_error(struct connection *c, s64 ret)
 {
     if (ret < 0 && !c->record.error && is_network_error(-ret))
         c->record.error = -ret;
-    struct config *cfg = get_config();
-    if (cfg && cfg->record_syscalls && !c->runtime)
-        emit_syscall(cfg, t, op, ret, c->record.id, now);
 }
 
 static inline void end_runtime_send(struct thread *t, struct connection *c)
@@ -888,7 +900,10 @@ int on_exit_transfer(struct exit_ctx *ctx)
         }
     }
     t->op = OP_NONE;
-    end_transfer(t, c, op, ret, now);
+    note_error(c, ret);
+    t->record_id = c->record.id;
+    if (!c->runtime)
+        exits.call(ctx, OP_EXIT_RECORD);
     return 0;
 }
 
@@ -902,13 +917,15 @@ int on_exit_messages(struct exit_ctx *ctx)
     s64 left = ctx->ret - t->messages;
     u64 header = t->buffer + MESSAGE_LENGTH + (u64)t->messages * MESSAGE_SIZE;
     t->messages += MESSAGES_A_TURN;
+    u64 bytes = 0;
 #pragma unroll
-    for (u32 i = 0; i < MESSAGES_A_TURN; i++) {
+    for (s64 i = 0; i < MESSAGES_A_TURN; i++) {
         u32 length = 0;
         bpf_probe_read_user(&length, sizeof(length), (void *)(header + i * MESSAGE_SIZE));
-        if (left > i)
-            t->length += length;
+        if (i < left)
+            bytes += length;
     }
+    t->length += bytes;
     if (left > MESSAGES_A_TURN)
         exits.call(ctx, OP_EXIT_MESSAGES);
     exits.call(ctx, OP_EXIT_DATAGRAM);
@@ -941,7 +958,7 @@ int on_exit_udp(struct exit_ctx *ctx)
         return 0;
     u8 op = t->op;
     t->op = OP_NONE;
-    struct socket *s = find_socket(t, t->fd);
+    struct socket *s = same_socket(t);
     if (!s)
         return 0;
     u64 now = bpf_ktime_get_ns();
@@ -957,7 +974,9 @@ int on_exit_udp(struct exit_ctx *ctx)
         u64 bytes = op == OP_SENDMMSG || op == OP_RECVMMSG ? t->length : ret;
         account(c, !receives(op), bytes, t->started, now);
     }
-    end_transfer(t, c, op, ret, now);
+    note_error(c, ret);
+    t->record_id = c->record.id;
+    exits.call(ctx, OP_EXIT_RECORD);
     return 0;
 }
 
@@ -969,18 +988,12 @@ int on_exit_invocation(struct exit_ctx *ctx)
     struct scratch *room = scratch.lookup(&zero);
     if (!t || !room)
         return 0;
-    u8 op = t->op;
     t->op = OP_NONE;
     struct connection *c = find_connection(t->connection, t->connection_started);
-    u64 buffer = t->buffer;
-    if (op == OP_RECVMSG)
-        bpf_probe_read_user(&buffer, sizeof(buffer), (void *)(buffer + 16));
-    if (op == OP_RECVMSG || op == OP_READV)
-        bpf_probe_read_user(&buffer, sizeof(buffer), (void *)buffer);
     u8 *text = room->text;
     u32 size = ctx->ret > 255 ? 255 : ctx->ret;
     __builtin_memset(text, 0, 256);
-    if (!c || bpf_probe_read_user(text, size & 0xff, (void *)buffer))
+    if (!c || bpf_probe_read_user(text, size & 0xff, (void *)t->buffer))
         return 0;
     // Of the reply's headers only Lambda-Runtime-Aws-Request-Id ends in these eight bytes.
     u64 hits = 0;
@@ -1010,15 +1023,9 @@ int on_exit_invocation(struct exit_ctx *ctx)
 static inline int is_failure(s64 error)
 {
     // Under way, done before, or interrupted and going on in the background: no failure.
-    return error > 0 && error != E_INPROGRESS && error != E_ALREADY && error != E_ISCONN
-        && error != E_INTR && !(error >= E_RESTART_FIRST && error <= E_RESTART_LAST);
-}
-
-static inline void end_connect(struct thread *t, struct connection_record *r, s64 ret, u64 now)
-{
-    struct config *cfg = get_config();
-    if (cfg && cfg->record_syscalls)
-        emit_syscall(cfg, t, OP_CONNECT, ret, r->id, now);
+    u64 bit = error - E_FIRST;
+    return error > 0 && error < E_RESTART_FIRST && error != E_INTR
+        && !(bit < 32 && (NO_FAILURES >> bit) & 1);
 }
 
 int on_exit_connect(struct exit_ctx *ctx)
@@ -1030,7 +1037,7 @@ int on_exit_connect(struct exit_ctx *ctx)
     // Set by this very call if CLOSE -> SYN_SENT was seen in it.
     struct connection *c = find_connection(t->connection, t->connection_started);
     if (!c) {
-        struct socket *s = find_socket(t, t->fd);
+        struct socket *s = same_socket(t);
         if (!s || s->type != SOCK_STREAM_) {
             exits.call(ctx, OP_EXIT_DATAGRAM_CONNECT);
             return 0;
@@ -1048,8 +1055,9 @@ int on_exit_connect(struct exit_ctx *ctx)
         c->record.established = now;
     if (is_failure(-ret) && !c->record.error)
         c->record.error = -ret;
+    t->record_id = c->record.id;
     if (!c->runtime)
-        end_connect(t, &c->record, ret, now);
+        exits.call(ctx, OP_EXIT_RECORD);
     return 0;
 }
 
@@ -1064,7 +1072,7 @@ int on_exit_datagram_connect(struct exit_ctx *ctx)
         return 0;
     }
     u64 now = bpf_ktime_get_ns();
-    struct socket *s = find_socket(t, t->fd);
+    struct socket *s = same_socket(t);
     if (!s && kind == 0) {
         // Opened before the probe was there; a stream would have changed its state.
         struct socket_key own = {t->tgid, t->fd};
@@ -1072,8 +1080,8 @@ int on_exit_datagram_connect(struct exit_ctx *ctx)
         fresh.created = now;
         fresh.id = next_number();
         fresh.type = SOCK_DGRAM_;
-        if (sockets.update(&own, &fresh))
-            count_lost(LOST_SOCKETS);
+        count_lost_if(sockets.update(&own, &fresh), LOST_SOCKETS);
+        t->socket = own;
     } else if (s && s->type == SOCK_DGRAM_) {
         struct connection *c = find_connection(s->connection, s->connection_started);
         if (c && !same_destination(&c->record, &t->destination))
@@ -1094,7 +1102,7 @@ int on_exit_no_route(struct exit_ctx *ctx)
     if (!t)
         return 0;
     t->op = OP_NONE;
-    struct socket *s = find_socket(t, t->fd);
+    struct socket *s = same_socket(t);
     s64 error = -ctx->ret;
     if (!s || !is_failure(error) || read_destination(t->peer, &t->destination))
         return 0;
@@ -1107,7 +1115,8 @@ int on_exit_no_route(struct exit_ctx *ctx)
     c->record.error = error;
     c->record.closed = now;
     emit_connection(c);
-    end_connect(t, &c->record, -error, now);
+    t->record_id = c->record.id;
+    exits.call(ctx, OP_EXIT_RECORD);
     return 0;
 }
 
@@ -1127,10 +1136,9 @@ int on_exit_other(struct exit_ctx *ctx)
         fresh.created = t->started;
         fresh.id = next_number();
         fresh.type = t->length;
-        if (sockets.update(&made, &fresh))
-            count_lost(LOST_SOCKETS);
+        count_lost_if(sockets.update(&made, &fresh), LOST_SOCKETS);
     } else if (op == OP_DUP || op == OP_DUP3 || op == OP_FCNTL) {
-        struct socket *s = find_socket(t, t->fd);
+        struct socket *s = same_socket(t);
         if (!s)
             return 0;
         fresh = *s;
@@ -1138,8 +1146,7 @@ int on_exit_other(struct exit_ctx *ctx)
         struct connection *c = find_connection(s->connection, s->connection_started);
         if (c)
             lock_xadd(&c->references, 1);
-        if (sockets.update(&made, &fresh))
-            count_lost(LOST_SOCKETS);
+        count_lost_if(sockets.update(&made, &fresh), LOST_SOCKETS);
     } else if (op == OP_GETSOCKOPT) {
         u32 error = 0;
         bpf_probe_read_user(&error, sizeof(error), (void *)t->buffer);
