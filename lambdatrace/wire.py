@@ -28,7 +28,7 @@ u64 = int
 s32 = int
 b16 = bytes
 b40 = bytes
-b88 = bytes
+b96 = bytes
 
 _CODES = {
     "u8": ("B", "__u8"),
@@ -38,7 +38,7 @@ _CODES = {
     "s32": ("i", "__s32"),
     "b16": ("16s", "__u8"),
     "b40": ("40s", "__u8"),
-    "b88": ("88s", "__u8"),
+    "b96": ("96s", "__u8"),
 }
 
 
@@ -146,9 +146,8 @@ class EdgeRecord(Record):
     tid: u32
     time: u64
     syscalls_position: u64  # bytes ever put into the syscall ring when this happened
-    request_id: b40  # NUL-padded, empty where the edge has none
-    value: u64
-    reserved: b88
+    request_id: b40  # EDGE_RESPONSE, EDGE_ERROR: NUL-padded
+    text: b96  # EDGE_START: headers of the runtime API's reply, which hold the request id
 
 
 class SyscallRecord(Record):
@@ -183,7 +182,7 @@ KIND_EDGE = 2
 KIND_SYSCALL = 3
 
 EDGE_NEXT = 1  # the runtime asked for the next invocation
-EDGE_START = 2  # it got one: request_id
+EDGE_START = 2  # it got one: its id stands in the text
 EDGE_RESPONSE = 3  # it posted the response: request_id
 EDGE_ERROR = 4  # it posted an error: request_id
 EDGE_INIT_ERROR = 5  # it posted an init error

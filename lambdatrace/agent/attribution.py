@@ -24,6 +24,9 @@ UNFINISHED: Final = "unfinished"
 KERNEL: Final = "kernel"
 EXTENSION: Final = "extension"
 
+_REQUEST_ID = b"lambda-runtime-aws-request-id: "
+_REQUEST_ID_CHARACTERS = 36  # a UUID, from AWS and from its emulator
+
 # Records of a branch that has not yet proved to be a runtime (it may be another extension) are
 # kept up to here, then the oldest go: its first execution needs what happened during init.
 MAX_UNCLAIMED = 4096
@@ -160,20 +163,24 @@ class Attribution:
         if edge.edge == wire.EDGE_PROCESS_EXIT:
             return self._process_exit(edge, branch)
         branch.is_runtime = True
-        request_id = edge.request_id.rstrip(b"\0").decode("utf-8", "replace")
         if edge.edge == wire.EDGE_START:
-            return self._start(edge, branch, request_id)
+            return self._start(edge, branch, request_id_in(edge.text))
         if edge.edge in (wire.EDGE_RESPONSE, wire.EDGE_ERROR):
             status = OK if edge.edge == wire.EDGE_RESPONSE else ERROR
             # Also ends what an INVOKE event began, before this branch was known (begin()).
+            request_id = edge.request_id.rstrip(b"\0").decode("utf-8", "replace")
             cut = self.open_cut(request_id)
+            if cut is None and branch.cut is not None and not branch.cut.request_id:
+                # The reply to `next` did not show its id where it is looked for.
+                cut = branch.cut
+                cut.request_id = request_id
             if cut is not None:
                 return self.end(cut, status, edge.time, edge.syscalls_position)
         return None
 
     def _start(self, edge: wire.EdgeRecord, branch: _Branch, request_id: str) -> Cut | None:
         known = self.open_cut(request_id)
-        if known is not None:
+        if known is not None and request_id:
             # An INVOKE event told of it first; the kernel knows better when and whose it is.
             self._branch(known.branch).cut = None
         unfinished = None
@@ -195,3 +202,9 @@ class Attribution:
         """What came of a branch after its runtime had ended: the kernel closes its sockets last."""
         branch = self._branches.pop(number, None)
         return [] if branch is None else branch.connections
+
+
+def request_id_in(headers: bytes) -> str:
+    """The id in a piece of the reply to `next`; empty if it is not there."""
+    _, found, rest = headers.lower().partition(_REQUEST_ID)
+    return rest[:_REQUEST_ID_CHARACTERS].decode("utf-8", "replace") if found else ""
