@@ -30,7 +30,7 @@ _KILL_S = 2.0
 def agent_command() -> tuple[str, ...]:
     """What starts the agent as an extension, with the Python and the package running here."""
     # -P: the function's folder is the working directory, and its modules are not the agent's.
-    # -S: it needs no site-packages, and looking through them is a good part of a cold start.
+    # -S: it needs nothing of site-packages, and what packages hook into every start stays out.
     command = (sys.executable, "-P", "-S", "-m", "lambdatrace.agent")
     return ("env", f"PYTHONPATH={_PACKAGES}", *command)
 
