@@ -39,7 +39,7 @@ _ANY = 0  # BPF_ANY
 # struct connection in probe.c: the record, then socket_id, references, runtime, awaits, padding
 _CONNECTION_VALUE = struct.Struct(f"<{wire.ConnectionRecord.SIZE}sQIBB2x")
 _SOCKET_KEY = struct.Struct("<Ii")
-_SOCKET_VALUE = struct.Struct("<QQQQBBB5x")
+_SOCKET_VALUE = struct.Struct("<QQQQQBB6x")
 
 
 class Handover:
@@ -165,6 +165,10 @@ class Probe:
             record = wire.ConnectionRecord.unpack(data)
             is_open = self._is_open(record, socket_id)
             if not is_open:
+                # The kernel saw no end of it, or not on this descriptor: when it was last used.
+                record.closed = record.closed or max(
+                    record.started, record.last_out, record.last_in
+                )
                 self._library.bpf_delete_elem(self._maps["connections"], key)
             yield record, is_open
 
@@ -177,7 +181,7 @@ class Probe:
         )
         if found is None or not self._process_lives(record.tgid):
             return False
-        _, started, _, now_id, _, _, closed = _SOCKET_VALUE.unpack(found)
+        _, started, _, now_id, closed, _, _ = _SOCKET_VALUE.unpack(found)
         if record.protocol == _PROTO_UDP:
             return bool(now_id == socket_id and not closed)
         return bool(started == record.started and not closed)

@@ -48,6 +48,7 @@
 
 #define E_PIPE 32
 #define E_NETUNREACH 101
+#define E_CONNABORTED 103
 #define E_CONNRESET 104
 #define E_ISCONN 106
 #define E_TIMEDOUT 110
@@ -139,10 +140,10 @@ struct socket {
     u64 connection_started; // tells a connection from a later one at the same kernel address
     u64 created;
     u64 id;
+    u64 closed;             // by this process, 0: open. What it forked before may go on using it
     u8 type;
     u8 runtime;             // speaks to the runtime API
-    u8 closed;              // a forked child closed its parent's descriptor
-    u8 pad[5];
+    u8 pad[6];
 };
 BPF_TABLE("lru_hash", struct socket_key, struct socket, sockets, 2048);
 
@@ -227,9 +228,11 @@ static inline struct socket *find_socket(struct thread *t, s32 fd)
     if (!s && t->parent) {
         t->socket.tgid = t->parent;
         s = sockets.lookup(&t->socket);
-        // What the parent opened after the fork is not the child's.
-        if (s && s->created >= t->forked)
+        // What the parent opened after the fork is not the child's; what it has closed since
+        // then still is.
+        if (s && (s->created >= t->forked || s->closed - 1 < t->forked))
             return 0;
+        return s;
     }
     if (s && s->closed)
         return 0;
@@ -701,19 +704,20 @@ int on_other(struct enter_ctx *ctx)
 
 static inline void close_socket(struct thread *t, s32 fd, struct socket *s)
 {
-    struct socket_key own = {t->tgid, fd};
-    if (!sockets.lookup(&own)) {
-        struct socket gone = {};
-        gone.closed = 1;
+    u64 now = bpf_ktime_get_ns();
+    if (t->socket.tgid != t->tgid) {
+        // A child closes what is still its parent's.
+        struct socket_key own = {t->tgid, fd};
+        struct socket gone = *s;
+        gone.closed = now;
         sockets.update(&own, &gone);
         return;
     }
     u64 key = s->connection, started = s->connection_started;
     struct connection *c = find_connection(key, started);
-    sockets.delete(&own);
+    s->closed = now;
     if (!c)
         return;
-    u64 now = bpf_ktime_get_ns();
     if (c->record.protocol == PROTO_UDP) {
         if (c->references)
             c->references -= 1;
@@ -1092,7 +1096,8 @@ int on_exit_no_route(struct exit_ctx *ctx)
     t->op = OP_NONE;
     struct socket *s = same_socket(t);
     s64 error = -ctx->ret;
-    if (!s || !is_failure(error) || read_destination(t->peer, &t->destination))
+    // ECONNABORTED only tells of the attempt before, whose error has been fetched.
+    if (!s || !is_failure(error) || error == E_CONNABORTED || read_destination(t->peer, &t->destination))
         return 0;
     u64 now = bpf_ktime_get_ns();
     u8 protocol = s->type == SOCK_STREAM_ ? PROTO_TCP : PROTO_UDP;

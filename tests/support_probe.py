@@ -1,0 +1,197 @@
+"""The probe on the running kernel: loading it, running commands under it, and networks to try."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ctypes.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from support import require
+
+from lambdatrace import wire
+from lambdatrace.bpf.loader import Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = Path(__file__).parent / "integration" / "bpf" / "programs"
+CLI = (
+    sys.executable,
+    "-P",
+    "-c",
+    "from lambdatrace.cli.main import main; raise SystemExit(main())",
+)
+CLONE_NEWNET = 0x40000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def require_probe() -> None:
+    """Go on only where the kernel takes the probe."""
+    require(os.geteuid() == 0, "eBPF needs root")
+    require(
+        ctypes.util.find_library("bcc_bpf") or os.environ.get("LAMBDATRACE_LIBBCC_BPF"),
+        "libbcc_bpf is not installed (libbpfcc)",
+    )
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, with the package on the path of every interpreter."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def lambdatrace(
+    *arguments: str | Path, timeout: float = 60, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    return subprocess.run(
+        [*CLI, *map(str, arguments)],
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def trace(
+    folder: Path, command: Sequence[str | Path], level: str = "flows", timeout: float = 60
+) -> dict[str, Any]:
+    """`lambdatrace run` a command and `lambdatrace show` it as JSON; the command must succeed."""
+    store = f"sqlite://{folder / 'store.db'}"
+    ran = lambdatrace("run", "--level", level, "--store", store, "--", *command, timeout=timeout)
+    assert ran.returncode == 0, ran.stderr + ran.stdout
+    shown = lambdatrace("show", "@latest", "--store", store, "--output", "json", timeout=timeout)
+    assert shown.returncode == 0, shown.stderr
+    document: dict[str, Any] = json.loads(shown.stdout)
+    return document
+
+
+class Watch:
+    """A probe that follows what this process starts, and everything it has recorded so far."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
+        self.edges: list[wire.EdgeRecord] = []
+        self.syscalls: list[wire.SyscallRecord] = []
+        self._ended: list[wire.ConnectionRecord] = []
+
+    def drain(self) -> None:
+        """Take what waits in both rings."""
+        size = wire.ConnectionRecord.SIZE
+        events = self.probe.events.drain()
+        assert len(events) % size == 0
+        for offset in range(0, len(events), size):
+            if events[offset] == wire.KIND_CONNECTION:
+                self._ended.append(wire.ConnectionRecord.unpack(events, offset))
+            else:
+                assert events[offset] == wire.KIND_EDGE
+                self.edges.append(wire.EdgeRecord.unpack(events, offset))
+        self.syscalls += wire.SyscallRecord.iter_unpack(self.probe.syscalls.drain())
+
+    def connections(self) -> list[wire.ConnectionRecord]:
+        """Every connection seen since the probe was loaded, ended or not, by start."""
+        self.drain()
+        followed = []
+        for record, is_open in self.probe.followed_connections():
+            (followed if is_open else self._ended).append(record)
+        return sorted([*self._ended, *followed], key=lambda record: record.started)
+
+    def ports(self) -> list[int]:
+        """The destination port of every connection seen, sorted."""
+        return sorted(record.port for record in self.connections())
+
+    def lost(self) -> dict[str, int]:
+        """What the kernel could not keep."""
+        return dict(zip(wire.COUNTERS, self.probe.lost(), strict=True))
+
+
+@contextlib.contextmanager
+def watching(**options: Any) -> Iterator[Watch]:
+    """Load a probe that follows every child of this process; Probe.load's options."""
+    probe = Probe.load(**{"root": os.getpid(), **options})
+    try:
+        yield Watch(probe)
+    finally:
+        probe.close()
+
+
+def run(command: Sequence[str | Path], timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """A child of this process; it must succeed."""
+    ran = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=environment(),
+    )
+    assert ran.returncode == 0, ran.stderr + ran.stdout
+    return ran
+
+
+class Network:
+    """A network namespace with nothing but loopback, for as long as the context lasts."""
+
+    def __init__(self) -> None:
+        self.name = f"lt-{os.getpid()}-{os.urandom(3).hex()}"
+        self.path = Path("/run/netns") / self.name
+
+    def __enter__(self) -> Network:
+        require(shutil.which("ip"), "iproute2 is not installed")
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        self.ip("link", "set", "lo", "up")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        subprocess.run(["ip", "netns", "del", self.name], check=True)
+
+    def ip(self, *arguments: str) -> None:
+        """`ip` in here."""
+        subprocess.run(["ip", "-n", self.name, *arguments], check=True)
+
+    def command(self, *command: str | Path) -> list[str]:
+        """A command line that runs `command` in here."""
+        return ["nsenter", f"--net={self.path}", *map(str, command)]
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """This thread in here: sockets made now belong to this namespace for good."""
+        with Path("/proc/thread-self/ns/net").open() as home, self.path.open() as here:
+            _setns(here.fileno())
+            try:
+                yield
+            finally:
+                _setns(home.fileno())
+
+
+def _setns(fd: int) -> None:
+    if _LIBC.setns(fd, CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+@contextlib.contextmanager
+def background(*targets: Any) -> Iterator[None]:
+    """Threads that end by themselves once their sockets are closed."""
+    for target in targets:
+        threading.Thread(target=target, daemon=True).start()
+    yield
+
+
+@contextlib.contextmanager
+def folder_for_everyone() -> Iterator[Path]:
+    """A folder that unprivileged users can enter, which pytest's tmp_path is not."""
+    with tempfile.TemporaryDirectory(prefix="lambdatrace-test-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
