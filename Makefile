@@ -34,7 +34,7 @@ unit: setup ## Run the tests (ARGS= for some of them)
 	@$(PYTHON_RUN) -m pytest $(ARGS)
 
 bench: setup ## Measure what tracing costs, on this machine (root)
-	@set -e; for each in bench/*.py; do echo "== $$each"; $(PYTHON_RUN) $$each; done
+	@set -e; for each in bench/[!_]*.py; do echo "== $$each"; $(PYTHON_RUN) $$each; done
 
 probe: setup ## Compile the probe again after changing bpf/probe.c or wire.py (root)
 	@$(BCC_PYTHON) -m lambdatrace.bpf.compile
