@@ -118,12 +118,19 @@ class Attribution:
         for offset in range(0, len(events), size):
             if events[offset] == wire.KIND_CONNECTION:
                 record = wire.ConnectionRecord.unpack(events, offset)
-                self._keep(record)
+                self.keep(record)
             elif events[offset] == wire.KIND_EDGE:
                 cut = self._edge(wire.EdgeRecord.unpack(events, offset))
                 if cut is not None:
                     ended.append(cut)
         return ended
+
+    def keep(self, record: wire.ConnectionRecord) -> None:
+        """Take a connection that has ended."""
+        branch = self._branch(record.branch)
+        branch.connections.append(record)
+        if not branch.is_runtime and len(branch.connections) > MAX_UNCLAIMED:
+            del branch.connections[: MAX_UNCLAIMED // 2]
 
     def end(self, cut: Cut, status: str, time: int, position: int | None = None) -> Cut:
         """End an execution that begins to look as if nothing more came of it."""
@@ -152,12 +159,6 @@ class Attribution:
             branch = self._branches[number] = _Branch()
         return branch
 
-    def _keep(self, record: wire.ConnectionRecord) -> None:
-        branch = self._branch(record.branch)
-        branch.connections.append(record)
-        if not branch.is_runtime and len(branch.connections) > MAX_UNCLAIMED:
-            del branch.connections[: MAX_UNCLAIMED // 2]
-
     def _edge(self, edge: wire.EdgeRecord) -> Cut | None:
         branch = self._branch(edge.branch)
         if edge.edge == wire.EDGE_PROCESS_EXIT:
@@ -174,7 +175,12 @@ class Attribution:
                 # The reply to `next` did not show its id where it is looked for.
                 cut = branch.cut
                 cut.request_id = request_id
-            if cut is not None:
+            if cut is not None and not cut.branch:
+                # Now it is known whose it is.
+                self._branch(0).cut = None
+                cut.branch = edge.branch
+            # Nobody answers for another runtime.
+            if cut is not None and cut.branch == edge.branch:
                 return self.end(cut, status, edge.time, edge.syscalls_position)
         return None
 

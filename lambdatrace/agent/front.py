@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # Seconds.
 READY_BUDGET_S = 5.0  # of Lambda's ten for init
 SHUTDOWN_BUDGET_S = 2.0  # what Lambda grants when it does not say
-# After the deadline the platform has given up on the invocation; so has the agent.
-AFTER_DEADLINE_S = 0.05
+# Who has not asked for `next` by the deadline has failed the invocation, whatever the function did.
+BEFORE_DEADLINE_S = 0.02
 RETRY_S = 0.05
 RETRIES = 100
 # Workers in a row that died before they finished a single execution.
@@ -47,53 +47,42 @@ class Supervisor:
         self._layout: dict[str, Any] | None = None
         self._descriptors: list[int] = []
         self._deaths = 0
+        self._given_up = False
+        self._unanswered = ""  # request id
+        self._sees_runtime = True
 
-    def start(self, invocation: dict[str, Any] | None = None) -> None:
+    def start(self) -> None:
         """Fork a worker and wait until it senses or has said why it cannot."""
-        mine, its = channels.pair()
-        pid = os.fork()
-        if pid == 0:
-            mine.close()
-            self._close_in_child()
-            self._be_worker(its, invocation)
-        its.close()
-        self._channel, self._pid = mine, pid
-        try:
-            received = mine.receive(time.monotonic() + READY_BUDGET_S)
-        except channels.Closed:
-            self._bury("before it was ready")
-            return
-        if received is None:
-            log(f"the worker was not ready within {READY_BUDGET_S:.0f} s")
-            self._end_worker()
-            return
-        message, descriptors = received
-        if not message["ready"]:
-            log(f"this environment is not traced: {message['why']}")
-            self._end_worker()
-        elif self._layout is None:
-            self._layout, self._descriptors = message["layout"], descriptors
-        else:
-            for fd in descriptors:
-                os.close(fd)
+        until = time.monotonic() + READY_BUDGET_S
+        while self._channel is None and not self._given_up:
+            self._fork(None, until)
 
     def invoke(self, event: dict[str, Any], at_ns: int) -> None:
-        """Tell the worker of an invocation and wait until it has written, or given up on, it."""
+        """Tell the worker of an invocation and wait until it has written, or given up on, it.
+
+        A worker that dies meanwhile is replaced: that is cheap, because the probe is still loaded,
+        and the function goes on.
+        """
         invocation: dict[str, Any] = {
             "event": "INVOKE",
             "request_id": str(event.get("requestId", "")),
             "deadline_ms": int(event.get("deadlineMs", 0)),
             "at_ns": at_ns,
         }
-        if self._channel is None:
-            return
-        try:
-            self._channel.send(invocation)
-            self._await_done(invocation)
-        except channels.Closed:
-            self._bury(f"during {invocation['request_id']}")
-            # Cheap: the probe is still loaded. The function goes on meanwhile.
-            self._restart(invocation)
+        left = invocation["deadline_ms"] / 1000 - time.time()
+        until = time.monotonic() + left - BEFORE_DEADLINE_S
+        self._tell(invocation)
+        while not self._given_up:
+            if self._channel is None:
+                self._fork(invocation, min(until, time.monotonic() + READY_BUDGET_S))
+            if self._channel is not None:
+                try:
+                    self._await_done(invocation["request_id"], until)
+                    return
+                except channels.Closed:
+                    self._bury(f"during {invocation['request_id']}")
+            if time.monotonic() >= until:
+                return
 
     def shut_down(self, event: dict[str, Any]) -> None:
         """Let the worker write the rest within the time the platform grants."""
@@ -113,29 +102,63 @@ class Supervisor:
         except channels.Closed:
             return
 
-    def _restart(self, invocation: dict[str, Any]) -> None:
-        self._deaths += 1
-        if self._deaths > MAX_DEATHS:
-            log(f"{self._deaths} workers died in a row: this environment is no longer traced")
-            return
-        self.start(invocation)
+    def _tell(self, invocation: dict[str, Any]) -> None:
         if self._channel is None:
             return
         try:
-            self._await_done(invocation)
+            if self._unanswered:
+                self._await_done(self._unanswered, time.monotonic())
+            if self._unanswered:
+                # The platform would not have come back before the function had ended.
+                self._end_worker(f"the worker did not answer for {self._unanswered}")
+                return
+            self._channel.send(invocation)
         except channels.Closed:
-            self._bury(f"during {invocation['request_id']}")
+            self._bury("between executions")
 
-    def _await_done(self, invocation: dict[str, Any]) -> None:
-        """Wait for the worker's word, but never beyond the deadline. Raises channel.Closed."""
-        if self._channel is None:
-            return
-        left = float(invocation["deadline_ms"]) / 1000 - time.time()
-        until = time.monotonic() + left + AFTER_DEADLINE_S
-        while (received := self._channel.receive(until)) is not None:
-            if received[0].get("done") == invocation["request_id"]:
+    def _await_done(self, request_id: str, until: float) -> None:
+        """Wait for the worker's word until `until` (s, time.monotonic). Raises channel.Closed."""
+        self._unanswered = request_id
+        while self._channel is not None:
+            received = self._channel.receive(until)
+            if received is None:
+                return
+            message = received[0]
+            if message.get("done") == request_id:
+                self._unanswered = ""
+                self._sees_runtime = message["sees_runtime"]
                 self._deaths = 0
                 return
+
+    def _fork(self, invocation: dict[str, Any] | None, until: float) -> None:
+        """One attempt at a worker that is ready by `until` (s, time.monotonic)."""
+        mine, its = channels.pair()
+        pid = os.fork()
+        if pid == 0:
+            mine.close()
+            self._close_in_child()
+            self._be_worker(its, invocation)
+        its.close()
+        self._channel, self._pid = mine, pid
+        try:
+            received = mine.receive(until)
+        except channels.Closed:
+            self._bury("before it was ready")
+            return
+        if received is None:
+            self._end_worker("the worker was not ready in time")
+            # Nothing that runs already can be traced from the start.
+            self._given_up = self._given_up or self._layout is None
+            return
+        message, descriptors = received
+        if not message["ready"]:
+            self._end_worker(f"this environment is not traced: {message['why']}")
+            self._given_up = True
+        elif self._layout is None:
+            self._layout, self._descriptors = message["layout"], descriptors
+        else:
+            for fd in descriptors:
+                os.close(fd)
 
     def _be_worker(self, channel: Channel, invocation: dict[str, Any] | None) -> None:
         """In the child; never returns."""
@@ -148,6 +171,8 @@ class Supervisor:
             adopted = None
             if self._layout is not None:
                 adopted = Handover(self._descriptors, self._layout)
+            if invocation is not None:
+                invocation["sees_runtime"] = self._sees_runtime
             worker.main(channel, self._settings, self._root, adopted, invocation)
             code = 0
         except channels.Closed:
@@ -158,19 +183,29 @@ class Supervisor:
             os._exit(code)
 
     def _bury(self, when: str) -> None:
-        if self._channel is not None:
-            self._channel.close()
-        self._channel = None
-        _, status = os.waitpid(self._pid, 0)
+        status = self._reap()
         log(f"the worker ended {when} ({_ending(status)}); the function is not affected")
+        self._count_death()
 
-    def _end_worker(self) -> None:
+    def _end_worker(self, why: str) -> None:
+        self._reap()
+        log(why)
+        self._count_death()
+
+    def _reap(self) -> int:
         if self._channel is not None:
             self._channel.close()
         self._channel = None
-        # Not reaped yet, so the pid is still its own.
+        self._unanswered = ""
+        # Not reaped yet, so the pid is still its own. Who is ending already keeps its status.
         os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        return os.waitpid(self._pid, 0)[1]
+
+    def _count_death(self) -> None:
+        self._deaths += 1
+        if self._deaths >= MAX_DEATHS and not self._given_up:
+            self._given_up = True
+            log(f"{self._deaths} workers ended in a row: this environment is no longer traced")
 
 
 def run(api: ExtensionsApi, supervisor: Supervisor) -> int:

@@ -37,9 +37,18 @@ class Recorder:
         self._gaps = 0
         self._cpu = summaries.own_cost()[0]
 
-    def add_gap(self) -> None:
-        """A worker before this one ended in the middle of something: the next summary says so."""
+    def add_gap(self, began: int) -> list[wire.ConnectionRecord]:
+        """A worker before this one ended in the middle of something: the next summary says so.
+
+        Its ledger went with it. What connections older than `began` (ns, the records' clock) have
+        counted so far may have been told, so it is not told again. Returns the connections that
+        ended unseen.
+        """
         self._gaps += 1
+        followed = list(self._probe.followed_connections())
+        older = [record for record, is_open in followed if is_open and record.started < began]
+        self._ledger.share((), older, began)
+        return [record for record, is_open in followed if not is_open]
 
     def drain(self) -> bytes:
         """Take what waits in both rings; returns the records of the events ring."""
@@ -61,8 +70,10 @@ class Recorder:
         cold_start: bool = False,
         final: bool = True,
         **more: Any,
-    ) -> dict[str, Any]:
-        """Write an execution until `deadline` (s, time.monotonic); returns its summary.
+    ) -> tuple[dict[str, Any], int]:
+        """Write an execution until `deadline` (s, time.monotonic).
+
+        Returns its summary and how many of its items were not stored.
 
         With `final` false it is written as it stands now and everything is kept for the next time;
         what is written then replaces it. `more` goes into the summary as it is.
@@ -87,7 +98,7 @@ class Recorder:
                 f"{lost} of {len(batch)} items of {cut.request_id} were not stored: "
                 f"{self._writer.last_error}"
             )
-        return summary
+        return summary, lost
 
     def _open_connections(self, cut: Cut) -> list[wire.ConnectionRecord]:
         """Connections without an end, of the cut's branch; those that ended unseen join it."""
@@ -105,7 +116,7 @@ class Recorder:
         self, cut: Cut, connections: list[wire.ConnectionRecord], offset: int, cold_start: bool
     ) -> dict[str, Any]:
         cpu, peak = summaries.own_cost()
-        rows, left_out = summaries.destinations(connections, cut.ended)
+        rows, left_out = summaries.destinations(connections, cut.started, cut.ended)
         return {
             "execution_id": cut.request_id,
             "function": self._settings.function,

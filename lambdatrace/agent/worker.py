@@ -5,7 +5,7 @@ after the response is out drains, attributes, writes and says so. Messages, all 
     to the worker   {"event": "INVOKE", "request_id", "deadline_ms", "at_ns"}, {"event": "SHUTDOWN",
                     "reason", "deadline_ms"}
     from it         {"ready": true, "layout"} + descriptors, {"ready": false, "why"},
-                    {"done": request id}
+                    {"done": request id, "sees_runtime": bool}
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ if TYPE_CHECKING:
 WRITE_BUDGET_S = 2.0  # after a response: what is billed at worst when the store does not answer
 PREPARE_BUDGET_S = 2.0  # during init, for the store's first connection
 BEFORE_DEADLINE_S = 0.15  # how long before a timeout what is known so far is written
+# How long before it writing ends: who does not ask for `next` in time fails the invocation.
+DEADLINE_RESERVE_S = 0.05
 EXIT_S = 0.005  # how long the kernel may take to close the sockets of a process that ended
 SHUTDOWN_RESERVE_S = 0.2  # of the two seconds Lambda grants
 # A runtime that ends this shortly before the deadline, or later, was ended by it.
 DEADLINE_SLACK_NS = 20_000_000
+# Executions that ended before their INVOKE event came: a fast handler overtakes it.
+MAX_EARLY = 16
 
 
 class Worker:
@@ -54,15 +58,23 @@ class Worker:
         self._cold = first
         self._invocation: dict[str, Any] | None = None  # INVOKE not yet answered with "done"
         self._deadline: float | None = None  # when to write what is known (s, time.monotonic)
+        self._write_end: float | None = None  # when its writing must have ended (same clock)
         self._deadline_ns = 0  # the invocation's, on the records' clock
+        self._early: list[str] = []  # request ids
         self._over = False
 
     def resume(self, invocation: dict[str, Any] | None) -> None:
         """Take over from a worker that died, in the middle of `invocation` if there is one."""
-        self._recorder.add_gap()
-        if invocation is not None:
-            self._attribution.begin(invocation["request_id"], invocation["at_ns"])
-            self._take_deadline(invocation)
+        began = time.monotonic_ns() if invocation is None else invocation["at_ns"]
+        for record in self._recorder.add_gap(began):
+            self._attribution.keep(record)
+        if invocation is None:
+            return
+        self._attribution.begin(invocation["request_id"], invocation["at_ns"])
+        self._invocation = invocation
+        self._take_deadline(invocation)
+        if not invocation["sees_runtime"]:
+            self._answer(invocation["request_id"])
 
     def serve(self) -> None:
         """Run until SHUTDOWN. Raises channel.Closed when the registered process is gone."""
@@ -75,14 +87,15 @@ class Worker:
             if self._deadline is not None:
                 timeout = max(0.0, self._deadline - time.monotonic())
             ready = [fd for fd, _ in poll.poll(timeout)]
-            if events in ready:
-                self._handle_events()
-            elif self._probe.syscalls_fd in ready:
-                self._recorder.drain_syscalls()
+            # Messages first: an INVOKE brings the deadline that limits what events lead to.
             if channel in ready:
                 received = self._channel.receive()
                 if received is not None:
                     self._handle_message(received[0])
+            if events in ready:
+                self._handle_events()
+            elif self._probe.syscalls_fd in ready:
+                self._recorder.drain_syscalls()
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._handle_deadline()
 
@@ -90,8 +103,9 @@ class Worker:
         for cut in self._attribution.feed(self._recorder.drain()):
             if cut.status == attribution.CRASH:
                 self._take_last_words(cut)
-            self._store(cut, time.monotonic() + WRITE_BUDGET_S)
-            self._answer(cut.request_id)
+            self._store(cut, self._write_until())
+            if not self._answer(cut.request_id):
+                self._early = [*self._early, cut.request_id][-MAX_EARLY:]
 
     def _take_last_words(self, cut: Cut) -> None:
         """A process that ends is seen to end before the kernel closes its sockets."""
@@ -105,16 +119,20 @@ class Worker:
         if message["event"] == "SHUTDOWN":
             self._shut_down(message)
             return
+        request_id = message["request_id"]
         self._take_deadline(message)
         self._invocation = message
+        if request_id in self._early:
+            self._answer(request_id)
+            return
         self._handle_events()
-        if self._attribution.sees_runtime:
+        if self._attribution.sees_runtime or self._invocation is None:
             return
         # Nothing tells when this execution will end, and waiting would be billed: what was recorded
         # of the one before is written now, and this one with the next event.
-        self._end_all(attribution.OK, time.monotonic() + WRITE_BUDGET_S)
-        self._attribution.begin(message["request_id"], message["at_ns"])
-        self._answer(message["request_id"])
+        self._end_all(attribution.OK, self._write_until())
+        self._attribution.begin(request_id, message["at_ns"])
+        self._answer(request_id)
 
     def _handle_deadline(self) -> None:
         """Shortly before the platform kills everything: write what is known so far."""
@@ -127,8 +145,7 @@ class Worker:
         if cut is not None:
             cut.ended, cut.status = time.monotonic_ns(), attribution.UNFINISHED
             cut.connections = self._attribution.peek(cut)
-            until = monotonic_deadline(invocation["deadline_ms"])
-            self._recorder.store(cut, until, cold_start=self._cold, final=False)
+            self._recorder.store(cut, self._write_until(), cold_start=self._cold, final=False)
         self._answer(invocation["request_id"])
 
     def _shut_down(self, message: dict[str, Any]) -> None:
@@ -153,16 +170,24 @@ class Worker:
     def _take_deadline(self, invocation: dict[str, Any]) -> None:
         deadline = monotonic_deadline(invocation["deadline_ms"])
         self._deadline = deadline - BEFORE_DEADLINE_S
+        self._write_end = deadline - DEADLINE_RESERVE_S
         self._deadline_ns = int(deadline * 1e9)
 
     def _timed_out(self, cut: Cut) -> bool:
         return bool(self._deadline_ns) and cut.ended >= self._deadline_ns - DEADLINE_SLACK_NS
 
-    def _answer(self, request_id: str) -> None:
-        if self._invocation is not None and self._invocation["request_id"] == request_id:
-            self._invocation = None
-            self._deadline = None
-            self._channel.send({"done": request_id})
+    def _write_until(self) -> float:
+        until = time.monotonic() + WRITE_BUDGET_S
+        return until if self._write_end is None else min(until, self._write_end)
+
+    def _answer(self, request_id: str) -> bool:
+        """Say that the platform may go on, if it waits for this execution."""
+        if self._invocation is None or self._invocation["request_id"] != request_id:
+            return False
+        self._invocation = self._deadline = self._write_end = None
+        sees_runtime = self._attribution.sees_runtime
+        self._channel.send({"done": request_id, "sees_runtime": sees_runtime})
+        return True
 
 
 def main(

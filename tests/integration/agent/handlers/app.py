@@ -1,0 +1,62 @@
+"""The function under test: does what its event says, one step after the other.
+
+Lambda configures it by environment: PORTS_AT_INIT (to connect to while it is imported) and
+BACKGROUND_THREAD, BACKGROUND_PROCESS (to connect to all the time).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+from traffic import HOST, connect, exchange, keep_connecting
+
+kept: dict[int, socket.socket] = {}
+
+
+def handler(event: dict, context: object) -> dict:
+    for step in event.get("steps", [event]):
+        do(**step)
+    return {"id": context.aws_request_id, "secret": event.get("secret")}
+
+
+def do(what: str = "", port: int = 0, send: int = 1, times: int = 1) -> None:
+    if what == "connect":
+        for _ in range(times):
+            connect(port, send)
+    elif what == "use_kept":
+        if port not in kept:
+            kept[port] = socket.create_connection((HOST, port))
+        exchange(kept[port], send)
+    elif what == "leave_refused":
+        kept[port] = socket.socket()
+        kept[port].connect_ex((HOST, port))
+    elif what == "wait_for":
+        with socket.create_connection((HOST, port)) as gate:
+            gate.recv(1)
+    elif what == "child":
+        subprocess.run(
+            [sys.executable, "-c", f"import socket; socket.create_connection(('{HOST}', {port}))"],
+            check=True,
+        )
+    elif what == "raise":
+        raise ValueError("boom")
+    elif what == "exit":
+        os._exit(3)
+    elif what == "segfault":
+        ctypes.string_at(0)
+
+
+for number in os.environ.get("PORTS_AT_INIT", "").split():
+    connect(int(number))
+if number := os.environ.get("BACKGROUND_THREAD"):
+    threading.Thread(target=keep_connecting, args=(int(number),), daemon=True).start()
+if number := os.environ.get("BACKGROUND_PROCESS"):
+    subprocess.Popen(
+        [sys.executable, "-c", f"import traffic; traffic.keep_connecting({number})"],
+        env={"PYTHONPATH": os.path.dirname(__file__)},  # noqa: PTH120
+    )
