@@ -4,7 +4,7 @@ Started by `lambdatrace run`, which knows neither probe nor bcc. The JSON object
     command    [program, argument, ...]
     name, store, level
     report_fd  where one line of JSON goes at the end: {"execution_id", "exit_code", "summary",
-               "stored"} or, when nothing was run, {"error", "hint", "exit_code"}
+               "lost": items not stored} or, when nothing was run, {"error", "hint", "exit_code"}
 The command inherits everything else as it is: environment, standard streams, terminal.
 """
 
@@ -73,14 +73,14 @@ class Tracing:
         exit_code, how = _exit_code(status), _status(status)
         self._attribution.end(cut, how, time.monotonic_ns())
         text = " ".join(command)
-        summary = self._recorder.store(
+        summary, lost = self._recorder.store(
             cut, time.monotonic() + WRITE_BUDGET_S, command=text[:1000], exit_code=exit_code
         )
         return {
             "execution_id": cut.request_id,
             "exit_code": exit_code,
             "summary": summary,
-            "stored": not self._writer.last_error,
+            "lost": lost,
         }
 
     def _wait(self, pid: int) -> int:

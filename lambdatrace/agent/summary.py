@@ -18,7 +18,9 @@ MAX_DESTINATIONS = 12
 # More connect times than this are thinned to evenly spaced quantiles.
 MAX_CONNECT_TIMES = 32
 
-_PROTOCOLS = {6: "tcp", 17: "udp"}
+_TCP = 6
+_PROTOCOLS = {_TCP: "tcp", 17: "udp"}
+_DNS_PORT = 53
 _DAY_S = 86_400
 
 
@@ -41,10 +43,11 @@ def own_cost() -> tuple[int, int]:
 
 
 def destinations(
-    connections: Sequence[wire.ConnectionRecord], ended: int
+    connections: Sequence[wire.ConnectionRecord], started: int, ended: int
 ) -> tuple[list[list[Any]], int]:
     """(one row a destination as items.py describes it, how many more there were).
 
+    `started` and `ended` are the execution's (ns, the records' clock).
     Connections that ended before the execution began count: they are its init, or its background.
     """
     rows: dict[tuple[str, int, str], list[Any]] = {}
@@ -59,7 +62,7 @@ def destinations(
         row[5] += 1 if is_failed(record) else 0
         row[6] += record.bytes_out
         row[7] += record.bytes_in
-        row[8] += record.waited + record.transferred
+        row[8] += record.waited + record.transferred + _unanswered(record, started, ended)
         if not record.flags & wire.CONNECTION_REUSED:
             row[8] += max(0, (record.established or record.closed or ended) - record.started)
             if record.established:
@@ -89,6 +92,14 @@ def lost_since(before: Sequence[int], now: Sequence[int]) -> dict[str, int]:
         for name, earlier, later in zip(wire.COUNTERS, before, now, strict=True)
     }
     return {name: count for name, count in risen.items() if count > 0}
+
+
+def _unanswered(record: wire.ConnectionRecord, started: int, ended: int) -> int:
+    """How long (ns) the last request waited in vain; the kernel sums up answered ones only."""
+    awaits = record.protocol == _TCP or record.port == _DNS_PORT
+    if not awaits or record.last_out <= record.last_in:
+        return 0
+    return max(0, (record.closed or ended) - max(started, record.last_out))
 
 
 def _thin(values: list[int]) -> list[int]:

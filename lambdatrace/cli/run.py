@@ -83,7 +83,7 @@ def _trace(wanted: dict[str, Any]) -> dict[str, Any]:
         )
         signal.signal(signal.SIGTERM, lambda number, _: agent.send_signal(number))
         os.close(write_end)
-        with open(read_end, "rb") as file:
+        with os.fdopen(read_end, "rb") as file:
             line = file.readline()
     except OSError as error:
         raise UsageError(f"the command cannot be handed on: {error.strerror}") from error
@@ -100,12 +100,14 @@ def _trace(wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _tell(environment: Environment, report: dict[str, Any], options: str) -> None:
     summary = report["summary"]
-    if not report["stored"]:
-        environment.warn("the execution could not be stored whole; the reason stands above")
+    if report["lost"]:
+        environment.warn(f"{report['lost']} items could not be stored; the reason stands above")
     dropped = sum(summary["dropped"].values())
     if dropped:
         environment.warn(f"{dropped} records were dropped; the trace is not complete")
     count = summary["connections"]
     plural = "" if count == 1 else "s"
     environment.note(f"{count} connection{plural} in {summary['duration_ns'] / 1e6:.1f} ms")
-    environment.note(f"next: lambdatrace show {report['execution_id']}{options}")
+    # The summary is written last: with anything lost, it may well be what is missing.
+    if not report["lost"]:
+        environment.note(f"next: lambdatrace show {report['execution_id']}{options}")
