@@ -1,0 +1,131 @@
+"""200,000 small writes in one execution: every byte is accounted for, and so is every lost record."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import support_probe as kernel
+from support import require
+from support_servers import Servers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WRITES = 200_000
+ANSWER_S = 2  # the issue's bound for the command line
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Path:
+    """A program that does nothing but write: as fast as it gets."""
+    require(shutil.which("cc"), "there is no C compiler")
+    program = tmp_path / "many_writes"
+    source = kernel.PROGRAMS / "many_writes.c"
+    subprocess.run(["cc", "-O2", "-Wall", "-Werror", "-o", program, source], check=True)
+    return program
+
+
+@pytest.mark.parametrize("level", ["flows", "syscalls"])
+def test_every_byte_of_200_000_writes_is_accounted_for(
+    tmp_path: Path, writer: Path, level: str
+) -> None:
+    with Servers() as servers:
+        port = servers.sink()
+        document = kernel.trace(tmp_path, [writer, str(port), str(WRITES)], level)
+    [connection] = document["connections"]
+    assert (connection["port"], connection["outcome"]) == (port, "ok")
+    assert connection["bytes_out"] == WRITES
+    assert connection["sends"] == WRITES
+    assert connection["bytes_in"] == connection["receives"] == 0
+
+    execution = document["execution"]
+    if level == "flows":
+        assert execution["dropped"] == 0
+        assert "syscalls" not in document
+    else:
+        check_syscalls(document)
+
+    shown = show(tmp_path)
+    assert f":{port}" in shown
+    assert ("dropped" in shown) == (execution["dropped"] > 0)
+
+
+def check_syscalls(document: dict[str, Any]) -> None:
+    """Each call is kept or counted as lost, and what is kept is what was done."""
+    execution, calls = document["execution"], document["syscalls"]
+    dropped = execution["dropped_by"].get("syscalls", 0)
+    assert execution["dropped"] == dropped  # nothing else got lost
+    assert len(calls) + dropped == WRITES + 1
+    assert {call["op"] for call in calls} <= {"connect", "write"}
+    assert {call["result"] for call in calls if call["op"] == "write"} == {1}
+    assert {call["connection_id"] for call in calls} == {document["connections"][0]["id"]}
+    print(f"{dropped} of {WRITES + 1} syscall records were dropped")
+
+
+def show(folder: Path) -> str:
+    """What a person sees; the command line may take as long as the issue says and no longer."""
+    began = time.monotonic()
+    shown = kernel.lambdatrace(
+        "show", "@latest", "--store", f"sqlite://{folder / 'store.db'}", timeout=ANSWER_S
+    )
+    print(f"lambdatrace show answered after {time.monotonic() - began:.2f} s")
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
+
+
+def test_a_ring_that_is_too_small_loses_records_and_says_how_many(writer: Path) -> None:
+    with Servers() as servers:
+        port = servers.sink()
+        with kernel.watching(record_syscalls=True, syscalls_ring=4096) as watch:
+            kernel.run([writer, str(port), str(WRITES)])
+            [record] = watch.connections()
+            lost = watch.lost()
+    assert (record.bytes_out, record.sends) == (WRITES, WRITES)
+    assert lost["syscalls"] > WRITES // 2  # nobody was draining
+    assert len(watch.syscalls) + lost.pop("syscalls") == WRITES + 1
+    assert not any(lost.values())
+
+
+def test_what_the_kernel_lost_is_in_the_summary(tmp_path: Path, writer: Path) -> None:
+    """The whole way, with a ring of one page, which no agent can drain in time."""
+    start = (
+        "from lambdatrace.bpf.loader import Probe\n"
+        "Probe.load.__func__.__kwdefaults__['syscalls_ring'] = 4096\n"
+        "from lambdatrace.agent.run import main; raise SystemExit(main())"
+    )
+    with Servers() as servers:
+        port = servers.sink()
+        read_end, write_end = os.pipe()
+        wanted = {
+            "command": [str(writer), str(port), str(WRITES)],
+            "name": "writes",
+            "store": f"sqlite://{tmp_path / 'store.db'}",
+            "level": "syscalls",
+            "report_fd": write_end,
+        }
+        subprocess.run(
+            [sys.executable, "-P", "-c", start, json.dumps(wanted)],
+            pass_fds=[write_end],
+            env=kernel.environment(),
+            check=True,
+            timeout=60,
+        )
+        os.close(write_end)
+        with open(read_end) as file:
+            report = json.loads(file.readline())
+    document = json.loads(
+        kernel.lambdatrace(
+            "show", "@latest", "--store", wanted["store"], "--output", "json"
+        ).stdout
+    )
+    assert document["execution"]["dropped_by"] == report["summary"]["dropped"]
+    assert document["execution"]["dropped_by"]["syscalls"] > 0
+    check_syscalls(document)
+    assert "dropped" in show(tmp_path)
