@@ -210,6 +210,8 @@ class Supervisor:
 
 def run(api: ExtensionsApi, supervisor: Supervisor) -> int:
     """Serve events until SHUTDOWN; returns the exit code."""
+    if os.getppid() == 0:
+        log("the platform's process is outside this pid namespace: nothing can be traced from here")
     supervisor.start()
     api.register()
     failures = 0
