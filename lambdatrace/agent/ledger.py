@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _COUNTERS = ("bytes_out", "bytes_in", "waited", "transferred", "sends", "receives", "retransmits")
+# What else makes a connection worth telling again when it changes.
+_STATES = ("established", "error")
 
 
 class Ledger:
@@ -44,15 +46,16 @@ class Ledger:
         shares = {}
         for original, is_open in [(r, False) for r in finished] + [(r, True) for r in open_ones]:
             record = wire.ConnectionRecord(*original.__dict__.values())
-            current = tuple(getattr(record, name) for name in _COUNTERS)
+            current = tuple(getattr(record, name) for name in _COUNTERS + _STATES)
             before = told.pop(record.id, None)
             if is_open:
                 told[record.id] = current
                 record.flags |= wire.CONNECTION_OPEN
             if before is not None:
-                if before == current and not record.error:
+                # While it is connecting nothing changes, and somebody waits.
+                if before == current and record.state != wire.TCP_SYN_SENT:
                     continue
-                for name, now, then in zip(_COUNTERS, current, before, strict=True):
+                for name, now, then in zip(_COUNTERS, current, before, strict=False):
                     setattr(record, name, max(0, now - then))
             if record.closed and record.closed <= started:
                 record.flags |= wire.CONNECTION_BEFORE
