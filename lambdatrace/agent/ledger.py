@@ -28,6 +28,7 @@ class Ledger:
         finished: Iterable[wire.ConnectionRecord],
         open_ones: Iterable[wire.ConnectionRecord],
         started: int,
+        ended: int,
         *,
         peek: bool = False,
     ) -> list[wire.ConnectionRecord]:
@@ -37,8 +38,8 @@ class Ledger:
         ----------
         finished, open_ones
             Records as the kernel has them. They are left as they are.
-        started
-            When the execution began (ns, the records' clock).
+        started, ended
+            The execution's (ns, the records' clock).
         peek
             Only look: the execution goes on and will be told everything again.
         """
@@ -57,6 +58,9 @@ class Ledger:
                     continue
                 for name, now, then in zip(_COUNTERS, current, before, strict=False):
                     setattr(record, name, max(0, now - then))
+            if record.closed >= ended:
+                # Only the end of its process closed it (a crash, a time-out).
+                record.flags |= wire.CONNECTION_OPEN
             if record.closed and record.closed <= started:
                 record.flags |= wire.CONNECTION_BEFORE
             elif record.started < started:

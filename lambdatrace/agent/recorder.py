@@ -81,7 +81,9 @@ class Recorder:
         if cut.offset is None:
             cut.offset = summaries.clock_offset()
         open_ones = self._open_connections(cut)
-        connections = self._ledger.share(cut.connections, open_ones, cut.started, peek=not final)
+        connections = self._ledger.share(
+            cut.connections, open_ones, cut.started, cut.ended, peek=not final
+        )
         syscalls = self._syscalls.take(cut.syscalls_position) if final else self._syscalls.peek()
         summary = self._summary(cut, connections, cut.offset, cold_start)
         summary.update(more)

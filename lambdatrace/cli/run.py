@@ -31,9 +31,7 @@ The exit code is the command's own. Without one (nothing was run): 1 the kernel 
 cannot be written, 126 and 127 as in a shell.
 """
 
-CommandArgument = Annotated[
-    list[str], typer.Argument(metavar="CMD…", help="What to run, after --.")
-]
+CommandArgument = Annotated[list[str], typer.Argument(metavar="CMD", help="What to run, after --.")]
 NameOption = Annotated[
     str | None,
     typer.Option("--name", metavar="NAME", help="The function's name. Default: the program's."),
