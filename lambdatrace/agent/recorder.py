@@ -92,7 +92,8 @@ class Recorder:
         expires = summaries.expires_at(DEFAULT_TTL_DAYS if ttl_days is None else ttl_days)
         batch = items.make_items(summary, packed, syscalls, expires)
         lost = self._writer.write(batch, deadline)
-        if final:
+        if final and not lost:
+            # Else nobody may ever read it: it is told again.
             self._forget_told_losses()
         if lost:
             self._lost_items += lost

@@ -24,14 +24,14 @@ def handler(event: dict, context: object) -> dict:
     return {"id": context.aws_request_id, "secret": event.get("secret")}
 
 
-def do(what: str = "", port: int = 0, send: int = 1, times: int = 1) -> None:
+def do(what: str = "", port: int = 0, send: int = 1, times: int = 1, payload: str = "") -> None:
     if what == "connect":
         for _ in range(times):
-            connect(port, send)
+            connect(port, payload.encode() or b"x" * send)
     elif what == "use_kept":
         if port not in kept:
             kept[port] = socket.create_connection((HOST, port))
-        exchange(kept[port], send)
+        exchange(kept[port], b"x" * send)
     elif what == "leave_refused":
         kept[port] = socket.socket()
         kept[port].connect_ex((HOST, port))

@@ -8,15 +8,16 @@ import time
 HOST = "127.0.0.1"
 
 
-def connect(port: int, send: int = 1) -> None:
-    """One connection: `send` bytes out, as many back, closed."""
+def connect(port: int, data: bytes = b"x") -> None:
+    """One connection: `data` out, as many bytes back, closed."""
     with socket.create_connection((HOST, port)) as connection:
-        exchange(connection, send)
+        exchange(connection, data)
 
 
-def exchange(connection: socket.socket, send: int) -> None:
-    connection.sendall(b"x" * send)
-    left = send
+def exchange(connection: socket.socket, data: bytes) -> None:
+    """Send, and receive as much."""
+    connection.sendall(data)
+    left = len(data)
     while left:
         left -= len(connection.recv(left))
 
