@@ -29,6 +29,7 @@ from lambdatrace.store import open_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+ROOT = Path(__file__).parents[1]
 HANDLERS = Path(__file__).parent / "integration/agent/handlers"
 PATIENCE_S = 20.0  # until a test says that something never came
 

@@ -1,0 +1,204 @@
+"""`lambdatrace run`: any command as one execution, and otherwise as if it were run without."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+from typing import TYPE_CHECKING
+
+import pytest
+import support_agent as agent
+from support_agent import Echo, Function
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLI = "from lambdatrace.cli.main import main; raise SystemExit(main())"
+ID = re.compile(r"lambdatrace show (\S+)")
+
+
+@pytest.fixture
+def function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Function:
+    """A store; what is run is not a function here."""
+    agent.require_probe()
+    # It has not to be installed.
+    monkeypatch.setenv("PYTHONPATH", str(agent.ROOT))
+    return Function(tmp_path)
+
+
+def command(function: Function, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", CLI, "run", "--store", function.store, *arguments]
+
+
+def run(
+    function: Function, *arguments: str, **options: object
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        command(function, "--", *arguments), capture_output=True, check=False, **options
+    )
+
+
+def read(function: Function, result: subprocess.CompletedProcess[bytes]) -> agent.Execution:
+    told = ID.search(result.stderr.decode())
+    assert told, result.stderr
+    return function.read(told[1])
+
+
+def one_error(result: subprocess.CompletedProcess[bytes]) -> str:
+    """The one error there is, and no traceback; what to do stands below it."""
+    line, hint = result.stderr.decode().splitlines()
+    assert line.startswith("error: ")
+    assert hint.startswith("hint: ")
+    return f"{line} {hint.strip()}"
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "status"),
+    [
+        ("exit 0", 0, "ok"),
+        ("exit 7", 7, "error"),
+        ("exit 255", 255, "error"),
+        ("kill -TERM $$", 128 + 15, "error"),
+        ("kill -SEGV $$", 128 + 11, "crash"),
+        ("kill -KILL $$", 128 + 9, "crash"),
+    ],
+)
+def test_the_exit_code_is_the_commands(
+    function: Function, script: str, code: int, status: str
+) -> None:
+    result = run(function, "sh", "-c", script)
+    assert result.returncode == code
+    summary = read(function, result).summary
+    assert (summary["exit_code"], summary["status"]) == (code, status)
+    assert summary["command"] == f"sh -c {script}"
+    assert summary["edges"] == "process"
+
+
+def test_what_cannot_be_run(function: Function) -> None:
+    folder = function.folder / "folder"
+    folder.mkdir()
+    for name, code in (("/no/such/command", 127), (str(folder), 126)):
+        result = run(function, name)
+        assert result.returncode == code
+        line = one_error(result)
+        assert f"cannot run '{name}'" in line
+    assert function.stored() == []
+
+
+def test_the_streams_pass_through_untouched(function: Function) -> None:
+    data = bytes(range(256)) * 1000
+    result = run(function, "sh", "-c", "cat; printf 'to stderr' >&2", input=data)
+    assert result.stdout == data
+    assert result.stderr.startswith(b"to stderr")
+
+
+def test_environment_and_descriptors_are_the_callers(function: Function) -> None:
+    script = "import json, os; print(json.dumps([dict(os.environ), os.listdir('/proc/self/fd')]))"
+    environ = {**os.environ, "LC_ALL": "C.UTF-8", "ODD": "a\nb=c"}
+    without = subprocess.run(agent.python(script), env=environ, capture_output=True, check=True)
+    result = run(function, *agent.python(script), env=environ)
+    assert json.loads(result.stdout) == json.loads(without.stdout)
+
+
+def test_connections_of_the_command_and_its_children(function: Function, echo: Echo) -> None:
+    one, two, three = (echo.port() for _ in range(3))
+    script = (
+        f"import subprocess, sys, traffic\n"
+        f"traffic.connect({one}, b'x' * 10)\n"
+        f"subprocess.run([sys.executable, '-c', 'import traffic; traffic.connect({two})'])\n"
+    )
+    stranger = subprocess.Popen(
+        agent.python(f"import traffic; traffic.keep_connecting({three})"), cwd=agent.HANDLERS
+    )
+    echo.wait_for_more([three])
+    result = run(function, *agent.python(script), cwd=agent.HANDLERS)
+    echo.wait_for_more([three])
+    stranger.kill()
+    stranger.wait()
+    execution = read(function, result)
+    assert execution.ports == {one: 1, two: 1}
+    assert (execution.to(one).bytes_out, execution.to(one).bytes_in) == (10, 10)
+
+
+def test_ctrl_c_reaches_the_command_only(function: Function) -> None:
+    # The command tells of the signal, and ends as it sees fit.
+    script = (
+        "import signal, sys, time\n"
+        "def handle(*_): print('interrupted', flush=True); sys.exit(5)\n"
+        "signal.signal(signal.SIGINT, handle)\n"
+        "print('ready', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
+    main, side = pty.openpty()
+    process = subprocess.Popen(
+        command(function, "--", *agent.python(script)),
+        stdin=side,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=take_terminal,
+    )
+    os.close(side)
+    with contextlib.closing(os.fdopen(main, "wb", buffering=0)) as terminal:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        terminal.write(b"\x03")
+        stdout, stderr = process.communicate(timeout=agent.PATIENCE_S)
+    assert (stdout, process.returncode) == (b"interrupted\n", 5)
+    told = ID.search(stderr.decode())
+    assert told
+    assert function.read(told[1]).summary["exit_code"] == 5
+    assert b"Traceback" not in stderr
+
+
+def take_terminal() -> None:
+    """Make standard input the controlling terminal, as a shell's is."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_sigterm_is_handed_on(function: Function) -> None:
+    script = "echo ready; trap 'echo ended; exit 3' TERM; while :; do sleep 0.05; done"
+    process = subprocess.Popen(
+        command(function, "--", "sh", "-c", script),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=agent.PATIENCE_S)
+    assert (stdout, process.returncode) == (b"ended\n", 3)
+
+
+def test_without_privileges_nothing_is_run(function: Function) -> None:
+    mark = function.folder / "ran"
+    unprivileged = ["setpriv", "--bounding-set=-bpf,-perfmon,-sys_admin"]
+    result = subprocess.run(
+        [*unprivileged, *command(function, "--", "touch", str(mark))],
+        capture_output=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    line = one_error(result)
+    assert "the kernel refused eBPF" in line
+    assert "CAP_BPF" in line
+    assert not mark.exists()
+
+
+def test_with_an_unwritable_store_nothing_is_run(function: Function) -> None:
+    mark, obstacle = function.folder / "ran", function.folder / "file"
+    obstacle.write_text("")
+    function.store = f"sqlite://{obstacle}/store.db"
+    result = run(function, "touch", str(mark))
+    assert result.returncode == 1
+    line = one_error(result)
+    assert "cannot create the folder" in line
+    assert not mark.exists()
