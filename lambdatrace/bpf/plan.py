@@ -143,7 +143,7 @@ def format_fields(text: str) -> dict[str, tuple[int, int]]:
         if not line.startswith("field:"):
             continue
         parts = [part.strip() for part in line[len("field:") :].split(";")]
-        name = parts[0].split("[")[0].split()[-1].lstrip("*")
+        name = parts[0].split()[-1].split("[")[0].lstrip("*")
         values = dict(part.split(":", 1) for part in parts[1:] if ":" in part)
         fields[name] = (int(values["offset"]), int(values["size"]))
     return fields

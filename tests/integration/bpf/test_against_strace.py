@@ -9,7 +9,6 @@ import socket
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import support_probe as kernel
@@ -18,10 +17,9 @@ from support_servers import Servers, dns_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-TRACED = (
-    "network,read,write,readv,writev,sendfile,close,close_range,dup,dup2,dup3,fcntl,exit_group"
-)
+TRACED = "network,read,write,readv,writev,sendfile,close,close_range,dup,dup2,dup3,fcntl,exit_group"
 RESOLVER = "127.0.53.1"
 OUTCOMES = {
     "": "ok",

@@ -1,4 +1,4 @@
-"""200,000 small writes in one execution: every byte is accounted for, and so is every lost record."""
+"""200,000 small writes in one execution: every byte and every lost record is accounted for."""
 
 from __future__ import annotations
 
@@ -118,12 +118,10 @@ def test_what_the_kernel_lost_is_in_the_summary(tmp_path: Path, writer: Path) ->
             timeout=60,
         )
         os.close(write_end)
-        with open(read_end) as file:
+        with os.fdopen(read_end) as file:
             report = json.loads(file.readline())
     document = json.loads(
-        kernel.lambdatrace(
-            "show", "@latest", "--store", wanted["store"], "--output", "json"
-        ).stdout
+        kernel.lambdatrace("show", "@latest", "--store", wanted["store"], "--output", "json").stdout
     )
     assert document["execution"]["dropped_by"] == report["summary"]["dropped"]
     assert document["execution"]["dropped_by"]["syscalls"] > 0

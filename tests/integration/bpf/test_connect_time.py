@@ -32,9 +32,7 @@ def test_the_connect_time_is_the_handshake_s_and_not_the_syscall_s() -> None:
         measured = dict(link.handshakes)
 
     assert [(record.port, record.error) for record in found] == [(port, 0)] * 3
-    calls = {
-        call.connection: call for call in watch.syscalls if wire.OPS[call.op] == "connect"
-    }
+    calls = {call.connection: call for call in watch.syscalls if wire.OPS[call.op] == "connect"}
     for record in found:
         took = record.established - record.started
         by_the_link = measured[record.local_port] * 1e9
@@ -48,5 +46,3 @@ def test_the_connect_time_is_the_handshake_s_and_not_the_syscall_s() -> None:
     for call in (with_timeout, with_asyncio):
         assert call.result == -errno.EINPROGRESS
         assert call.duration < 25 * MS  # "in progress" is said before even one way is done
-
-

@@ -30,8 +30,6 @@ NAMES = [
 ]
 
 
-
-
 @pytest.fixture
 def traced(tmp_path: Path) -> tuple[str, dict[str, Any]]:
     """A store with one execution of a program with such names, and what was recorded of it."""

@@ -1,4 +1,4 @@
-"""What the kernel refuses is said in words, with what to do; nothing is half loaded, stderr quiet."""
+"""What the kernel refuses is said in words, with what to do; nothing stays half loaded."""
 
 from __future__ import annotations
 
@@ -53,6 +53,10 @@ def test_without_privileges_the_error_says_which(who: tuple[str, ...]) -> None:
     assert "the kernel refused eBPF (EPERM" in answer["error"]
     assert "run as root, or with CAP_BPF and CAP_PERFMON" in answer["hint"]
     assert answer["descriptors"] == 4  # the standard streams and the listing: none left over
+
+
+def open_descriptors() -> list[str]:
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
 
 def readable_by_everyone(folder: Path) -> bool:
@@ -111,11 +115,11 @@ def test_without_the_library_the_error_names_its_package(
     broken.write_bytes(b"not a library")
     monkeypatch.setattr(libbpf, "_SONAMES", (str(broken), "libbcc_bpf_that_is_not_there.so"))
     monkeypatch.setenv("LAMBDATRACE_LIBBCC_BPF", str(tmp_path / "nowhere.so"))
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     with pytest.raises(ProbeError, match="libbcc_bpf, bcc's run-time library, is not") as caught:
         Probe.load()
     assert caught.value.hint == "install it: apt-get install libbpfcc"
-    assert os.listdir("/proc/self/fd") == before
+    assert open_descriptors() == before
 
 
 def test_a_wrong_path_to_the_library_falls_back_on_the_system_s(
@@ -149,14 +153,13 @@ def test_a_moved_field_the_probe_cannot_do_without_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], event: str, field: str
 ) -> None:
     monkeypatch.setattr(plan, "PLAN", with_moved_field(event))
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     with pytest.raises(ProbeError) as caught:
         Probe.load(root=os.getpid())
-    assert caught.value.message == (
-        f"the kernel lacks what the probe needs: {event}.{field} is not where the probe looks for it"
-    )
+    what = f"{event}.{field} is not where the probe looks for it"
+    assert caught.value.message == f"the kernel lacks what the probe needs: {what}"
     assert "Linux 5.10" in caught.value.hint
-    assert os.listdir("/proc/self/fd") == before
+    assert open_descriptors() == before
     assert capfd.readouterr() == ("", "")
 
 

@@ -1,4 +1,4 @@
-"""The kernel's ring under fire from every CPU: no record is ever half there, none goes uncounted."""
+"""The kernel's ring under fire from every CPU: no record is half there, none goes uncounted."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def test_what_is_drained_while_all_cpus_write_is_whole_and_in_order(
     threads = 2 * (os.cpu_count() or 1)
     hammer = tmp_path / "hammer"
     source = kernel.PROGRAMS / "hammer.c"
-    subprocess.run(
-        ["cc", "-O2", "-Wall", "-Werror", "-pthread", "-o", hammer, source], check=True
-    )
+    subprocess.run(["cc", "-O2", "-Wall", "-Werror", "-pthread", "-o", hammer, source], check=True)
     drains = 0
     with (
         socket.socket(type=socket.SOCK_DGRAM) as target,

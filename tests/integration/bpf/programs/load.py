@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 from lambdatrace.bpf.loader import Probe
 from lambdatrace.errors import LambdatraceError
@@ -14,5 +15,5 @@ except LambdatraceError as error:
     answer = {"error": error.message, "hint": error.hint, "type": type(error).__name__}
 else:
     answer = {"unavailable": probe.unavailable, "lost": sum(probe.lost())}
-answer["descriptors"] = len(os.listdir("/proc/self/fd"))  # type: ignore[assignment]
+answer["descriptors"] = len(list(Path("/proc/self/fd").iterdir()))  # type: ignore[assignment]
 print(json.dumps(answer))
