@@ -139,6 +139,15 @@ def run(command: Sequence[str | Path], timeout: float = 60) -> subprocess.Comple
     return ran
 
 
+def compiled(name: str, folder: Path) -> Path:
+    """One of the C programs, compiled into `folder`."""
+    require(shutil.which("cc"), "there is no C compiler")
+    program = folder / Path(name).stem
+    command = ["cc", "-O2", "-Wall", "-Werror", "-pthread", "-o", program, PROGRAMS / name]
+    subprocess.run(command, check=True)
+    return program
+
+
 class Network:
     """A network namespace with nothing but loopback, for as long as the context lasts."""
 

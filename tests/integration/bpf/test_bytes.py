@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import support_probe as kernel
-from support import require
 from support_servers import Servers
 
 if TYPE_CHECKING:
@@ -25,11 +24,7 @@ ANSWER_S = 2  # the issue's bound for the command line
 @pytest.fixture
 def writer(tmp_path: Path) -> Path:
     """A program that does nothing but write: as fast as it gets."""
-    require(shutil.which("cc"), "there is no C compiler")
-    program = tmp_path / "many_writes"
-    source = kernel.PROGRAMS / "many_writes.c"
-    subprocess.run(["cc", "-O2", "-Wall", "-Werror", "-o", program, source], check=True)
-    return program
+    return kernel.compiled("many_writes.c", tmp_path)
 
 
 @pytest.mark.parametrize("level", ["flows", "syscalls"])
@@ -127,3 +122,20 @@ def test_what_the_kernel_lost_is_in_the_summary(tmp_path: Path, writer: Path) ->
     assert document["execution"]["dropped_by"]["syscalls"] > 0
     check_syscalls(document)
     assert "dropped" in show(tmp_path)
+
+
+def test_threads_that_send_on_one_socket_at_once_lose_no_byte(tmp_path: Path) -> None:
+    threads, sends = 2 * (os.cpu_count() or 1), 50_000
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as target,
+        kernel.watching(record_syscalls=True) as watch,
+    ):
+        target.bind(("127.0.0.1", 0))
+        port = target.getsockname()[1]
+        hammer = kernel.compiled("hammer.c", tmp_path)
+        kernel.run([hammer, str(port), str(sends), str(threads), "shared"])
+        [record] = [record for record in watch.connections() if record.port == port]
+        made = len(watch.syscalls) + watch.lost()["syscalls"]
+    assert record.sends == threads * sends
+    assert record.bytes_out == threads * sum(n % 1000 + 1 for n in range(sends))
+    assert made == threads * sends + 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 from collections import defaultdict
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import support_probe as kernel
-from support import require
 
 from lambdatrace import wire
 
@@ -26,11 +24,8 @@ SECOND = 1_000_000_000
 def test_what_is_drained_while_all_cpus_write_is_whole_and_in_order(
     tmp_path: Path, size: int
 ) -> None:
-    require(shutil.which("cc"), "there is no C compiler")
     threads = 2 * (os.cpu_count() or 1)
-    hammer = tmp_path / "hammer"
-    source = kernel.PROGRAMS / "hammer.c"
-    subprocess.run(["cc", "-O2", "-Wall", "-Werror", "-pthread", "-o", hammer, source], check=True)
+    hammer = kernel.compiled("hammer.c", tmp_path)
     drains = 0
     with (
         socket.socket(type=socket.SOCK_DGRAM) as target,

@@ -22,7 +22,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 P = json.loads(sys.argv[1])
 HERE = "127.0.0.1"
@@ -214,21 +217,21 @@ def shared() -> None:
 
 
 def interrupted() -> None:
-    class Alarm(Exception):
+    class AlarmError(Exception):
         pass
 
     def ring(*_: object) -> None:
-        raise Alarm
+        raise AlarmError
 
     signal.signal(signal.SIGALRM, ring)
     s = socket.socket()
     signal.setitimer(signal.ITIMER_REAL, 0.1)
-    with contextlib.suppress(Alarm):
+    with contextlib.suppress(AlarmError):
         s.connect((HERE, P["full"]))
     s.close()
     s = socket.create_connection((HERE, P["echo"]))
     signal.setitimer(signal.ITIMER_REAL, 0.1)
-    with contextlib.suppress(Alarm):
+    with contextlib.suppress(AlarmError):
         s.recv(10)
     talk(s, 18)
     s.close()

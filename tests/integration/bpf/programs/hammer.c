@@ -1,5 +1,5 @@
 // THREADS threads, spread over the CPUs, each send COUNT datagrams to 127.0.0.1:PORT as fast as they
-// can; the n-th (from 0) has n % 1000 + 1 bytes.
+// can; the n-th (from 0) has n % 1000 + 1 bytes. With a fourth argument all use one socket.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -8,21 +8,28 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int port, count;
+static int port, count, shared = -1;
+
+static int connected(void)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int s = socket(AF_INET, SOCK_DGRAM, 0);
+
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (connect(s, (struct sockaddr *)&to, sizeof(to)))
+        exit(1);
+    return s;
+}
 
 static void *work(void *number)
 {
     static const char data[1000];
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
     cpu_set_t cpu;
-    int s = socket(AF_INET, SOCK_DGRAM, 0);
+    int s = shared < 0 ? connected() : shared;
 
     CPU_ZERO(&cpu);
     CPU_SET((long)number % sysconf(_SC_NPROCESSORS_ONLN), &cpu);
     pthread_setaffinity_np(pthread_self(), sizeof(cpu), &cpu);
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (connect(s, (struct sockaddr *)&to, sizeof(to)))
-        exit(1);
     for (int i = 0; i < count; i++)
         if (send(s, data, i % 1000 + 1, 0) != i % 1000 + 1)
             exit(2);
@@ -38,6 +45,8 @@ int main(int argc, char **argv)
         return 3;
     port = atoi(argv[1]);
     count = atoi(argv[2]);
+    if (argc > 4)
+        shared = connected();
     for (long i = 0; i < number; i++)
         pthread_create(&threads[i], NULL, work, (void *)i);
     for (int i = 0; i < number; i++)
