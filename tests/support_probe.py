@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +124,9 @@ def watching(**options: Any) -> Iterator[Watch]:
         probe.close()
 
 
-def run(command: Sequence[str | Path], timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str | Path], timeout: float = 60, **more: str
+) -> subprocess.CompletedProcess[str]:
     """A child of this process; it must succeed."""
     ran = subprocess.run(
         [str(part) for part in command],
@@ -133,7 +134,7 @@ def run(command: Sequence[str | Path], timeout: float = 60) -> subprocess.Comple
         text=True,
         timeout=timeout,
         check=False,
-        env=environment(),
+        env=environment(**more),
     )
     assert ran.returncode == 0, ran.stderr + ran.stdout
     return ran
@@ -190,17 +191,16 @@ def _setns(fd: int) -> None:
 
 
 @contextlib.contextmanager
-def background(*targets: Any) -> Iterator[None]:
-    """Threads that end by themselves once their sockets are closed."""
-    for target in targets:
-        threading.Thread(target=target, daemon=True).start()
-    yield
+def copy_for_everyone() -> Iterator[Path]:
+    """A folder with the package and the programs that unprivileged users can read.
 
-
-@contextlib.contextmanager
-def folder_for_everyone() -> Iterator[Path]:
-    """A folder that unprivileged users can enter, which pytest's tmp_path is not."""
+    Neither the repository nor pytest's tmp_path need be.
+    """
     with tempfile.TemporaryDirectory(prefix="lambdatrace-test-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
+        folder = Path(name)
+        folder.chmod(0o755)
+        without = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "lambdatrace", folder / "lambdatrace", ignore=without)
+        shutil.copytree(PROGRAMS, folder / "programs", ignore=without)
+        subprocess.run(["chmod", "-R", "go+rX", folder], check=True)
+        yield folder
