@@ -30,6 +30,11 @@ _REQUEST_ID_CHARACTERS = 36  # a UUID, from AWS and from its emulator
 # Records of a branch that has not yet proved to be a runtime (it may be another extension) are
 # kept up to here, then the oldest go: its first execution needs what happened during init.
 MAX_UNCLAIMED = 4096
+# Of the others so many are kept (about 2 kB each, beside a function that pays for the memory); what
+# comes on top is counted.
+MAX_CLAIMED = 16_384
+# Every extension and every runtime is one.
+MAX_BRANCHES = 64
 
 
 class Cut:
@@ -40,6 +45,7 @@ class Cut:
         "connections",
         "edges",
         "ended",
+        "lost",
         "offset",
         "request_id",
         "started",
@@ -58,23 +64,26 @@ class Cut:
         self.offset: int | None = None
         self.status = ""
         self.connections: list[wire.ConnectionRecord] = []
+        self.lost = 0  # connections that were not kept
         # Where in the syscall ring it ends (bytes); None: everything there is.
         self.syscalls_position: int | None = None
 
 
 class _Branch:
-    __slots__ = ("connections", "cut", "is_runtime")
+    __slots__ = ("connections", "cut", "is_runtime", "lost")
 
     def __init__(self) -> None:
         self.connections: list[wire.ConnectionRecord] = []
         self.cut: Cut | None = None
         self.is_runtime = False
+        self.lost = 0
 
 
 class Attribution:
-    """The state between two slices of the stream."""
+    """The state between two slices of the stream. `max_claimed` connections are kept a branch."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_claimed: int = MAX_CLAIMED) -> None:
+        self._max_claimed = max_claimed
         self._branches: dict[int, _Branch] = {}
 
     @property
@@ -98,13 +107,15 @@ class Attribution:
         """Every execution that has begun and not ended."""
         return [branch.cut for branch in self._branches.values() if branch.cut is not None]
 
-    def begin(self, request_id: str, time: int) -> None:
-        """Begin an execution that only an INVOKE event told of (ns on the records' clock).
+    def begin(self, request_id: str, time: int, edges: str = EXTENSION) -> Cut:
+        """Begin an execution that no edge in the stream tells of (ns on the records' clock).
 
         It is given to the branch with a runtime if there is just one, else to all traffic.
         """
-        number = next((n for n, branch in self._branches.items() if branch.is_runtime), 0)
-        self._branch(number).cut = Cut(request_id, number, time, EXTENSION)
+        runtimes = [number for number, branch in self._branches.items() if branch.is_runtime]
+        number = runtimes[0] if len(runtimes) == 1 else 0
+        cut = self._branch(number).cut = Cut(request_id, number, time, edges)
+        return cut
 
     def feed(self, events: bytes) -> list[Cut]:
         """Take the next slice of the events ring; returns the executions that ended in it.
@@ -128,15 +139,20 @@ class Attribution:
     def keep(self, record: wire.ConnectionRecord) -> None:
         """Take a connection that has ended."""
         branch = self._branch(record.branch)
-        branch.connections.append(record)
-        if not branch.is_runtime and len(branch.connections) > MAX_UNCLAIMED:
+        everyones = self._branches.get(0)
+        if branch.is_runtime or (everyones is not None and everyones.cut is not None):
+            if len(branch.connections) >= self._max_claimed:
+                branch.lost += 1
+                return
+        elif len(branch.connections) >= MAX_UNCLAIMED:
             del branch.connections[: MAX_UNCLAIMED // 2]
+        branch.connections.append(record)
 
     def end(self, cut: Cut, status: str, time: int, position: int | None = None) -> Cut:
         """End an execution that begins to look as if nothing more came of it."""
         branch = self._branch(cut.branch)
         cut.ended, cut.status, cut.syscalls_position = time, status, position
-        cut.connections = self._take(cut)
+        self._take(cut)
         branch.cut = None
         return cut
 
@@ -146,16 +162,24 @@ class Attribution:
             return list(self._branch(cut.branch).connections)
         return [record for branch in self._branches.values() for record in branch.connections]
 
-    def _take(self, cut: Cut) -> list[wire.ConnectionRecord]:
-        taken = self.peek(cut)
+    def _take(self, cut: Cut) -> None:
+        cut.connections = []
         for number, branch in self._branches.items():
             if not cut.branch or number == cut.branch:
-                branch.connections = []
-        return taken
+                cut.lost += branch.lost
+                branch.lost = 0
+                later: list[wire.ConnectionRecord] = []
+                for record in branch.connections:
+                    (later if record.started >= cut.ended else cut.connections).append(record)
+                branch.connections = later
 
     def _branch(self, number: int) -> _Branch:
         branch = self._branches.get(number)
         if branch is None:
+            if len(self._branches) >= MAX_BRANCHES:
+                # Rather one that has nothing to do with an execution.
+                idle = [n for n, each in self._branches.items() if not each.is_runtime and n]
+                del self._branches[next(iter(idle or self._branches))]
             branch = self._branches[number] = _Branch()
         return branch
 

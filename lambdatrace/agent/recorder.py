@@ -36,6 +36,12 @@ class Recorder:
         self._lost_items = 0
         self._gaps = 0
         self._cpu = summaries.own_cost()[0]
+        self._unseen: list[wire.ConnectionRecord] = []
+
+    def take_unseen(self) -> list[wire.ConnectionRecord]:
+        """Connections that `store` found to have ended, and that a later one has to tell of."""
+        unseen, self._unseen = self._unseen, []
+        return unseen
 
     def add_gap(self, began: int) -> list[wire.ConnectionRecord]:
         """A worker before this one ended in the middle of something: the next summary says so.
@@ -47,7 +53,7 @@ class Recorder:
         self._gaps += 1
         followed = list(self._probe.followed_connections())
         older = [record for record, is_open in followed if is_open and record.started < began]
-        self._ledger.share((), older, began)
+        self._ledger.share((), older, began, began)
         return [record for record, is_open in followed if not is_open]
 
     def drain(self) -> bytes:
@@ -80,7 +86,7 @@ class Recorder:
         """
         if cut.offset is None:
             cut.offset = summaries.clock_offset()
-        open_ones = self._open_connections(cut)
+        open_ones = self._open_connections(cut, final)
         connections = self._ledger.share(
             cut.connections, open_ones, cut.started, cut.ended, peek=not final
         )
@@ -103,16 +109,19 @@ class Recorder:
             )
         return summary, lost
 
-    def _open_connections(self, cut: Cut) -> list[wire.ConnectionRecord]:
+    def _open_connections(self, cut: Cut, final: bool) -> list[wire.ConnectionRecord]:
         """Connections without an end, of the cut's branch; those that ended unseen join it."""
         still_open = []
         for record, is_open in self._probe.followed_connections():
-            if cut.branch and record.branch != cut.branch:
-                continue
-            if is_open:
+            own = record.branch == cut.branch or not cut.branch
+            own = own and record.started < cut.ended
+            if own and is_open:
                 still_open.append(record)
-            else:
+            elif own:
                 cut.connections.append(record)
+            # The kernel has forgotten it.
+            if not is_open and not (own and final):
+                self._unseen.append(record)
         return still_open
 
     def _summary(
@@ -137,14 +146,16 @@ class Recorder:
             "exit_code": None,
             "connections": len(connections),
             "errors": sum(summaries.is_failed(record) for record in connections),
-            "dropped": self._dropped(),
+            "dropped": self._dropped(cut),
             "agent": {"cpu_ns": max(0, cpu - self._cpu), "peak_bytes": peak},
             "destinations": rows,
             "destinations_left_out": left_out,
         }
 
-    def _dropped(self) -> dict[str, int]:
+    def _dropped(self, cut: Cut) -> dict[str, int]:
         dropped = summaries.lost_since(self._lost, self._probe.lost())
+        if cut.lost:
+            dropped["connections"] = dropped.get("connections", 0) + cut.lost
         if self._syscalls.lost:
             dropped["syscalls"] = dropped.get("syscalls", 0) + self._syscalls.lost
         if self._lost_items:

@@ -19,7 +19,6 @@ import sys
 import time
 
 from lambdatrace.agent import attribution
-from lambdatrace.agent.attribution import Cut
 from lambdatrace.agent.recorder import Recorder
 from lambdatrace.agent.settings import Settings
 from lambdatrace.agent.writer import open_writer
@@ -38,7 +37,10 @@ NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 SIGNALLED = 128
 
+# About 2 kB each: no function has to make room for them here.
+MAX_CONNECTIONS = 100_000
 WRITE_BUDGET_S = 10.0  # nobody is billed for waiting here
+_HANDED_ON = (signal.SIGTERM, signal.SIGHUP)
 _CRASHES = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGKILL}
 )
@@ -58,7 +60,7 @@ class Tracing:
             scale=8,
         )
         self._recorder = Recorder(self._probe, self._writer, settings)
-        self._attribution = attribution.Attribution()
+        self._attribution = attribution.Attribution(MAX_CONNECTIONS)
 
     def run(self, command: Sequence[str]) -> dict[str, Any]:
         """Run the command to its end and store its execution; returns the report.
@@ -66,9 +68,9 @@ class Tracing:
         Raises LambdatraceError when the command cannot be started.
         """
         started = time.monotonic_ns()
+        cut = self._attribution.begin(_new_id(), started, PROCESS)
         pid = _start(command)
         status = self._wait(pid)
-        cut = Cut(_new_id(), 0, started, PROCESS)
         self._attribution.feed(self._recorder.drain())
         exit_code, how = _exit_code(status), _status(status)
         self._attribution.end(cut, how, time.monotonic_ns())
@@ -85,8 +87,9 @@ class Tracing:
 
     def _wait(self, pid: int) -> int:
         """Drain the rings until the command ends; returns its wait status."""
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in _HANDED_ON:
             signal.signal(number, lambda received, _: os.kill(pid, received))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
         child = os.pidfd_open(pid)
         poll = select.poll()
         for fd in (child, self._probe.events_fd, self._probe.syscalls_fd):
@@ -106,12 +109,15 @@ class Tracing:
 def _start(command: Sequence[str]) -> int:
     """Fork and exec; returns the pid. Raises LambdatraceError when exec fails."""
     told, tell = os.pipe()
+    # Until they can be handed on they wait: without this process nobody would end the command.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
     pid = os.fork()
     if pid == 0:
         try:
             # As a shell would start it: not with what this process ignores or catches.
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
             os.execvp(command[0], list(command))  # noqa: S606  # the user's own command
         except OSError as error:
             os.write(tell, str(error.errno).encode())

@@ -21,36 +21,40 @@ class SyscallBuffer:
         self._record = record_size
         self._stride = stride
         self._max = max_bytes
-        self._parts: list[bytes] = []
+        # (position of its first byte, records): what did not fit leaves a gap between two.
+        self._parts: list[tuple[int, bytes]] = []
         self._size = 0
-        self._begin = 0  # position of the first byte kept
         self.lost = 0  # records that did not fit
 
     def add(self, records: bytes, end: int) -> None:
         """Keep `records`, whose last one ends at position `end` of the ring."""
         if not records:
             return
-        if not self._parts:
-            self._begin = end - len(records) // self._record * self._stride
+        count = len(records) // self._record
         if self._size + len(records) > self._max:
-            self.lost += len(records) // self._record
+            self.lost += count
             return
-        self._parts.append(records)
+        self._parts.append((end - count * self._stride, records))
         self._size += len(records)
 
     def take(self, until: int | None) -> bytes:
         """Everything up to position `until` (None: all); what lies behind stays."""
-        data = b"".join(self._parts)
         if until is None:
-            taken, rest = data, b""
-        else:
-            count = max(0, (until - self._begin) // self._stride) * self._record
-            taken, rest = data[:count], data[count:]
-        self._parts = [rest] if rest else []
-        self._size = len(rest)
-        self._begin += len(taken) // self._record * self._stride
+            taken, self._parts, self._size = self.peek(), [], 0
+            return taken
+        before, behind = [], []
+        for begin, records in self._parts:
+            count = min(max(0, (until - begin) // self._stride), len(records) // self._record)
+            split = count * self._record
+            if split:
+                before.append(records[:split])
+            if split < len(records):
+                behind.append((begin + count * self._stride, records[split:]))
+        self._parts = behind
+        taken = b"".join(before)
+        self._size -= len(taken)
         return taken
 
     def peek(self) -> bytes:
         """Everything, and it stays."""
-        return b"".join(self._parts)
+        return b"".join([records for _, records in self._parts])

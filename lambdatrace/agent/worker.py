@@ -40,6 +40,8 @@ EXIT_S = 0.005  # how long the kernel may take to close the sockets of a process
 SHUTDOWN_RESERVE_S = 0.2  # of the two seconds Lambda grants
 # A runtime that ends this shortly before the deadline, or later, was ended by it.
 DEADLINE_SLACK_NS = 20_000_000
+# Where only INVOKE events cut the stream: by how much the runtime may have been told before.
+HEAD_START_NS = 1_000_000
 # Executions that ended before their INVOKE event came: a fast handler overtakes it.
 MAX_EARLY = 16
 
@@ -101,6 +103,8 @@ class Worker:
 
     def _handle_events(self) -> None:
         for cut in self._attribution.feed(self._recorder.drain()):
+            if not cut.request_id and self._invocation is not None:
+                cut.request_id = self._invocation["request_id"]
             if cut.status == attribution.CRASH:
                 self._take_last_words(cut)
             self._store(cut, self._write_until())
@@ -130,8 +134,9 @@ class Worker:
             return
         # Nothing tells when this execution will end, and waiting would be billed: what was recorded
         # of the one before is written now, and this one with the next event.
-        self._end_all(attribution.OK, self._write_until())
-        self._attribution.begin(request_id, message["at_ns"])
+        began = message["at_ns"] - HEAD_START_NS
+        self._end_all(attribution.OK, self._write_until(), began)
+        self._attribution.begin(request_id, began)
         self._answer(request_id)
 
     def _handle_deadline(self) -> None:
@@ -141,11 +146,14 @@ class Worker:
         invocation = self._invocation
         if invocation is None:
             return
-        cut = self._attribution.open_cut(invocation["request_id"])
+        # Without an id where the reply to `next` did not show it where it is looked for.
+        cut = self._attribution.open_cut(invocation["request_id"]) or self._attribution.open_cut("")
         if cut is not None:
+            cut.request_id = invocation["request_id"]
             cut.ended, cut.status = time.monotonic_ns(), attribution.UNFINISHED
             cut.connections = self._attribution.peek(cut)
             self._recorder.store(cut, self._write_until(), cold_start=self._cold, final=False)
+            self._keep_unseen()
         self._answer(invocation["request_id"])
 
     def _shut_down(self, message: dict[str, Any]) -> None:
@@ -156,16 +164,22 @@ class Worker:
         timed_out = message["reason"].lower() == "timeout"
         without_runtime = not self._attribution.sees_runtime
         status = attribution.OK if without_runtime else attribution.UNFINISHED
-        self._end_all(attribution.TIMEOUT if timed_out else status, until)
+        status = attribution.TIMEOUT if timed_out else status
+        self._end_all(status, until, time.monotonic_ns())
 
-    def _end_all(self, status: str, until: float) -> None:
-        now = time.monotonic_ns()
+    def _end_all(self, status: str, until: float, now: int) -> None:
         for cut in self._attribution.open_cuts():
             self._store(self._attribution.end(cut, status, now), until)
 
     def _store(self, cut: Cut, until: float) -> None:
-        self._recorder.store(cut, until, cold_start=self._cold)
-        self._cold = False
+        if cut.request_id:  # else nobody could ever ask for it
+            self._recorder.store(cut, until, cold_start=self._cold)
+            self._cold = False
+            self._keep_unseen()
+
+    def _keep_unseen(self) -> None:
+        for record in self._recorder.take_unseen():
+            self._attribution.keep(record)
 
     def _take_deadline(self, invocation: dict[str, Any]) -> None:
         deadline = monotonic_deadline(invocation["deadline_ms"])

@@ -165,16 +165,21 @@ def take_terminal() -> None:
 
 
 def test_sigterm_is_handed_on(function: Function) -> None:
-    script = "echo ready; trap 'echo ended; exit 3' TERM; while :; do sleep 0.05; done"
+    script = "trap 'echo ended; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
     process = subprocess.Popen(
         command(function, "--", "sh", "-c", script),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=agent.PATIENCE_S)
+    try:
+        stdout, _ = process.communicate(timeout=agent.PATIENCE_S)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert (stdout, process.returncode) == (b"ended\n", 3)
 
 

@@ -41,8 +41,8 @@ def test_a_failure(function: Function, echo: Echo, what: str, status: str) -> No
     assert execution.summary["edges"] == "kernel"
     assert execution.summary["dropped"] == {}
     assert execution.to(port).bytes_out == 5
-    # The kernel closes what a process that ended had open; after an exception it is still there.
-    assert bool(execution.to(port).flags & wire.CONNECTION_OPEN) == (status == "error")
+    # Also where the kernel closed it after the process had ended.
+    assert execution.to(port).flags & wire.CONNECTION_OPEN
     for request_id in (before, after):
         execution = function.read(request_id)
         assert execution.summary["status"] == "ok"
