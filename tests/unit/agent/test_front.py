@@ -1,0 +1,268 @@
+"""The registered process and a real, forked worker that misbehaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambdatrace.agent import front, worker
+from lambdatrace.agent.front import Supervisor
+from lambdatrace.agent.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lambdatrace.agent.channel import Channel
+
+    Behaviour = Callable[[Channel, bool, dict[str, Any] | None], None]
+
+READY = {"ready": True, "layout": {"maps": []}}
+
+
+@pytest.fixture
+def supervise(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Behaviour], Supervisor]]:
+    """Makes a supervisor whose workers, real processes, behave as told."""
+    made: list[Supervisor] = []
+
+    def make(behave: Behaviour) -> Supervisor:
+        def main(
+            channel: Channel, _: Settings, root: int, adopted: object, invocation: Any
+        ) -> None:
+            assert root == os.getppid() or root
+            behave(channel, adopted is not None, invocation)
+
+        monkeypatch.setattr(worker, "main", main)
+        supervisor = Supervisor(Settings({}), lambda: None)
+        made.append(supervisor)
+        return supervisor
+
+    yield make
+    for supervisor in made:
+        if supervisor._channel is not None:
+            supervisor._reap()
+
+
+def event(request_id: str = "one", seconds: float = 5.0) -> dict[str, Any]:
+    return {"requestId": request_id, "deadlineMs": (time.time() + seconds) * 1000}
+
+
+def be_ready(channel: Channel) -> None:
+    channel.send(READY, [0])
+
+
+def answer_all(channel: Channel) -> None:
+    while True:
+        received = channel.receive()
+        assert received is not None
+        answer(channel, received[0])
+
+
+def answer(channel: Channel, message: dict[str, Any]) -> None:
+    channel.send({"done": message["request_id"], "sees_runtime": True})
+
+
+def lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    return capfd.readouterr().err.splitlines()
+
+
+def test_a_worker_that_works(
+    supervise: Callable[[Behaviour], Supervisor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def behave(channel: Channel, adopted: bool, invocation: dict[str, Any] | None) -> None:
+        assert not adopted
+        assert invocation is None
+        be_ready(channel)
+        answer_all(channel)
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    for number in range(3):
+        supervisor.invoke(event(str(number)), time.monotonic_ns())
+        assert not supervisor._unanswered
+    assert lines(capfd) == []
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (lambda: os._exit(3), "exit code 3"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "signal 9"),
+        (lambda: [][0], "exit code 1"),
+        (sys.exit, "exit code 1"),
+    ],
+)
+def test_workers_that_die_before_they_are_ready_are_given_up(
+    supervise: Callable[[Behaviour], Supervisor],
+    capfd: pytest.CaptureFixture[str],
+    end: Callable[[], Any],
+    said: str,
+) -> None:
+    supervisor = supervise(lambda *_: end())
+    supervisor.start()
+    supervisor.invoke(event(), time.monotonic_ns())  # and nobody is asked
+    told = lines(capfd)
+    ended = [line for line in told if "before it was ready" in line]
+    assert len(ended) == front.MAX_DEATHS
+    assert all(said in line for line in ended)
+    assert "no longer traced" in told[-1]
+
+
+def test_a_worker_that_cannot_work_says_so_once(
+    supervise: Callable[[Behaviour], Supervisor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    supervisor = supervise(lambda channel, *_: channel.send({"ready": False, "why": "no eBPF"}))
+    supervisor.start()
+    for _ in range(3):
+        supervisor.invoke(event(), time.monotonic_ns())
+    (line,) = lines(capfd)
+    assert "this environment is not traced: no eBPF" in line
+
+
+def test_a_worker_that_is_never_ready_is_not_waited_for(
+    supervise: Callable[[Behaviour], Supervisor],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(front, "READY_BUDGET_S", 0.05)
+    supervisor = supervise(lambda *_: time.sleep(60))
+    supervisor.start()
+    pid = supervisor._pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    (line,) = lines(capfd)
+    assert "not ready in time" in line
+    supervisor.invoke(event(), time.monotonic_ns())
+    assert supervisor._pid == pid  # no other one
+
+
+def test_one_that_dies_in_mid_invocation_is_replaced_by_one_that_is_told(
+    supervise: Callable[[Behaviour], Supervisor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def behave(channel: Channel, adopted: bool, invocation: dict[str, Any] | None) -> None:
+        be_ready(channel)
+        if not adopted:
+            channel.receive()
+            os._exit(1)
+        assert invocation is not None
+        assert invocation["sees_runtime"]
+        answer(channel, invocation)
+        answer_all(channel)
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    first = supervisor._pid
+    supervisor.invoke(event("one"), time.monotonic_ns())
+    second = supervisor._pid
+    assert first != second
+    supervisor.invoke(event("two"), time.monotonic_ns())
+    assert supervisor._pid == second
+    assert not supervisor._unanswered
+    (line,) = lines(capfd)
+    assert "during one" in line
+
+
+def test_one_that_dies_each_time_is_given_up(
+    supervise: Callable[[Behaviour], Supervisor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def behave(channel: Channel, adopted: bool, *_: object) -> None:
+        be_ready(channel)
+        if not adopted:
+            channel.receive()
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    for number in range(5):
+        supervisor.invoke(event(str(number)), time.monotonic_ns())
+    told = lines(capfd)
+    assert len(told) == front.MAX_DEATHS + 1
+    assert "no longer traced" in told[-1]
+
+
+def test_one_that_hangs_is_waited_for_until_the_deadline_and_then_replaced(
+    supervise: Callable[[Behaviour], Supervisor],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Minutes before it, so that no slow machine makes a difference.
+    monkeypatch.setattr(front, "BEFORE_DEADLINE_S", 299.9)
+
+    def behave(channel: Channel, adopted: bool, invocation: dict[str, Any] | None) -> None:
+        be_ready(channel)
+        if not adopted:
+            time.sleep(60)
+        assert invocation is None or invocation["request_id"] == "two"
+        if invocation is not None:
+            answer(channel, invocation)
+        answer_all(channel)
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    one = event("one", 300)
+    supervisor.invoke(one, time.monotonic_ns())
+    assert time.time() * 1000 < one["deadlineMs"]  # `next` is asked for in time
+    supervisor.invoke(event("two", 310), time.monotonic_ns())
+    assert not supervisor._unanswered
+    (line,) = lines(capfd)
+    assert "did not answer for one" in line
+
+
+def test_a_late_answer_is_no_reason_to_replace_it(
+    supervise: Callable[[Behaviour], Supervisor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    read, write = os.pipe()
+
+    def behave(channel: Channel, *_: object) -> None:
+        be_ready(channel)
+        received = channel.receive()
+        assert received is not None
+        os.read(read, 1)  # until the deadline has passed
+        answer(channel, received[0])
+        answer_all(channel)
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    supervisor.invoke(event("one", 0.1), time.monotonic_ns())
+    assert supervisor._unanswered == "one"
+    os.write(write, b"x")
+    assert supervisor._channel is not None
+    import select
+
+    assert select.select([supervisor._channel.fileno()], [], [], 10)[0]
+    pid = supervisor._pid
+    supervisor.invoke(event("two"), time.monotonic_ns())
+    assert (supervisor._pid, supervisor._unanswered) == (pid, "")
+    assert lines(capfd) == []
+
+
+def test_a_deadline_that_has_passed_is_not_waited_for(
+    supervise: Callable[[Behaviour], Supervisor],
+) -> None:
+    def behave(channel: Channel, *_: object) -> None:
+        be_ready(channel)
+        time.sleep(60)
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    supervisor.invoke(event("one", -100), time.monotonic_ns())
+    supervisor.shut_down({"eventType": "SHUTDOWN", "deadlineMs": (time.time() - 100) * 1000})
+
+
+def test_shutdown_waits_for_the_worker(supervise: Callable[[Behaviour], Supervisor]) -> None:
+    read, write = os.pipe()
+
+    def behave(channel: Channel, *_: object) -> None:
+        be_ready(channel)
+        received = channel.receive()
+        assert received is not None
+        os.write(write, received[0]["reason"].encode())
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    supervisor.shut_down({"eventType": "SHUTDOWN", "shutdownReason": "spindown"})
+    os.set_blocking(read, False)
+    assert os.read(read, 100) == b"spindown"

@@ -1,0 +1,65 @@
+"""What the environment tells the agent, and what it makes of nonsense."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lambdatrace.agent.settings import DEFAULT_TTL_DAYS, Settings
+
+
+def test_everything_has_a_default() -> None:
+    settings = Settings({})
+    assert (settings.function, settings.version, settings.memory_mb) == ("unknown", None, None)
+    assert (settings.level, settings.ttl_days) == ("flows", DEFAULT_TTL_DAYS)
+    assert (settings.store, settings.runtime_api) == ("", "")
+
+
+def test_what_lambda_and_the_user_say() -> None:
+    environ = {
+        "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
+        "AWS_LAMBDA_FUNCTION_NAME": "pay",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+        "LAMBDATRACE_STORE": "dynamodb://Traces",
+        "LAMBDATRACE_LEVEL": "syscalls",
+        "LAMBDATRACE_TTL_DAYS": "3",
+    }
+    settings = Settings(environ)
+    assert settings.runtime_api == "127.0.0.1:9001"
+    assert (settings.function, settings.version, settings.memory_mb) == ("pay", "$LATEST", 256)
+    assert (settings.store, settings.level) == ("dynamodb://Traces", "syscalls")
+    assert settings.ttl_days == 3
+    assert settings.environ is environ
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LAMBDATRACE_LEVEL", "everything"),
+        ("LAMBDATRACE_LEVEL", "FLOWS"),
+        ("LAMBDATRACE_TTL_DAYS", "soon"),
+        ("LAMBDATRACE_TTL_DAYS", "-1"),
+        ("LAMBDATRACE_TTL_DAYS", "1e3"),
+        ("LAMBDATRACE_TTL_DAYS", "9" * 30),
+        ("LAMBDATRACE_TTL_DAYS", "٣"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "much"),
+    ],
+)
+def test_nonsense_is_told_in_one_line_and_the_default_taken(
+    capfd: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    settings = Settings({name: value})
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"lambdatrace: {name}=")
+    assert (settings.level, settings.ttl_days) == ("flows", DEFAULT_TTL_DAYS)
+    assert settings.memory_mb is None
+
+
+@given(st.dictionaries(st.sampled_from(["LAMBDATRACE_LEVEL", "LAMBDATRACE_TTL_DAYS"]), st.text()))
+def test_no_text_makes_it_fail(environ: dict[str, str]) -> None:
+    settings = Settings(environ)
+    assert settings.level in ("flows", "syscalls")
+    assert settings.ttl_days is not None
+    assert settings.ttl_days >= 0
