@@ -95,9 +95,10 @@ class Supervisor:
             "reason": str(event.get("shutdownReason", "")),
             "deadline_ms": deadline_ms,
         }
+        until = time.monotonic() + (deadline_ms - now_ms) / 1000
         try:
             self._channel.send(message)
-            while self._channel.receive(time.monotonic() + (deadline_ms - now_ms) / 1000):
+            while self._channel.receive(until):
                 pass
         except channels.Closed:
             return
@@ -132,8 +133,13 @@ class Supervisor:
 
     def _fork(self, invocation: dict[str, Any] | None, until: float) -> None:
         """One attempt at a worker that is ready by `until` (s, time.monotonic)."""
-        mine, its = channels.pair()
-        pid = os.fork()
+        try:
+            mine, its = channels.pair()
+            pid = os.fork()
+        except OSError as error:
+            log(f"there is no room for a worker: {error.strerror}")
+            self._count_death()
+            return
         if pid == 0:
             mine.close()
             self._close_in_child()
@@ -229,7 +235,10 @@ def run(api: ExtensionsApi, supervisor: Supervisor) -> int:
         if event.get("eventType") == "SHUTDOWN":
             supervisor.shut_down(event)
             return 0
-        supervisor.invoke(event, at_ns)
+        try:
+            supervisor.invoke(event, at_ns)
+        except Exception as error:  # noqa: BLE001  # `next` is asked for, whatever happens
+            log(f"an invocation is not traced: {type(error).__name__}: {error}")
     return 1
 
 

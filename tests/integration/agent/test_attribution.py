@@ -9,6 +9,8 @@ import support_agent as agent
 from support_agent import Echo, Function, ok
 
 from lambdatrace import wire
+from lambdatrace.analysis.trace import read_trace
+from lambdatrace.store import open_store
 
 KEEP_CONNECTING = "import sys, traffic; traffic.keep_connecting(int(sys.argv[1]))"
 
@@ -82,6 +84,11 @@ def test_init_belongs_to_the_first_execution(function: Function, echo: Echo) -> 
         assert record.started < record.closed <= first.summary["monotonic_ns"]
     assert not first.to(port).flags & wire.CONNECTION_BEFORE
     assert second.ports == {port: 1}
+    store = open_store(function.store)
+    shown = {each.port: each for each in read_trace(store.get(ids[0])).connections}
+    store.close()
+    assert [shown[number].before for number in (*init, port)] == [True, True, False]
+    assert [shown[number].started_ns < 0 for number in (*init, port)] == [True, True, False]
     assert (first.summary["cold_start"], second.summary["cold_start"]) == (True, False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from lambdatrace.agent import front, worker
 from lambdatrace.agent.front import Supervisor
+from lambdatrace.agent.http import HttpError
 from lambdatrace.agent.settings import Settings
 
 if TYPE_CHECKING:
@@ -250,6 +252,71 @@ def test_a_deadline_that_has_passed_is_not_waited_for(
     supervisor.start()
     supervisor.invoke(event("one", -100), time.monotonic_ns())
     supervisor.shut_down({"eventType": "SHUTDOWN", "deadlineMs": (time.time() - 100) * 1000})
+
+
+def test_no_room_for_a_worker(
+    supervise: Callable[[Behaviour], Supervisor],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fork() -> int:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    supervisor = supervise(lambda *_: None)
+    monkeypatch.setattr(os, "fork", fork)
+    supervisor.start()
+    supervisor.invoke(event(), time.monotonic_ns())
+    told = lines(capfd)
+    assert len(told) == front.MAX_DEATHS + 1
+    assert "Cannot allocate memory" in told[0]
+    assert "no longer traced" in told[-1]
+
+
+class Platform:
+    """Lambda's side of the Extensions API: these events, one after the other."""
+
+    def __init__(self, *events: dict[str, Any]) -> None:
+        self._events = iter(events)
+
+    def register(self) -> None:
+        pass
+
+    def next(self) -> dict[str, Any]:
+        answer = next(self._events, None)
+        if answer is None:
+            raise HttpError("no more")
+        return answer
+
+
+def test_whatever_an_event_is_the_next_one_is_asked_for(
+    supervise: Callable[[Behaviour], Supervisor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def behave(channel: Channel, *_: object) -> None:
+        be_ready(channel)
+        for _ in range(2):
+            received = channel.receive()
+            assert received is not None
+            if received[0]["event"] == "INVOKE":
+                answer(channel, received[0])
+
+    odd = {"eventType": "INVOKE", "requestId": "one", "deadlineMs": "soon"}
+    good = {"eventType": "INVOKE", **event("two")}
+    platform = Platform(odd, {}, good, {"eventType": "SHUTDOWN", "shutdownReason": "spindown"})
+    assert front.run(platform, supervise(behave)) == 0  # type: ignore[arg-type]
+    told = lines(capfd)
+    assert "an invocation is not traced" in told[0]
+    assert not any("two" in line for line in told)
+
+
+def test_a_platform_that_has_gone_is_not_asked_for_ever(
+    supervise: Callable[[Behaviour], Supervisor],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(front, "RETRY_S", 0)
+    assert front.run(Platform(), supervise(lambda channel, *_: be_ready(channel))) == 1  # type: ignore[arg-type]
+    (line,) = lines(capfd)
+    assert "does not answer: no more" in line
 
 
 def test_shutdown_waits_for_the_worker(supervise: Callable[[Behaviour], Supervisor]) -> None:
