@@ -43,6 +43,7 @@
 #define STATE_CLOSE_WAIT 8
 #define STATE_LAST_ACK 9
 
+#define DNS_PORT 53
 #define RING_HEADER_BYTES 8
 #define REPLY_TEXT_AT 32
 #define REPLY_TEXT_BYTES 96
@@ -89,8 +90,9 @@ struct state_ctx {
     u8 address6[16];
 };
 
-// The verifier takes only constant offsets into a context. This keeps the compiler from turning a
-// choice between two arguments into a choice between two addresses.
+// Keeps the compiler from looking through a value: from turning a choice between two arguments into
+// one between two addresses (the verifier takes only constant offsets into a context), and from
+// using another register than the one whose bound was checked.
 static inline u64 argument(u64 value)
 {
     asm volatile("" : "+r"(value));
@@ -129,6 +131,8 @@ struct thread {
     u8 edge;
     u8 uncounted;           // a peek: bytes that will be read again
     u8 entering;            // OP_* on its way from on_sys_enter to its program
+    u8 fragment;            // of a DNS message, the next one to hand on
+    u8 pad[7];
     u8 request_id[40];
     struct destination destination; // of a datagram, between the programs of its exit
     u32 messages;           // of a sendmmsg or recvmmsg, already counted
@@ -570,6 +574,7 @@ static inline void begin(struct thread *t, u8 op, s32 fd)
     t->peer = 0;
     t->length = 0;
     t->messages = 0;
+    t->fragment = 0;
 }
 
 // The runtime's HTTP: which request line is this? The paths are fixed by the Runtime API
@@ -920,6 +925,8 @@ int on_exit_transfer(struct exit_ctx *ctx)
     t->op = OP_NONE;
     note_error(c, ret);
     t->record_id = c->record.id;
+    if (c->record.port == DNS_PORT && ret > 0 && !t->uncounted)
+        exits.call(ctx, OP_EXIT_DNS);
     if (!c->runtime)
         exits.call(ctx, OP_EXIT_RECORD);
     return 0;
@@ -987,6 +994,8 @@ int on_exit_udp(struct exit_ctx *ctx)
         c = find_connection(s->connection, s->connection_started);
     if (!c)
         return 0;
+    t->connection = s->connection;
+    t->connection_started = s->connection_started;
     s64 ret = ctx->ret;
     if (ret > 0 && !t->uncounted) {
         u64 bytes = op == OP_SENDMMSG || op == OP_RECVMMSG ? t->length : ret;
@@ -994,7 +1003,76 @@ int on_exit_udp(struct exit_ctx *ctx)
     }
     note_error(c, ret);
     t->record_id = c->record.id;
+    t->messages = 0;
+    t->fragment = 0;
+    if (c->record.port == DNS_PORT && ret > 0 && !t->uncounted)
+        exits.call(ctx, OP_EXIT_DNS);
     exits.call(ctx, OP_EXIT_RECORD);
+    return 0;
+}
+
+// A message to or from port 53 goes to the agent as it is, in pieces: who asked for what, and what the
+// answer was, is read there. Calls itself for each further piece, and for each further message of a
+// sendmmsg or recvmmsg.
+int on_exit_dns(struct exit_ctx *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    struct connection *c = find_connection(t->connection, t->connection_started);
+    if (!c)
+        return 0;
+    u8 op = t->entering;
+    u64 header = t->buffer, base = header, flags = 0;
+    u32 length = ctx->ret;
+    int many = op == OP_SENDMMSG || op == OP_RECVMMSG;
+    if (many) {
+        header += (u64)t->messages * MESSAGE_SIZE;
+        bpf_probe_read_user(&length, sizeof(length), (void *)(header + MESSAGE_LENGTH));
+    }
+    if (many || op == OP_SENDMSG || op == OP_RECVMSG)
+        bpf_probe_read_user(&base, sizeof(base), (void *)(header + 16));
+    if (many || op == OP_SENDMSG || op == OP_RECVMSG || op == OP_WRITEV || op == OP_READV) {
+        u64 iovec[4] = {};
+        bpf_probe_read_user(iovec, sizeof(iovec), (void *)base);
+        base = iovec[0];
+        // Over TCP glibc writes the length and the message as two pieces.
+        if (iovec[1] == 2 && length > 2) {
+            base = iovec[2];
+            length -= 2;
+            flags = DNS_WITHOUT_PREFIX;
+        }
+    }
+    struct dns_record record = {};
+    record.kind = KIND_DNS;
+    record.direction = receives(op) ? DNS_ANSWER : DNS_QUERY;
+    record.family = c->record.family;
+    record.connection = c->record.id;
+    record.tgid = t->tgid;
+    record.tid = (u32)bpf_get_current_pid_tgid();
+    record.branch = t->branch;
+    record.length = length;
+    record.flags = flags | (c->record.protocol == PROTO_TCP ? DNS_STREAM : 0);
+    record.time = receives(op) ? bpf_ktime_get_ns() : t->started;
+    __builtin_memcpy(record.server, c->record.address, 16);
+    u64 at = (u64)t->fragment * DNS_FRAGMENT_BYTES;
+    record.fragment = t->fragment;
+    // Not a byte beyond the message: that would be somebody's memory.
+    u64 rest = argument(length - at);
+    if (rest > DNS_FRAGMENT_BYTES)
+        rest = DNS_FRAGMENT_BYTES;
+    bpf_probe_read_user(record.text, rest, (void *)(base + at));
+    count_lost_if(events.ringbuf_output(&record, sizeof(record), BPF_RB_NO_WAKEUP), LOST_EVENTS);
+    t->fragment += 1;
+    if (t->fragment >= DNS_FRAGMENTS || at + DNS_FRAGMENT_BYTES >= length) {
+        t->fragment = 0;
+        t->messages += 1;
+        if (!many || t->messages >= ctx->ret) {
+            exits.call(ctx, OP_EXIT_RECORD);
+            return 0;
+        }
+    }
+    exits.call(ctx, OP_EXIT_DNS);
     return 0;
 }
 
@@ -1090,6 +1168,9 @@ int on_exit_datagram_connect(struct exit_ctx *ctx)
         exits.call(ctx, OP_EXIT_UDP);
     // AF_UNSPEC has only dissolved what was there.
     t->op = OP_NONE;
+    t->record_id = 0;
+    if (s)
+        exits.call(ctx, OP_EXIT_RECORD);
     return 0;
 }
 
@@ -1103,9 +1184,14 @@ int on_exit_no_route(struct exit_ctx *ctx)
     t->op = OP_NONE;
     struct socket *s = same_socket(t);
     s64 error = -ctx->ret;
-    // ECONNABORTED only tells of the attempt before, whose error has been fetched.
-    if (!s || !is_failure(error) || error == E_CONNABORTED || read_destination(t->peer, &t->destination))
+    if (!s)
         return 0;
+    t->record_id = 0;
+    // ECONNABORTED only tells of the attempt before, whose error has been fetched.
+    if (!is_failure(error) || error == E_CONNABORTED || read_destination(t->peer, &t->destination)) {
+        exits.call(ctx, OP_EXIT_RECORD);
+        return 0;
+    }
     u64 now = bpf_ktime_get_ns();
     u8 protocol = s->type == SOCK_STREAM_ ? PROTO_TCP : PROTO_UDP;
     struct connection *c = new_connection(t, t->fd, protocol, &t->destination, t->started);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytest
 import support_probe as kernel
 from support import require
 from support_servers import Servers, dns_answer
@@ -36,6 +38,7 @@ _V4 = re.compile(r'sin_port=htons\((\d+)\), sin_addr=inet_addr\("([^"]+)"\)')
 _V6 = re.compile(r'sin6_port=htons\((\d+)\).*?inet_pton\(AF_INET6, "([^"]+)"')
 _SENDING = {"sendto", "sendmsg", "sendmmsg", "write", "writev", "sendfile"}
 _RECEIVING = {"recvfrom", "recvmsg", "recvmmsg", "read", "readv"}
+_RESTART = {"ERESTARTSYS": 512, "ERESTARTNOINTR": 513, "ERESTARTNOHAND": 514}
 _PENDING = {"EINPROGRESS", "EINTR", "ERESTARTSYS", "ERESTARTNOINTR", "ERESTARTNOHAND"}
 
 
@@ -122,6 +125,8 @@ class Model:
 
     def __init__(self) -> None:
         self.sockets: dict[str, Socket] = {}
+        # (thread, call, descriptor, result) of every call that connects, sends or receives.
+        self.calls: Counter[tuple[object, ...]] = Counter()
 
     def feed(self, call: Call) -> None:
         if call.name == "socket":
@@ -131,8 +136,11 @@ class Model:
             return
         on = _SOCKET.match(call.arguments)
         known = self.sockets.get(on[2]) if on else None
-        if known is None:
+        if known is None or on is None:
             return
+        if call.name in {"connect"} | _SENDING | _RECEIVING:
+            number = _RESTART.get(call.error) or getattr(errno, call.error or "none", 0)
+            self.calls[call.tid, call.name, int(on[1]), -number or call.value] += 1
         if call.name == "connect":
             (self._connect if known.protocol == "tcp" else self._connect_datagrams)(known, call)
         elif call.name == "getsockopt" and "SO_ERROR" in call.arguments:
@@ -246,7 +254,10 @@ def described(keys: Counter[tuple[object, ...]]) -> str:
     return "\n".join(f"  {count} x {key}" for key, count in sorted(keys.items(), key=str))
 
 
-def test_every_connection_strace_sees_is_there_once_and_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("level", ["flows", "syscalls"])
+def test_every_connection_strace_sees_is_there_once_and_no_other(
+    tmp_path: Path, level: str
+) -> None:
     require(shutil.which("strace"), "strace is not installed")
     (tmp_path / "resolv.conf").write_text(f"nameserver {RESOLVER}\n")
     (tmp_path / "nsswitch.conf").write_text("hosts: dns\n")
@@ -268,6 +279,7 @@ def test_every_connection_strace_sees_is_there_once_and_no_other(tmp_path: Path)
                 "-o", tmp_path / "strace",
                 sys.executable, "-S", kernel.PROGRAMS / "everything.py", argument,
             ),
+            level,
         )  # fmt: skip
     model = Model()
     for call in calls(tmp_path):
@@ -288,3 +300,13 @@ def test_every_connection_strace_sees_is_there_once_and_no_other(tmp_path: Path)
     assert found == expected, (
         f"strace alone:\n{described(expected - found)}\nprobe alone:\n{described(found - expected)}"
     )
+
+    if level == "syscalls":
+        recorded = Counter(
+            (call["thread_id"], call["op"], call["fd"], call["result"])
+            for call in document["syscalls"]
+        )
+        assert recorded == model.calls, (
+            f"strace alone:\n{described(model.calls - recorded)}\n"
+            f"probe alone:\n{described(recorded - model.calls)}"
+        )
