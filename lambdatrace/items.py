@@ -9,6 +9,11 @@ A chunk's body is `MAGIC, record kind, record size, count` and then the records,
 byte and deflated: equal high bytes of times and ids end up side by side, which takes a usual event
 to 11 or 12 bytes (FACTS.md). The bytes are what the kernel wrote; only readers give them names.
 
+Names are one JSON object, packed as a chunk whose records are its bytes:
+    lookups [[name, type, server, started, answered or 0, attempts, answer code or null, truncated,
+              [address, ...], process id, connection id], ...], times on the records' clock,
+    hosts {connection id: the name that connection was opened for}.
+
 A summary is one JSON object. Its keys, "ns" being nanoseconds:
     execution_id, function, version (or null), started_ns (since the epoch), monotonic_ns (the same
     moment on the clock of the records), duration_ns, status, cold_start, backend, level, edges,
@@ -137,6 +142,7 @@ def unpack_records(body: bytes) -> tuple[int, int, bytes]:
 
 def _record_size(kind: int) -> int:
     sizes = {
+        wire.KIND_NAMES: 1,  # text: its records are its bytes
         wire.KIND_CONNECTION: wire.ConnectionRecord.SIZE,
         wire.KIND_SYSCALL: wire.SyscallRecord.SIZE,
     }
@@ -176,7 +182,11 @@ def index_buckets(since_ns: int, until_ns: int) -> Iterator[str]:
 
 
 def make_items(
-    summary: dict[str, Any], connections: bytes, syscalls: bytes, expires_at: int
+    summary: dict[str, Any],
+    connections: bytes,
+    syscalls: bytes,
+    expires_at: int,
+    names: dict[str, Any] | None = None,
 ) -> list[Item]:
     """All items of one execution, in the order in which they are to be written.
 
@@ -185,6 +195,9 @@ def make_items(
     """
     execution_id, started = summary["execution_id"], summary["started_ns"]
     bodies = list(chunk_bodies(wire.KIND_CONNECTION, wire.ConnectionRecord.SIZE, connections))
+    if names and (names["lookups"] or names["hosts"]):
+        text = json.dumps(names, separators=(",", ":")).encode()
+        bodies += chunk_bodies(wire.KIND_NAMES, 1, text)
     bodies += chunk_bodies(wire.KIND_SYSCALL, wire.SyscallRecord.SIZE, syscalls)
     items = [
         Item(execution_id, started, number, CHUNK, body, expires_at)
@@ -229,13 +242,39 @@ def read_summary(item: Item) -> dict[str, Any]:
 
 def read_chunks(items: Iterable[Item]) -> tuple[bytes, bytes]:
     """(connection records, syscall records) of the chunks among an execution's items, in order."""
-    found: dict[int, list[bytes]] = {wire.KIND_CONNECTION: [], wire.KIND_SYSCALL: []}
+    found = _read_kinds(items)
+    return found[wire.KIND_CONNECTION], found[wire.KIND_SYSCALL]
+
+
+def read_names(items: Iterable[Item]) -> dict[str, Any]:
+    """The names of an execution: {"lookups": [...], "hosts": {...}}, empty if none were stored.
+
+    Raises CorruptItemError or NewerSchemaError.
+    """
+    text = _read_kinds(items)[wire.KIND_NAMES]
+    if not text:
+        return {"lookups": [], "hosts": {}}
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CorruptItemError("the names of an execution are not JSON") from error
+    if not isinstance(names, dict):
+        raise CorruptItemError("the names of an execution are not an object")
+    return names
+
+
+def _read_kinds(items: Iterable[Item]) -> dict[int, bytes]:
+    found: dict[int, list[bytes]] = {
+        wire.KIND_CONNECTION: [],
+        wire.KIND_SYSCALL: [],
+        wire.KIND_NAMES: [],
+    }
     for item in sorted(items, key=lambda item: item.key):
         if item.kind == CHUNK:
             check_schema(item)
             kind, _, data = unpack_records(item.body)
             found[kind].append(data)
-    return b"".join(found[wire.KIND_CONNECTION]), b"".join(found[wire.KIND_SYSCALL])
+    return {kind: b"".join(parts) for kind, parts in found.items()}
 
 
 def check_schema(item: Item) -> None:

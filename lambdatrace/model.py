@@ -114,6 +114,23 @@ class Syscall:
 
 
 @dataclass(frozen=True, slots=True)
+class Namelookup:
+    """One question to a DNS server, asked once or more, answered or not."""
+
+    name: str
+    type: str  # A, AAAA, …
+    server: str  # address
+    started_ns: int
+    duration_ns: int | None  # until the answer; None: there was none
+    attempts: int
+    answer: str | None  # NOERROR, NXDOMAIN, SERVFAIL, …
+    truncated: bool
+    addresses: tuple[str, ...]
+    process_id: int
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """What was seen but could not be kept, by kind; all zero in the usual case."""
 
@@ -193,5 +210,6 @@ class Trace:
 
     execution: Execution
     connections: tuple[Connection, ...]  # by start
+    namelookups: tuple[Namelookup, ...]  # by start
     syscalls: tuple[Syscall, ...]  # by start
     missing_chunks: int = 0  # event chunks the summary promises and the store does not have

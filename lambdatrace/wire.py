@@ -13,6 +13,7 @@ The agent imports this module at cold start: standard library only, no `typing`,
 
 from __future__ import annotations
 
+import _socket
 import struct
 
 TYPE_CHECKING = False
@@ -29,6 +30,7 @@ s32 = int
 b16 = bytes
 b40 = bytes
 b96 = bytes
+b120 = bytes
 
 _CODES = {
     "u8": ("B", "__u8"),
@@ -39,6 +41,7 @@ _CODES = {
     "b16": ("16s", "__u8"),
     "b40": ("40s", "__u8"),
     "b96": ("96s", "__u8"),
+    "b120": ("120s", "__u8"),
 }
 
 
@@ -150,6 +153,27 @@ class EdgeRecord(Record):
     text: b96  # EDGE_START: headers of the runtime API's reply, which hold the request id
 
 
+class DnsRecord(Record):
+    """A piece of a DNS message on port 53; never stored, the agent reads names and addresses in it.
+
+    Exactly as long as a ConnectionRecord, because both travel in the same ring.
+    """
+
+    kind: u8  # KIND_DNS
+    direction: u8  # DNS_QUERY or DNS_ANSWER: sent or received
+    fragment: u8  # 0, 1, …: text stands at fragment * 120 of the message
+    family: u8  # of the server's address, 4 or 6
+    connection: u32  # ConnectionRecord.id
+    tgid: u32
+    tid: u32
+    branch: u32
+    length: u16  # of the whole message; at most DNS_FRAGMENTS * 120 bytes of it are here
+    flags: u16  # DNS_STREAM: over TCP, where a message may come in several pieces
+    time: u64  # start of the send, end of the receive
+    server: b16
+    text: b120
+
+
 class SyscallRecord(Record):
     """One syscall on a socket (level `syscalls`)."""
 
@@ -180,6 +204,16 @@ class Config(Record):
 KIND_CONNECTION = 1
 KIND_EDGE = 2
 KIND_SYSCALL = 3
+KIND_DNS = 4
+KIND_NAMES = 5  # not a record: a chunk of JSON, see items.py
+
+DNS_QUERY = 1
+DNS_ANSWER = 2
+DNS_STREAM = 1
+DNS_WITHOUT_PREFIX = 2  # over TCP: the message's length was written apart from it
+# 600 bytes: what fits a classic UDP answer (512) and most of those that EDNS allows to be longer.
+DNS_FRAGMENTS = 5
+DNS_FRAGMENT_BYTES = 120
 
 EDGE_NEXT = 1  # the runtime asked for the next invocation
 EDGE_START = 2  # it got one: its id stands in the text
@@ -212,12 +246,19 @@ OPS = (
     "close", "socket", "shutdown", "getsockopt", "dup", "dup3", "fcntl", "close_range",
     # not syscalls: where an exit goes on
     "exit_messages", "exit_datagram", "exit_udp", "exit_invocation", "exit_datagram_connect",
-    "exit_no_route", "exit_record",
+    "exit_no_route", "exit_dns", "exit_record",
 )  # fmt: skip
 OP_NUMBERS = {name: number for number, name in enumerate(OPS)}
 
 # What the kernel side counts when it cannot keep something; a per-CPU array, in this order.
 COUNTERS = ("events", "syscalls", "connections", "threads", "sockets")
+
+
+def address_text(family: int, address: bytes) -> str:
+    """16 bytes of a record as an address; an IPv4 one stands in the first four."""
+    if family == 6:
+        return _socket.inet_ntop(_socket.AF_INET6, address)
+    return _socket.inet_ntop(_socket.AF_INET, address[:4])
 
 
 def c_header() -> str:
@@ -227,10 +268,11 @@ def c_header() -> str:
         (ConnectionRecord, "connection_record"),
         (EdgeRecord, "edge_record"),
         (SyscallRecord, "syscall_record"),
+        (DnsRecord, "dns_record"),
         (Config, "config"),
     ):
         lines.append(record.c_struct(name))
-    prefixes = ("KIND_", "EDGE_", "CONNECTION_")
+    prefixes = ("KIND_", "EDGE_", "CONNECTION_", "DNS_")
     for key, value in globals().items():
         if key.startswith(prefixes) and isinstance(value, int):
             lines.append(f"#define {key} {value}")

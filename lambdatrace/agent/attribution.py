@@ -13,7 +13,7 @@ from lambdatrace import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any, Final
 
 OK: Final = "ok"
 ERROR: Final = "error"
@@ -43,6 +43,7 @@ class Cut:
     __slots__ = (
         "branch",
         "connections",
+        "dns",
         "edges",
         "ended",
         "lost",
@@ -64,16 +65,18 @@ class Cut:
         self.offset: int | None = None
         self.status = ""
         self.connections: list[wire.ConnectionRecord] = []
-        self.lost = 0  # connections that were not kept
+        self.dns: list[wire.DnsRecord] = []
+        self.lost = 0  # connections and DNS messages that were not kept
         # Where in the syscall ring it ends (bytes); None: everything there is.
         self.syscalls_position: int | None = None
 
 
 class _Branch:
-    __slots__ = ("connections", "cut", "is_runtime", "lost")
+    __slots__ = ("connections", "cut", "dns", "is_runtime", "lost")
 
     def __init__(self) -> None:
         self.connections: list[wire.ConnectionRecord] = []
+        self.dns: list[wire.DnsRecord] = []
         self.cut: Cut | None = None
         self.is_runtime = False
         self.lost = 0
@@ -128,8 +131,11 @@ class Attribution:
         ended = []
         for offset in range(0, len(events), size):
             if events[offset] == wire.KIND_CONNECTION:
-                record = wire.ConnectionRecord.unpack(events, offset)
-                self.keep(record)
+                self.keep(wire.ConnectionRecord.unpack(events, offset))
+            elif events[offset] == wire.KIND_DNS:
+                dns = wire.DnsRecord.unpack(events, offset)
+                branch = self._branch(dns.branch)
+                self._keep(branch, branch.dns, dns)
             elif events[offset] == wire.KIND_EDGE:
                 cut = self._edge(wire.EdgeRecord.unpack(events, offset))
                 if cut is not None:
@@ -139,14 +145,7 @@ class Attribution:
     def keep(self, record: wire.ConnectionRecord) -> None:
         """Take a connection that has ended."""
         branch = self._branch(record.branch)
-        everyones = self._branches.get(0)
-        if branch.is_runtime or (everyones is not None and everyones.cut is not None):
-            if len(branch.connections) >= self._max_claimed:
-                branch.lost += 1
-                return
-        elif len(branch.connections) >= MAX_UNCLAIMED:
-            del branch.connections[: MAX_UNCLAIMED // 2]
-        branch.connections.append(record)
+        self._keep(branch, branch.connections, record)
 
     def end(self, cut: Cut, status: str, time: int, position: int | None = None) -> Cut:
         """End an execution that begins to look as if nothing more came of it."""
@@ -156,22 +155,42 @@ class Attribution:
         branch.cut = None
         return cut
 
-    def peek(self, cut: Cut) -> list[wire.ConnectionRecord]:
-        """What has been recorded for an execution that goes on."""
-        if cut.branch:
-            return list(self._branch(cut.branch).connections)
-        return [record for branch in self._branches.values() for record in branch.connections]
+    def peek(self, cut: Cut) -> None:
+        """Put into `cut` what has been recorded for it so far; it goes on."""
+        branches = self._branches_of(cut)
+        cut.connections = [record for branch in branches for record in branch.connections]
+        cut.dns = [record for branch in branches for record in branch.dns]
 
     def _take(self, cut: Cut) -> None:
-        cut.connections = []
-        for number, branch in self._branches.items():
-            if not cut.branch or number == cut.branch:
-                cut.lost += branch.lost
-                branch.lost = 0
-                later: list[wire.ConnectionRecord] = []
-                for record in branch.connections:
-                    (later if record.started >= cut.ended else cut.connections).append(record)
-                branch.connections = later
+        cut.connections, cut.dns = [], []
+        for branch in self._branches_of(cut):
+            cut.lost += branch.lost
+            branch.lost = 0
+            later: list[wire.ConnectionRecord] = []
+            for record in branch.connections:
+                (later if record.started >= cut.ended else cut.connections).append(record)
+            branch.connections = later
+            later_dns: list[wire.DnsRecord] = []
+            for dns in branch.dns:
+                (later_dns if dns.time >= cut.ended else cut.dns).append(dns)
+            branch.dns = later_dns
+
+    def _branches_of(self, cut: Cut) -> list[_Branch]:
+        if cut.branch:
+            return [self._branch(cut.branch)]
+        return list(self._branches.values())
+
+    def _keep(self, branch: _Branch, kept: list[Any], record: object) -> None:
+        everyones = self._branches.get(0)
+        if branch.is_runtime or (everyones is not None and everyones.cut is not None):
+            if len(kept) >= self._max_claimed:
+                branch.lost += 1
+                return
+        elif len(kept) >= MAX_UNCLAIMED:
+            del kept[: MAX_UNCLAIMED // 2]
+            # Nobody's loss, unless this turns out to be the runtime.
+            branch.lost += MAX_UNCLAIMED // 2
+        kept.append(record)
 
     def _branch(self, number: int) -> _Branch:
         branch = self._branches.get(number)

@@ -8,6 +8,7 @@ from lambdatrace import items, wire
 from lambdatrace.agent import summary as summaries
 from lambdatrace.agent.ledger import Ledger
 from lambdatrace.agent.log import log
+from lambdatrace.agent.names import Names
 from lambdatrace.agent.settings import DEFAULT_TTL_DAYS
 from lambdatrace.agent.syscall_buffer import SyscallBuffer
 
@@ -31,6 +32,7 @@ class Recorder:
         self._writer = writer
         self._settings = settings
         self._ledger = Ledger()
+        self._names = Names()
         self._syscalls = SyscallBuffer(wire.SyscallRecord.SIZE, probe.syscalls.stride)
         self._lost = probe.lost()
         self._lost_items = 0
@@ -90,14 +92,19 @@ class Recorder:
         connections = self._ledger.share(
             cut.connections, open_ones, cut.started, cut.ended, peek=not final
         )
+        lookups = self._names.read(cut.dns, peek=not final)
+        hosts = self._names.hosts(connections, lookups)
         syscalls = self._syscalls.take(cut.syscalls_position) if final else self._syscalls.peek()
-        summary = self._summary(cut, connections, cut.offset, cold_start)
+        summary = self._summary(cut, connections, hosts, cut.offset, cold_start)
         summary.update(more)
         packed = b"".join([record.pack() for record in connections])
         ttl_days = self._settings.ttl_days
         expires = summaries.expires_at(DEFAULT_TTL_DAYS if ttl_days is None else ttl_days)
-        batch = items.make_items(summary, packed, syscalls, expires)
+        names = {"lookups": [lookup.row() for lookup in lookups], "hosts": hosts}
+        batch = items.make_items(summary, packed, syscalls, expires, names)
         lost = self._writer.write(batch, deadline)
+        if final:
+            self._names.forget_open()
         if final and not lost:
             # Else nobody may ever read it: it is told again.
             self._forget_told_losses()
@@ -125,10 +132,15 @@ class Recorder:
         return still_open
 
     def _summary(
-        self, cut: Cut, connections: list[wire.ConnectionRecord], offset: int, cold_start: bool
+        self,
+        cut: Cut,
+        connections: list[wire.ConnectionRecord],
+        hosts: dict[int, str],
+        offset: int,
+        cold_start: bool,
     ) -> dict[str, Any]:
         cpu, peak = summaries.own_cost()
-        rows, left_out = summaries.destinations(connections, cut.started, cut.ended)
+        rows, left_out = summaries.destinations(connections, hosts, cut.started, cut.ended)
         return {
             "execution_id": cut.request_id,
             "function": self._settings.function,

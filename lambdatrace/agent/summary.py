@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _socket
 import resource
 import time
 
@@ -10,7 +9,7 @@ from lambdatrace import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 # With a dozen destinations a summary stays near 1 kB.
@@ -43,21 +42,24 @@ def own_cost() -> tuple[int, int]:
 
 
 def destinations(
-    connections: Sequence[wire.ConnectionRecord], started: int, ended: int
+    connections: Sequence[wire.ConnectionRecord],
+    hosts: Mapping[int, str],
+    started: int,
+    ended: int,
 ) -> tuple[list[list[Any]], int]:
     """(one row a destination as items.py describes it, how many more there were).
 
-    `started` and `ended` are the execution's (ns, the records' clock).
+    `hosts` are names by connection id, `started` and `ended` the execution's (ns, records' clock).
     Connections that ended before the execution began count: they are its init, or its background.
     """
-    rows: dict[tuple[str, int, str], list[Any]] = {}
+    rows: dict[tuple[str | None, str, int, str], list[Any]] = {}
     for record in connections:
         protocol = _PROTOCOLS.get(record.protocol, "tcp")
-        address = format_address(record)
-        key = (address, record.port, protocol)
+        host, address = hosts.get(record.id), wire.address_text(record.family, record.address)
+        key = (host, address, record.port, protocol)
         row = rows.get(key)
         if row is None:
-            row = rows[key] = [None, address, record.port, protocol, 0, 0, 0, 0, 0, []]
+            row = rows[key] = [host, address, record.port, protocol, 0, 0, 0, 0, 0, []]
         row[4] += 1
         row[5] += 1 if is_failed(record) else 0
         row[6] += record.bytes_out
@@ -76,13 +78,6 @@ def destinations(
 def is_failed(record: wire.ConnectionRecord) -> bool:
     """Whether something went wrong with a connection."""
     return bool(record.error or record.flags & wire.CONNECTION_ABANDONED)
-
-
-def format_address(record: wire.ConnectionRecord) -> str:
-    """The destination's address as text."""
-    if record.family == 6:
-        return _socket.inet_ntop(_socket.AF_INET6, record.address)
-    return _socket.inet_ntop(_socket.AF_INET, record.address[:4])
 
 
 def lost_since(before: Sequence[int], now: Sequence[int]) -> dict[str, int]:

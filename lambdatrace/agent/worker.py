@@ -151,7 +151,7 @@ class Worker:
         if cut is not None:
             cut.request_id = invocation["request_id"]
             cut.ended, cut.status = time.monotonic_ns(), attribution.UNFINISHED
-            cut.connections = self._attribution.peek(cut)
+            self._attribution.peek(cut)
             self._recorder.store(cut, self._write_until(), cold_start=self._cold, final=False)
             self._keep_unseen()
         self._answer(invocation["request_id"])

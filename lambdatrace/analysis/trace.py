@@ -9,14 +9,22 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lambdatrace import items as stored
 from lambdatrace import wire
 from lambdatrace.analysis.linux import ERRNO_NUMBERS, errno_name
-from lambdatrace.analysis.summary import read_execution, summary_fields
+from lambdatrace.analysis.summary import Fields, read_execution, summary_fields
 from lambdatrace.errors import CorruptItemError
-from lambdatrace.model import Connection, Execution, Outcome, Protocol, Syscall, Trace
+from lambdatrace.model import (
+    Connection,
+    Execution,
+    Namelookup,
+    Outcome,
+    Protocol,
+    Syscall,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,6 +45,7 @@ _OUTCOMES = {
 # A non-blocking socket's way of saying "later": how every event loop works, not a failure.
 _NOT_YET = frozenset({-ERRNO_NUMBERS["EAGAIN"], -ERRNO_NUMBERS["EINPROGRESS"]})
 # Calls whose result is a number of bytes; the *mmsg calls return messages, connect returns 0.
+_LOOKUP_LENGTH = 11  # values of a namelookup, items.py
 _BYTE_OPS = frozenset(
     ("sendto", "sendmsg", "write", "writev", "sendfile", "recvfrom", "recvmsg", "read", "readv")
 )
@@ -50,6 +59,7 @@ class Records:
     origin_ns: int  # the execution's start on the clock of the records
     connections: bytes
     syscalls: bytes
+    names: dict[str, Any]  # as items.py describes them, not yet checked
     missing_chunks: int  # event chunks the summary promises and the items lack
 
 
@@ -83,6 +93,7 @@ def read_records(items: Iterable[Item]) -> Records:
         origin_ns=fields.integer("monotonic_ns", 2**63),
         connections=connections,
         syscalls=syscalls,
+        names=stored.read_names(items),
         missing_chunks=max(0, fields.integer("chunks") - chunks),
     )
 
@@ -93,6 +104,7 @@ def read_trace(items: Iterable[Item]) -> Trace:
     return Trace(
         execution=records.execution,
         connections=connections(records),
+        namelookups=namelookups(records),
         syscalls=tuple(syscalls(records)),
         missing_chunks=records.missing_chunks,
     )
@@ -100,12 +112,44 @@ def read_trace(items: Iterable[Item]) -> Trace:
 
 def connections(records: Records) -> tuple[Connection, ...]:
     """The connections of an execution by start. Raises CorruptItemError."""
-    hosts = _hosts(records.execution)
+    hosts = _Hosts(records)
     decoded = [
         _connection(record, records, hosts)
         for record in wire.ConnectionRecord.iter_unpack(records.connections)
     ]
     return tuple(sorted(decoded, key=lambda connection: (connection.started_ns, connection.id)))
+
+
+def namelookups(records: Records) -> tuple[Namelookup, ...]:
+    """The namelookups of an execution by start. Raises CorruptItemError."""
+    fields = Fields(records.names, records.execution.execution_id)
+    rows = [
+        _namelookup(row, fields, records) for row in fields.array(fields.get("lookups"), "names")
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.started_ns, row.name, row.type)))
+
+
+def _namelookup(row: Any, fields: Fields, records: Records) -> Namelookup:
+    values = fields.array(row, "names")
+    if len(values) != _LOOKUP_LENGTH:
+        fields.refuse("a namelookup is not as long as it should be")
+    name, kind, server, started, answered, attempts, answer, truncated, found, tgid, owner = values
+    begun = fields.check_integer(started, "names", 2**63)
+    ended = fields.check_integer(answered, "names", 2**63)
+    addresses = [fields.check_text(address, "names") for address in fields.array(found, "names")]
+    return Namelookup(
+        name=fields.check_text(name, "names"),
+        type=fields.check_text(kind, "names"),
+        server=fields.check_text(server, "names"),
+        started_ns=begun - records.origin_ns,
+        duration_ns=max(0, ended - begun) if ended else None,
+        attempts=fields.check_integer(attempts, "names"),
+        answer=None if answer is None else fields.check_text(answer, "names"),
+        truncated=bool(truncated),
+        addresses=tuple(addresses),
+        process_id=fields.check_integer(tgid, "names"),
+        connection_id=fields.check_integer(owner, "names"),
+    )
 
 
 def syscalls(records: Records) -> Iterator[Syscall]:
@@ -160,19 +204,29 @@ def _op_name(number: int) -> str:
     return wire.OPS[number] if number < len(wire.OPS) else f"syscall {number}"
 
 
-def _hosts(execution: Execution) -> dict[tuple[str, int, Protocol], str | None]:
-    """Host names by destination address; None where two names share one."""
-    hosts: dict[tuple[str, int, Protocol], str | None] = {}
-    for figures in execution.destinations:
-        key = (figures.address, figures.port, figures.protocol)
-        hosts[key] = figures.host if hosts.get(key, figures.host) == figures.host else None
-    return hosts
+class _Hosts:
+    """The name a connection was opened for: its own, else that of its destination if it has one."""
+
+    def __init__(self, records: Records) -> None:
+        fields = Fields(records.names, records.execution.execution_id)
+        self._by_connection = fields.mapping("hosts")
+        self._by_destination: dict[tuple[str, int, Protocol], str | None] = {}
+        for figures in records.execution.destinations:
+            key = (figures.address, figures.port, figures.protocol)
+            known = self._by_destination.get(key, figures.host)
+            self._by_destination[key] = figures.host if known == figures.host else None
+
+    def of(self, connection: int, address: str, port: int, protocol: Protocol) -> str | None:
+        host = self._by_connection.get(str(connection))
+        if isinstance(host, str):
+            return host
+        return self._by_destination.get((address, port, protocol))
 
 
 def _connection(
     record: wire.ConnectionRecord,
     records: Records,
-    hosts: dict[tuple[str, int, Protocol], str | None],
+    hosts: _Hosts,
 ) -> Connection:
     protocol = _PROTOCOLS.get(record.protocol)
     if (
@@ -197,7 +251,7 @@ def _connection(
     known = record.established >= record.started
     return Connection(
         id=record.id,
-        host=hosts.get((address, record.port, protocol)),
+        host=hosts.of(record.id, address, record.port, protocol),
         address=address,
         port=record.port,
         local_port=record.local_port or None,

@@ -81,6 +81,7 @@ CALLERS = frozenset(
         "on_exit_messages",
         "on_exit_datagram",
         "on_exit_udp",
+        "on_exit_dns",
         "on_exit_connect",
         "on_exit_datagram_connect",
         "on_exit_no_route",
@@ -113,6 +114,7 @@ DISPATCH: dict[str, tuple[str, str]] = {
     "exit_invocation": ("", "on_exit_invocation"),
     "exit_datagram_connect": ("", "on_exit_datagram_connect"),
     "exit_no_route": ("", "on_exit_no_route"),
+    "exit_dns": ("", "on_exit_dns"),
     "exit_record": ("", "on_exit_record"),
 }
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lambdatrace.analysis.destinations import DestinationRow
     from lambdatrace.analysis.trace import Records
-    from lambdatrace.model import Connection, Execution
+    from lambdatrace.model import Connection, Execution, Namelookup
 
 Document = dict[str, Any]
 
@@ -115,6 +115,23 @@ def connection_document(connection: Connection) -> Document:
         "error": connection.error,
         "reused": connection.reused,
         "before": connection.before,
+    }
+
+
+def namelookup_document(lookup: Namelookup) -> Document:
+    """One object of `namelookups` in `show`."""
+    return {
+        "name": lookup.name,
+        "type": lookup.type,
+        "server": lookup.server,
+        "started_ms": milliseconds(lookup.started_ns),
+        "duration_ms": milliseconds(lookup.duration_ns),
+        "attempts": lookup.attempts,
+        "answer": lookup.answer,
+        "truncated": lookup.truncated,
+        "addresses": list(lookup.addresses),
+        "process_id": lookup.process_id,
+        "connection_id": lookup.connection_id,
     }
 
 

@@ -72,9 +72,10 @@ def show(
 
 
 def _draw(environment: Environment, records: Records) -> None:
-    from lambdatrace.analysis.trace import connections, syscall_totals
+    from lambdatrace.analysis.trace import connections, namelookups, syscall_totals
     from lambdatrace.cli.views.connections import ConnectionTable
     from lambdatrace.cli.views.execution import execution_view
+    from lambdatrace.cli.views.namelookups import NamelookupTable
     from lambdatrace.cli.views.syscalls import syscall_table
     from lambdatrace.cli.views.timeline import Timeline
 
@@ -87,6 +88,10 @@ def _draw(environment: Environment, records: Records) -> None:
     )
     console.print(execution_view(records.execution, records.missing_chunks))
     console.print()
+    lookups = namelookups(records)
+    if lookups:
+        console.print(NamelookupTable(lookups))
+        console.print()
     console.print(ConnectionTable(decoded, complete))
     if decoded:
         console.print()
@@ -98,7 +103,7 @@ def _draw(environment: Environment, records: Records) -> None:
 
 
 def _write(environment: Environment, records: Records, output: Output) -> None:
-    from lambdatrace.analysis.trace import connections
+    from lambdatrace.analysis.trace import connections, namelookups
     from lambdatrace.cli import documents
     from lambdatrace.cli.output import (
         encoded,
@@ -112,16 +117,19 @@ def _write(environment: Environment, records: Records, output: Output) -> None:
     version = documents.SCHEMA_VERSION
     execution = documents.execution_document(records.execution, records.missing_chunks)
     rows = [documents.connection_document(connection) for connection in connections(records)]
+    names = [documents.namelookup_document(lookup) for lookup in namelookups(records)]
     if output is Output.CSV:
         write_csv(rows, documents.CONNECTION_FIELDS, environment.stdout)
     elif output is Output.JSONL:
         head = {"schema_version": version, "record": "connection"}
         write_lines([{**head, "record": "execution", **execution}], environment.stdout)
         write_lines(({**head, **row} for row in rows), environment.stdout)
+        head["record"] = "namelookup"
+        write_lines(({**head, **row} for row in names), environment.stdout)
         prefix = f'"schema_version": {version}, "record": "syscall", '
         write_encoded(documents.syscall_lines(records, prefix), environment.stdout)
     else:
-        arrays = {"connections": encoded(rows)}
+        arrays = {"connections": encoded(rows), "namelookups": encoded(names)}
         if records.execution.level is Level.SYSCALLS:
             arrays["syscalls"] = documents.syscall_lines(records)
         members = {"schema_version": version, "execution": execution}

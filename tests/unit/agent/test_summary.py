@@ -27,7 +27,7 @@ def record(number: int = 1, **fields: Any) -> wire.ConnectionRecord:
 
 
 def rows(*records: wire.ConnectionRecord) -> list[list[Any]]:
-    return summary.destinations(records, 500, 9000)[0]
+    return summary.destinations(records, {}, 500, 9000)[0]
 
 
 def test_connections_to_one_destination_are_one_row() -> None:
@@ -64,7 +64,7 @@ def test_a_reused_connection_was_not_connected_again() -> None:
 def test_the_destinations_with_the_most_time_are_kept() -> None:
     count = summary.MAX_DESTINATIONS + 5
     records = [record(n, port=n, established=1000 + n, closed=8000) for n in range(1, count + 1)]
-    kept, left_out = summary.destinations(records, 500, 9000)
+    kept, left_out = summary.destinations(records, {}, 500, 9000)
     assert left_out == 5
     assert [row[2] for row in kept] == list(range(count, 5, -1))
     # Still a summary of about a kB (DESIGN.md).
@@ -120,7 +120,7 @@ def test_what_the_agent_has_cost() -> None:
 @given(st.lists(st.binary(min_size=SIZE, max_size=SIZE), max_size=20))
 def test_any_record_can_be_summed_up(data: list[bytes]) -> None:
     records = [wire.ConnectionRecord.unpack(each) for each in data]
-    kept, left_out = summary.destinations(records, 5, 2**40)
+    kept, left_out = summary.destinations(records, {}, 5, 2**40)
     assert len(kept) <= summary.MAX_DESTINATIONS
     assert sum(row[4] for row in kept) <= len(records)
     assert left_out >= 0
