@@ -42,7 +42,9 @@ SHUTDOWN_RESERVE_S = 0.2  # of the two seconds Lambda grants
 DEADLINE_SLACK_NS = 20_000_000
 # Where only INVOKE events cut the stream: by how much the runtime may have been told before.
 HEAD_START_NS = 1_000_000
-# Executions that ended before their INVOKE event came: a fast handler overtakes it.
+# A fast handler overtakes its own INVOKE event. That is on its way and says until when there is
+# time to write, so it is waited for (s); and so many executions are remembered whose came later.
+OVERTAKEN_S = 0.05
 MAX_EARLY = 16
 
 
@@ -63,6 +65,7 @@ class Worker:
         self._write_end: float | None = None  # when its writing must have ended (same clock)
         self._deadline_ns = 0  # the invocation's, on the records' clock
         self._early: list[str] = []  # request ids
+        self._waiting: dict[str, Any] | None = None  # a message that came in the midst of others
         self._over = False
 
     def resume(self, invocation: dict[str, Any] | None) -> None:
@@ -91,18 +94,22 @@ class Worker:
             ready = [fd for fd, _ in poll.poll(timeout)]
             # Messages first: an INVOKE brings the deadline that limits what events lead to.
             if channel in ready:
-                received = self._channel.receive()
+                received = self._channel.receive(time.monotonic())
                 if received is not None:
                     self._handle_message(received[0])
             if events in ready:
                 self._handle_events()
             elif self._probe.syscalls_fd in ready:
                 self._recorder.drain_syscalls()
+            if self._waiting is not None:
+                self._handle_message(self._waiting)
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._handle_deadline()
 
     def _handle_events(self) -> None:
         for cut in self._attribution.feed(self._recorder.drain()):
+            if self._invocation is None and cut.edges == attribution.KERNEL:
+                self._await_invocation()
             if not cut.request_id and self._invocation is not None:
                 cut.request_id = self._invocation["request_id"]
             if cut.status == attribution.CRASH:
@@ -110,6 +117,18 @@ class Worker:
             self._store(cut, self._write_until())
             if not self._answer(cut.request_id):
                 self._early = [*self._early, cut.request_id][-MAX_EARLY:]
+
+    def _await_invocation(self) -> None:
+        if self._waiting is not None:
+            return
+        received = self._channel.receive(time.monotonic() + OVERTAKEN_S)
+        if received is not None:
+            message = received[0]
+            if message["event"] == "INVOKE":
+                self._invocation = message
+                self._take_deadline(message)
+            else:
+                self._waiting = message
 
     def _take_last_words(self, cut: Cut) -> None:
         """A process that ends is seen to end before the kernel closes its sockets."""

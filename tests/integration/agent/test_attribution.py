@@ -101,6 +101,8 @@ def test_a_kept_connection_gives_each_execution_its_own_bytes(
             ok(emulator, {"what": "use_kept", "port": port, "send": size}) if size else ok(emulator)
             for size in sizes
         ]
+    # Nor was anybody waited for in vain: the registered process would have said so.
+    assert function.agent_lines == []
     executions = [function.read(request_id) for request_id in ids]
     assert executions[2].connections == []  # not touched, not told
     records = [executions[number].to(port) for number in (0, 1, 3)]
@@ -115,6 +117,15 @@ def test_a_kept_connection_gives_each_execution_its_own_bytes(
     ]
     assert all(record.flags & wire.CONNECTION_OPEN for record in records)
     assert len(echo.accepted[port]) == 1
+
+
+def test_a_handler_that_is_done_before_its_invoke_event_comes(function: Function) -> None:
+    with function.emulator() as emulator:
+        ids = [ok(emulator) for _ in range(30)]
+    assert function.agent_lines == []
+    summaries = [function.read(request_id).summary for request_id in ids]
+    assert all(summary["dropped"] == {} for summary in summaries)
+    assert [summary["execution_id"] for summary in function.stored()] == ids
 
 
 def test_in_a_pid_namespace_of_its_own(function: Function, echo: Echo) -> None:

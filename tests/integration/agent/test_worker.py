@@ -83,9 +83,10 @@ def test_a_kept_connection_is_not_told_again_after_a_death(function: Function, e
         first = ok(emulator, {"what": "use_kept", "port": port, "send": 1000})
         function.read(first)
         os.kill(function.worker(), signal.SIGKILL)
-        ok(emulator)
+        between = ok(emulator)
         last = ok(emulator, {"what": "use_kept", "port": port, "send": 10})
     assert function.read(first).to(port).bytes_out == 1000
+    assert function.read(between).connections == []
     record = function.read(last).to(port)
     assert (record.bytes_out, record.bytes_in) == (10, 10)
     assert record.flags & wire.CONNECTION_REUSED
