@@ -68,7 +68,7 @@ def trace(
     """`lambdatrace run` a command and `lambdatrace show` it as JSON; the command must succeed."""
     store = f"sqlite://{folder / 'store.db'}"
     ran = lambdatrace("run", "--level", level, "--store", store, "--", *command, timeout=timeout)
-    assert ran.returncode == 0, ran.stderr + ran.stdout
+    assert ran.returncode == 0, f"exit code {ran.returncode}: {ran.stderr}{ran.stdout}"
     shown = lambdatrace("show", "@latest", "--store", store, "--output", "json", timeout=timeout)
     assert shown.returncode == 0, shown.stderr
     document: dict[str, Any] = json.loads(shown.stdout)
@@ -136,7 +136,7 @@ def run(
         check=False,
         env=environment(**more),
     )
-    assert ran.returncode == 0, ran.stderr + ran.stdout
+    assert ran.returncode == 0, f"exit code {ran.returncode}: {ran.stderr}{ran.stdout}"
     return ran
 
 

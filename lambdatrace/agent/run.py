@@ -89,20 +89,27 @@ class Tracing:
         """Drain the rings until the command ends; returns its wait status."""
         for number in _HANDED_ON:
             signal.signal(number, lambda received, _: os.kill(pid, received))
+        # A signal that comes just before poll() waits makes it return all the same.
+        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
         child = os.pidfd_open(pid)
         poll = select.poll()
-        for fd in (child, self._probe.events_fd, self._probe.syscalls_fd):
+        for fd in (child, woken, self._probe.events_fd, self._probe.syscalls_fd):
             poll.register(fd, select.POLLIN)
         ended = False
         while not ended:
             ready = [fd for fd, _ in poll.poll()]
             ended = child in ready
+            if woken in ready:
+                os.read(woken, 64)
             if self._probe.events_fd in ready:
                 self._attribution.feed(self._recorder.drain())
             elif self._probe.syscalls_fd in ready:
                 self._recorder.drain_syscalls()
-        os.close(child)
+        signal.set_wakeup_fd(-1)
+        for fd in (child, woken, wake):
+            os.close(fd)
         return os.waitpid(pid, 0)[1]
 
 

@@ -156,7 +156,8 @@ def _sqlite(url: str, rest: str, environ: Mapping[str, str]) -> StoreUrl:
         )
     if "?" in rest or "#" in rest:
         raise UsageError(f"{url!r}: an sqlite store takes no options", "write ? as %3F, # as %23")
-    path = _unescape(url, rest)
+    # One slash in front: SQLite takes what stands behind two for a host.
+    path = "/" + _unescape(url, rest).lstrip("/")
     if path.endswith("/"):
         raise UsageError(f"{url!r} names a directory", "name the file: sqlite:///path/to/file.db")
     return StoreUrl(SQLITE, path=path)

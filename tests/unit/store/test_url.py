@@ -20,6 +20,7 @@ ENVIRON = {"HOME": "/home/me"}
         ("sqlite:///a%20b/100%25.db", "/a b/100%.db"),
         ("sqlite:///gr%C3%B6%C3%9Fe.db", "/größe.db"),
         ("sqlite:///größe.db", "/größe.db"),
+        ("sqlite:////var/lib/traces.db", "/var/lib/traces.db"),
         ("sqlite://", "/home/me/.local/share/lambdatrace/lambdatrace.db"),
     ],
 )
