@@ -13,6 +13,7 @@ wanted=(
 )
 # Not where something else provides them already.
 command -v java >/dev/null || wanted+=(openjdk-17-jre-headless)
+command -v cc >/dev/null || wanted+=(gcc libc6-dev)  # the record layout is checked against C
 command -v npm >/dev/null || wanted+=(npm)
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

@@ -6,6 +6,7 @@ CAP_PERFMON, and a mounted tracefs (mounted here where it is not).
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import errno
 import json
@@ -242,17 +243,55 @@ class _Loading:
         self._configure(root, runtime_api)
         self._fill_operations()
         left_out = frozenset() if record_syscalls else plan.SYSCALL_PROGRAMS
-        # Leaves before those that call them; both are stable within a name's order.
-        ordered = sorted(head["programs"], key=_calling_order)
         maps = self.descriptors[: len(self._maps)]
-        programs = {}
-        for name, first, count, relocations in ordered:
-            if name in left_out:
-                continue
-            body = _relocated(code, first, count, relocations, maps)
-            programs[name] = self._load_program(name, body)
-            self._dispatch(name, programs[name])
-        self._attach(programs)
+        wanted = [
+            (name, _relocated(code, first, count, relocations, maps))
+            for name, first, count, relocations in head["programs"]
+            if name not in left_out
+        ]
+        programs = self._load_programs(wanted)
+        tracefs = _find_tracefs()
+        # One after the other: each attachment patches the kernel while all CPUs wait.
+        for entry in plan.PLAN:
+            self._attach(entry, programs[entry.program], tracefs)
+
+    def _load_programs(self, wanted: list[tuple[str, bytes]]) -> dict[str, int]:
+        """Load and dispatch, two programs at a time; returns their descriptors.
+
+        The time is the verifier's, which runs without Python's lock.
+        """
+        wanted.sort(key=_size)  # taken from the end: the largest first
+        loaded: dict[str, int] = {}
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            while wanted and not errors:
+                try:
+                    name, body = wanted.pop()
+                except IndexError:
+                    return
+                try:
+                    loaded[name] = self._load_program(name, body)
+                    self._dispatch(name, loaded[name])
+                except BaseException as error:  # noqa: BLE001  # raised again below
+                    errors.append(error)
+
+        def assist() -> None:
+            work()
+            assisted.release()
+
+        assisted = _thread.allocate_lock()
+        assisted.acquire()
+        try:
+            _thread.start_new_thread(assist, ())
+        except RuntimeError:
+            # No thread to be had: it takes longer.
+            assisted.release()
+        work()
+        assisted.acquire()
+        if errors:
+            raise errors[0]
+        return loaded
 
     def layout(self) -> dict[str, Any]:
         return {
@@ -332,27 +371,19 @@ class _Loading:
     def _dispatch(self, program: str, fd: int) -> None:
         """Put a program into every place it is called from."""
         value = struct.pack("<i", fd)
-        for name, (entry, leave) in plan.DISPATCH.items():
-            key = struct.pack("<I", wire.OP_NUMBERS[name])
-            if entry == program:
-                self._update("entries", key, value)
-            if leave == program:
-                self._update("exits", key, value)
+        for table, op in plan.PLACES.get(program, ()):
+            self._update(table, struct.pack("<I", op), value)
 
-    def _attach(self, programs: dict[str, int]) -> None:
-        tracefs = _find_tracefs()
-        for entry in plan.PLAN:
-            if entry.group in self.unavailable:
-                continue
-            reason = self._attach_one(entry, programs[entry.program], tracefs)
-            if reason and entry.group in plan.ESSENTIAL:
-                raise ProbeError(
-                    f"the kernel lacks what the probe needs: {reason}",
-                    "lambdatrace needs Linux 5.10 or later with syscall tracepoints "
-                    "(CONFIG_FTRACE_SYSCALLS)",
-                )
-            if reason:
-                self.unavailable[entry.group] = reason
+    def _attach(self, entry: plan.Attachment, program: int, tracefs: str) -> None:
+        reason = self._attach_one(entry, program, tracefs)
+        if reason and entry.group in plan.ESSENTIAL:
+            raise ProbeError(
+                f"the kernel lacks what the probe needs: {reason}",
+                "lambdatrace needs Linux 5.10 or later with syscall tracepoints "
+                "(CONFIG_FTRACE_SYSCALLS)",
+            )
+        if reason:
+            self.unavailable[entry.group] = reason
 
     def _attach_one(self, entry: plan.Attachment, program: int, tracefs: str) -> str:
         """Attach; returns why not, empty when it is done."""
@@ -396,8 +427,8 @@ class _without_stderr:  # noqa: N801  # reads as a statement
         os.close(self._saved)
 
 
-def _calling_order(program: list[Any]) -> bool:
-    return program[0] in plan.CALLERS
+def _size(program: tuple[str, bytes]) -> int:
+    return len(program[1])
 
 
 def _relocated(

@@ -7,6 +7,8 @@ probe useless when they are missing.
 
 from __future__ import annotations
 
+from lambdatrace import wire
+
 TRACEPOINT = 5  # BPF_PROG_TYPE_TRACEPOINT, include/uapi/linux/bpf.h
 RAW_TRACEPOINT = 17  # BPF_PROG_TYPE_RAW_TRACEPOINT
 
@@ -73,20 +75,6 @@ _OTHER = ("on_other", "on_exit_other")
 _CLOSE = ("on_close", "on_exit_other")
 # Only at level `syscalls`.
 SYSCALL_PROGRAMS = frozenset({"on_exit_record"})
-# Programs that hand on to a fixed place. Loaded last: filling such a place afterwards makes the
-# kernel patch their code while all CPUs wait (50 µs each).
-CALLERS = frozenset(
-    {
-        "on_exit_transfer",
-        "on_exit_messages",
-        "on_exit_datagram",
-        "on_exit_udp",
-        "on_exit_dns",
-        "on_exit_connect",
-        "on_exit_datagram_connect",
-        "on_exit_no_route",
-    }
-)
 DISPATCH: dict[str, tuple[str, str]] = {
     "connect": ("on_connect", "on_exit_connect"),
     "sendto": _TRANSFER,
@@ -115,8 +103,22 @@ DISPATCH: dict[str, tuple[str, str]] = {
     "exit_datagram_connect": ("", "on_exit_datagram_connect"),
     "exit_no_route": ("", "on_exit_no_route"),
     "exit_dns": ("", "on_exit_dns"),
+    "exit_runtime": ("", "on_exit_runtime"),
     "exit_record": ("", "on_exit_record"),
 }
+
+
+def _places() -> dict[str, list[tuple[str, int]]]:
+    places: dict[str, list[tuple[str, int]]] = {}
+    for name, programs in DISPATCH.items():
+        for table, program in zip(("entries", "exits"), programs, strict=True):
+            if program:
+                places.setdefault(program, []).append((table, wire.OP_NUMBERS[name]))
+    return places
+
+
+# Program -> the (map, OP_* number) it is called from.
+PLACES = _places()
 
 # Syscall numbers, from arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h
 SYSCALL_NUMBERS: dict[str, dict[int, str]] = {

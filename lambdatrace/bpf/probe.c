@@ -93,7 +93,7 @@ struct state_ctx {
 // Keeps the compiler from looking through a value: from turning a choice between two arguments into
 // one between two addresses (the verifier takes only constant offsets into a context), and from
 // using another register than the one whose bound was checked.
-static inline u64 argument(u64 value)
+static inline u64 opaque(u64 value)
 {
     asm volatile("" : "+r"(value));
     return value;
@@ -110,6 +110,12 @@ BPF_TABLE("array", u32, u8, operations, 512);
 // OP_* -> program
 BPF_PROG_ARRAY(entries, 32);
 BPF_PROG_ARRAY(exits, 32);
+// Goes on in another program, and returns only if there is none. A place known to the compiler would
+// be patched into the code when it is filled, while all CPUs wait.
+static inline void hand_on(struct exit_ctx *ctx, u64 place)
+{
+    exits.call(ctx, opaque(place));
+}
 
 struct destination { u8 address[16]; u16 port; u16 family; };
 struct socket_key { u32 tgid; s32 fd; };
@@ -646,7 +652,7 @@ int on_transfer(struct enter_ctx *ctx)
     struct socket *s = begin_on_socket(t, op, ctx->args[0]);
     if (!s)
         return 0;
-    u64 buffer = ctx->args[1], third = argument(ctx->args[2]), fourth = argument(ctx->args[3]);
+    u64 buffer = ctx->args[1], third = opaque(ctx->args[2]), fourth = opaque(ctx->args[3]);
     u64 flags = 0;
     t->buffer = buffer;
     if (op == OP_SENDTO || op == OP_RECVFROM)
@@ -754,7 +760,7 @@ int on_close(struct enter_ctx *ctx)
     if (!t)
         return 0;
     u8 op = t->entering;
-    u64 first = argument(ctx->args[0]), second = argument(ctx->args[1]);
+    u64 first = opaque(ctx->args[0]), second = opaque(ctx->args[1]);
     s32 fd = op == OP_CLOSE ? first : second;
     if (op != OP_CLOSE && first == second)
         return 0;
@@ -887,18 +893,6 @@ static inline void note_error(struct connection *c, s64 ret)
         c->record.error = -ret;
 }
 
-static inline void end_runtime_send(struct thread *t, struct connection *c)
-{
-    u8 edge = t->edge;
-    t->edge = 0;
-    if (edge == EDGE_NEXT)
-        c->awaits_invocation = 1;
-    // Asking for the next invocation means that the response is out: now the agent has its turn,
-    // and not while the response is still being sent.
-    emit_edge(t, edge, t->started,
-              edge == EDGE_NEXT || edge == EDGE_INIT_ERROR ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
-}
-
 // The common case: a stream, one buffer or iovec.
 int on_exit_transfer(struct exit_ctx *ctx)
 {
@@ -909,26 +903,27 @@ int on_exit_transfer(struct exit_ctx *ctx)
     struct connection *c = find_connection(t->connection, t->connection_started);
     if (!c || c->record.protocol == PROTO_UDP) {
         // A datagram socket may have another peer each time.
-        exits.call(ctx, OP_EXIT_DATAGRAM);
+        hand_on(ctx, OP_EXIT_DATAGRAM);
         return 0;
     }
     u64 now = bpf_ktime_get_ns();
     s64 ret = ctx->ret;
     if (ret > 0 && !t->uncounted) {
         account(c, !receives(op), ret, t->started, now);
-        if (c->runtime && t->edge)
-            end_runtime_send(t, c);
-        if (c->awaits_invocation && receives(op)) {
-            exits.call(ctx, OP_EXIT_INVOCATION);
+        if (c->runtime) {
+            if (t->edge)
+                hand_on(ctx, OP_EXIT_RUNTIME);
+            if (c->awaits_invocation && receives(op))
+                hand_on(ctx, OP_EXIT_INVOCATION);
         }
     }
     t->op = OP_NONE;
     note_error(c, ret);
     t->record_id = c->record.id;
     if (c->record.port == DNS_PORT && ret > 0 && !t->uncounted)
-        exits.call(ctx, OP_EXIT_DNS);
+        hand_on(ctx, OP_EXIT_DNS);
     if (!c->runtime)
-        exits.call(ctx, OP_EXIT_RECORD);
+        hand_on(ctx, OP_EXIT_RECORD);
     return 0;
 }
 
@@ -952,8 +947,8 @@ int on_exit_messages(struct exit_ctx *ctx)
     }
     t->length += bytes;
     if (left > MESSAGES_A_TURN)
-        exits.call(ctx, OP_EXIT_MESSAGES);
-    exits.call(ctx, OP_EXIT_DATAGRAM);
+        hand_on(ctx, OP_EXIT_MESSAGES);
+    hand_on(ctx, OP_EXIT_DATAGRAM);
     return 0;
 }
 
@@ -971,7 +966,7 @@ int on_exit_datagram(struct exit_ctx *ctx)
     // A refused datagram still was one to its destination.
     if (peer && (!receives(op) || ctx->ret > 0))
         read_destination(peer, &t->destination);
-    exits.call(ctx, OP_EXIT_UDP);
+    hand_on(ctx, OP_EXIT_UDP);
     return 0;
 }
 
@@ -1006,8 +1001,8 @@ int on_exit_udp(struct exit_ctx *ctx)
     t->messages = 0;
     t->fragment = 0;
     if (c->record.port == DNS_PORT && ret > 0 && !t->uncounted)
-        exits.call(ctx, OP_EXIT_DNS);
-    exits.call(ctx, OP_EXIT_RECORD);
+        hand_on(ctx, OP_EXIT_DNS);
+    hand_on(ctx, OP_EXIT_RECORD);
     return 0;
 }
 
@@ -1058,7 +1053,7 @@ int on_exit_dns(struct exit_ctx *ctx)
     u64 at = (u64)t->fragment * DNS_FRAGMENT_BYTES;
     record.fragment = t->fragment;
     // Not a byte beyond the message: that would be somebody's memory.
-    u64 rest = argument(length - at);
+    u64 rest = opaque(length - at);
     if (rest > DNS_FRAGMENT_BYTES)
         rest = DNS_FRAGMENT_BYTES;
     bpf_probe_read_user(record.text, rest, (void *)(base + at));
@@ -1068,11 +1063,32 @@ int on_exit_dns(struct exit_ctx *ctx)
         t->fragment = 0;
         t->messages += 1;
         if (!many || t->messages >= ctx->ret) {
-            exits.call(ctx, OP_EXIT_RECORD);
+            hand_on(ctx, OP_EXIT_RECORD);
             return 0;
         }
     }
-    exits.call(ctx, OP_EXIT_DNS);
+    hand_on(ctx, OP_EXIT_DNS);
+    return 0;
+}
+
+// The runtime has sent a request to its API.
+int on_exit_runtime(struct exit_ctx *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    t->op = OP_NONE;
+    struct connection *c = find_connection(t->connection, t->connection_started);
+    if (!c)
+        return 0;
+    u8 edge = t->edge;
+    t->edge = 0;
+    if (edge == EDGE_NEXT)
+        c->awaits_invocation = 1;
+    // Asking for the next invocation means that the response is out: now the agent has its turn,
+    // and not while the response is still being sent.
+    emit_edge(t, edge, t->started,
+              edge == EDGE_NEXT || edge == EDGE_INIT_ERROR ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
     return 0;
 }
 
@@ -1116,13 +1132,13 @@ int on_exit_connect(struct exit_ctx *ctx)
     if (!c) {
         struct socket *s = same_socket(t);
         if (!s || s->type != SOCK_STREAM_) {
-            exits.call(ctx, OP_EXIT_DATAGRAM_CONNECT);
+            hand_on(ctx, OP_EXIT_DATAGRAM_CONNECT);
             return 0;
         }
         // A later call on a socket that is connecting, or a first one that found no route.
         c = find_connection(s->connection, s->connection_started);
         if (!c || c->record.state == STATE_CLOSE) {
-            exits.call(ctx, OP_EXIT_NO_ROUTE);
+            hand_on(ctx, OP_EXIT_NO_ROUTE);
             return 0;
         }
     }
@@ -1134,7 +1150,7 @@ int on_exit_connect(struct exit_ctx *ctx)
         c->record.error = -ret;
     t->record_id = c->record.id;
     if (!c->runtime)
-        exits.call(ctx, OP_EXIT_RECORD);
+        hand_on(ctx, OP_EXIT_RECORD);
     return 0;
 }
 
@@ -1145,7 +1161,7 @@ int on_exit_datagram_connect(struct exit_ctx *ctx)
         return 0;
     int kind = read_destination(t->peer, &t->destination);
     if (ctx->ret < 0) {
-        exits.call(ctx, OP_EXIT_NO_ROUTE);
+        hand_on(ctx, OP_EXIT_NO_ROUTE);
         return 0;
     }
     u64 now = bpf_ktime_get_ns();
@@ -1165,12 +1181,12 @@ int on_exit_datagram_connect(struct exit_ctx *ctx)
             finish_connection(s->connection, c, now);
     }
     if (kind == 0)
-        exits.call(ctx, OP_EXIT_UDP);
+        hand_on(ctx, OP_EXIT_UDP);
     // AF_UNSPEC has only dissolved what was there.
     t->op = OP_NONE;
     t->record_id = 0;
     if (s)
-        exits.call(ctx, OP_EXIT_RECORD);
+        hand_on(ctx, OP_EXIT_RECORD);
     return 0;
 }
 
@@ -1189,7 +1205,7 @@ int on_exit_no_route(struct exit_ctx *ctx)
     t->record_id = 0;
     // ECONNABORTED only tells of the attempt before, whose error has been fetched.
     if (!is_failure(error) || error == E_CONNABORTED || read_destination(t->peer, &t->destination)) {
-        exits.call(ctx, OP_EXIT_RECORD);
+        hand_on(ctx, OP_EXIT_RECORD);
         return 0;
     }
     u64 now = bpf_ktime_get_ns();
@@ -1202,7 +1218,7 @@ int on_exit_no_route(struct exit_ctx *ctx)
     c->record.closed = now;
     emit_connection(c);
     t->record_id = c->record.id;
-    exits.call(ctx, OP_EXIT_RECORD);
+    hand_on(ctx, OP_EXIT_RECORD);
     return 0;
 }
 

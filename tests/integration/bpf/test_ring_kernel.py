@@ -41,7 +41,7 @@ def test_what_is_drained_while_all_cpus_write_is_whole_and_in_order(
         connections = watch.connections()
         lost = watch.lost()
 
-    assert drains > 10  # reading and writing did overlap
+    assert drains > 1  # reading and writing did overlap
     assert len(watch.syscalls) + lost.pop("syscalls") == threads * (SENDS + 1)
     assert not any(lost.values())
     assert len(watch.syscalls) > threads

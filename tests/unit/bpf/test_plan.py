@@ -165,7 +165,6 @@ def test_groups_and_sets_of_programs_name_what_there_is() -> None:
     dispatched = {program for pair in plan.DISPATCH.values() for program in pair if program}
     attached = {each.program for each in plan.PLAN}
     assert {each.group for each in plan.PLAN} >= plan.ESSENTIAL
-    assert dispatched >= plan.CALLERS
     assert dispatched >= plan.SYSCALL_PROGRAMS
     assert attached >= plan.RAW_PROGRAMS
     assert not dispatched & attached
