@@ -246,7 +246,7 @@ OPS = (
     "close", "socket", "shutdown", "getsockopt", "dup", "dup3", "fcntl", "close_range",
     # not syscalls: where an exit goes on
     "exit_messages", "exit_datagram", "exit_udp", "exit_invocation", "exit_datagram_connect",
-    "exit_no_route", "exit_dns", "exit_runtime", "exit_record",
+    "exit_no_route", "exit_udp_open", "exit_dns", "exit_dns_piece", "exit_runtime", "exit_record",
 )  # fmt: skip
 OP_NUMBERS = {name: number for number, name in enumerate(OPS)}
 

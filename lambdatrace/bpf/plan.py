@@ -102,7 +102,9 @@ DISPATCH: dict[str, tuple[str, str]] = {
     "exit_invocation": ("", "on_exit_invocation"),
     "exit_datagram_connect": ("", "on_exit_datagram_connect"),
     "exit_no_route": ("", "on_exit_no_route"),
+    "exit_udp_open": ("", "on_exit_udp_open"),
     "exit_dns": ("", "on_exit_dns"),
+    "exit_dns_piece": ("", "on_exit_dns_piece"),
     "exit_runtime": ("", "on_exit_runtime"),
     "exit_record": ("", "on_exit_record"),
 }

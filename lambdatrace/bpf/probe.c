@@ -108,8 +108,8 @@ BPF_TABLE("array", u32, struct config, config, 1);
 // Syscall number -> OP_*; filled by loader.py, because the numbers differ between architectures.
 BPF_TABLE("array", u32, u8, operations, 512);
 // OP_* -> program
-BPF_PROG_ARRAY(entries, 32);
-BPF_PROG_ARRAY(exits, 32);
+BPF_PROG_ARRAY(entries, 64);
+BPF_PROG_ARRAY(exits, 64);
 // Goes on in another program, and returns only if there is none. A place known to the compiler would
 // be patched into the code when it is filled, while all CPUs wait.
 static inline void hand_on(struct exit_ctx *ctx, u64 place)
@@ -138,7 +138,13 @@ struct thread {
     u8 uncounted;           // a peek: bytes that will be read again
     u8 entering;            // OP_* on its way from on_sys_enter to its program
     u8 fragment;            // of a DNS message, the next one to hand on
-    u8 pad[7];
+    u8 dissolves;           // a connect() to AF_UNSPEC
+    u8 opened;              // a datagram's connection has been made in this very exit
+    u8 pad;
+    u32 text_length;        // the DNS message at hand
+    u64 text;
+    u32 text_flags;
+    u32 pad2;
     u8 request_id[40];
     struct destination destination; // of a datagram, between the programs of its exit
     u32 messages;           // of a sendmmsg or recvmmsg, already counted
@@ -581,6 +587,7 @@ static inline void begin(struct thread *t, u8 op, s32 fd)
     t->length = 0;
     t->messages = 0;
     t->fragment = 0;
+    t->opened = 0;
 }
 
 // The runtime's HTTP: which request line is this? The paths are fixed by the Runtime API
@@ -680,14 +687,13 @@ int on_connect(struct enter_ctx *ctx)
     struct thread *t = current_thread();
     if (!t)
         return 0;
-    u16 family = 0;
-    bpf_probe_read_user(&family, sizeof(family), (void *)ctx->args[1]);
-    // AF_UNSPEC dissolves a UDP association; anything else (unix, netlink) is not a connection here
-    if (family != AF_INET_ && family != AF_INET6_ && family != AF_UNSPEC_)
+    int kind = read_destination(ctx->args[1], &t->destination);
+    // AF_UNSPEC dissolves an association; anything else (unix, netlink) is not a connection here.
+    if (kind < 0)
         return 0;
     begin(t, OP_CONNECT, ctx->args[0]);
+    t->dissolves = kind;
     find_socket(t, ctx->args[0]);
-    t->peer = ctx->args[1];
     return 0;
 }
 
@@ -783,42 +789,32 @@ int on_close_range(struct enter_ctx *ctx)
 
 // ---- syscalls, coming out
 
-static inline struct connection *udp_connection(
-    struct thread *t, struct socket *s, struct destination *d, int inbound, u64 established)
+static inline void peer_of(struct socket *s, struct destination *d, struct peer_key *peer)
+{
+    peer->socket_id = s->id;
+    peer->port = d->port;
+    peer->family = d->family;
+    __builtin_memcpy(peer->address, d->address, 16);
+}
+
+// The connection of a datagram to or from t->destination, if it has one already.
+static inline struct connection *udp_connection(struct thread *t, struct socket *s)
 {
     struct connection *c = find_connection(s->connection, s->connection_started);
-    if (c && same_destination(&c->record, d))
+    if (c && same_destination(&c->record, &t->destination))
         return c;
     struct peer_key peer = {};
-    peer.socket_id = s->id;
-    peer.port = d->port;
-    peer.family = d->family;
-    __builtin_memcpy(peer.address, d->address, 16);
+    peer_of(s, &t->destination, &peer);
     u64 *known = peers.lookup(&peer);
-    u64 key;
-    if (known) {
-        key = *known;
-        c = connections.lookup(&key);
-        if (c && c->socket_id == s->id) {
-            s->connection = key;
-            s->connection_started = c->record.started;
-            return c;
-        }
-    }
-    c = new_connection(t, t->fd, PROTO_UDP, d, t->started);
-    if (!c)
+    if (!known)
         return 0;
-    c->record.state = STATE_ESTABLISHED;
-    c->record.established = established;
-    c->record.flags = inbound ? CONNECTION_INBOUND : 0;
-    c->socket_id = s->id;
-    key = c->record.id;
-    u64 started = c->record.started;
-    count_lost_if(connections.update(&key, c), LOST_CONNECTIONS);
-    peers.update(&peer, &key);
+    u64 key = *known;
+    c = connections.lookup(&key);
+    if (!c || c->socket_id != s->id)
+        return 0;
     s->connection = key;
-    s->connection_started = started;
-    return connections.lookup(&key);
+    s->connection_started = c->record.started;
+    return c;
 }
 
 static inline void account(struct connection *c, int sends, u64 bytes, u64 started, u64 now)
@@ -852,8 +848,8 @@ static inline int is_network_error(s64 error)
 #define MESSAGE_SIZE 64   // struct mmsghdr on 64-bit: a msghdr of 56 bytes, msg_len behind it
 #define MESSAGE_LENGTH 56
 // glibc's resolver sends two messages a call, a QUIC library up to 64. The limit of tail calls, 33 in
-// a row, lets 264 be counted; the kernel takes 1,024 (UIO_MAXIOV).
-#define MESSAGES_A_TURN 8
+// a row, lets 132 be counted; the kernel takes 1,024 (UIO_MAXIOV).
+#define MESSAGES_A_TURN 4
 
 int on_sys_exit(struct exit_ctx *ctx)
 {
@@ -983,10 +979,15 @@ int on_exit_udp(struct exit_ctx *ctx)
         return 0;
     u64 now = bpf_ktime_get_ns();
     struct connection *c;
-    if (s->type == SOCK_DGRAM_ && t->destination.port)
-        c = udp_connection(t, s, &t->destination, receives(op), op == OP_CONNECT ? now : 0);
-    else
+    if (s->type == SOCK_DGRAM_ && t->destination.port) {
+        c = udp_connection(t, s);
+        if (!c && !t->opened) {
+            t->op = op;
+            hand_on(ctx, OP_EXIT_UDP_OPEN);
+        }
+    } else {
         c = find_connection(s->connection, s->connection_started);
+    }
     if (!c)
         return 0;
     t->connection = s->connection;
@@ -1006,20 +1007,46 @@ int on_exit_udp(struct exit_ctx *ctx)
     return 0;
 }
 
+// The first datagram to or from a peer, or a connect(): a connection begins. Then back.
+int on_exit_udp_open(struct exit_ctx *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    struct socket *s = same_socket(t);
+    struct connection *c = new_connection(t, t->fd, PROTO_UDP, &t->destination, t->started);
+    if (!s || !c)
+        return 0;
+    c->record.state = STATE_ESTABLISHED;
+    if (t->op == OP_CONNECT)
+        c->record.established = bpf_ktime_get_ns();
+    if (receives(t->op))
+        c->record.flags = CONNECTION_INBOUND;
+    c->socket_id = s->id;
+    u64 key = c->record.id;
+    s->connection = key;
+    s->connection_started = c->record.started;
+    struct peer_key peer = {};
+    peer_of(s, &t->destination, &peer);
+    count_lost_if(connections.update(&key, c), LOST_CONNECTIONS);
+    peers.update(&peer, &key);
+    t->opened = 1;
+    hand_on(ctx, OP_EXIT_UDP);
+    return 0;
+}
+
 // A message to or from port 53 goes to the agent as it is, in pieces: who asked for what, and what the
-// answer was, is read there. Calls itself for each further piece, and for each further message of a
-// sendmmsg or recvmmsg.
+// answer was, is read there. This finds where the message stands; once for each of a sendmmsg or
+// recvmmsg.
 int on_exit_dns(struct exit_ctx *ctx)
 {
     struct thread *t = current_thread();
     if (!t)
         return 0;
-    struct connection *c = find_connection(t->connection, t->connection_started);
-    if (!c)
-        return 0;
     u8 op = t->entering;
-    u64 header = t->buffer, base = header, flags = 0;
+    u64 header = t->buffer, base = header;
     u32 length = ctx->ret;
+    t->text_flags = 0;
     int many = op == OP_SENDMMSG || op == OP_RECVMMSG;
     if (many) {
         header += (u64)t->messages * MESSAGE_SIZE;
@@ -1030,44 +1057,63 @@ int on_exit_dns(struct exit_ctx *ctx)
     if (many || op == OP_SENDMSG || op == OP_RECVMSG || op == OP_WRITEV || op == OP_READV) {
         u64 iovec[4] = {};
         bpf_probe_read_user(iovec, sizeof(iovec), (void *)base);
-        base = iovec[0];
         // Over TCP glibc writes the length and the message as two pieces.
-        if (iovec[1] == 2 && length > 2) {
-            base = iovec[2];
-            length -= 2;
-            flags = DNS_WITHOUT_PREFIX;
-        }
+        int apart = iovec[1] == 2 && length > 2;
+        u64 room = apart ? iovec[3] : iovec[1];
+        base = apart ? iovec[2] : iovec[0];
+        length = apart ? length - 2 : length;
+        t->text_flags = apart ? DNS_WITHOUT_PREFIX : 0;
+        // What stands in a further piece is left out.
+        length = length > room ? room : length;
     }
+    t->text = base;
+    t->text_length = length;
+    t->fragment = 0;
+    t->messages += 1;
+    hand_on(ctx, OP_EXIT_DNS_PIECE);
+    return 0;
+}
+
+// Hands on a piece of t->text and calls itself for the next one.
+int on_exit_dns_piece(struct exit_ctx *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    struct connection *c = find_connection(t->connection, t->connection_started);
+    if (!c)
+        return 0;
+    u8 op = t->entering;
     struct dns_record record = {};
     record.kind = KIND_DNS;
-    record.direction = receives(op) ? DNS_ANSWER : DNS_QUERY;
+    record.direction = DNS_QUERY + receives(op);
     record.family = c->record.family;
     record.connection = c->record.id;
     record.tgid = t->tgid;
     record.tid = (u32)bpf_get_current_pid_tgid();
     record.branch = t->branch;
-    record.length = length;
-    record.flags = flags | (c->record.protocol == PROTO_TCP ? DNS_STREAM : 0);
-    record.time = receives(op) ? bpf_ktime_get_ns() : t->started;
+    record.length = t->text_length;
+    record.flags = t->text_flags;
+    if (c->record.protocol == PROTO_TCP)
+        record.flags |= DNS_STREAM;
+    record.time = t->started;
+    if (receives(op))
+        record.time = bpf_ktime_get_ns();
     __builtin_memcpy(record.server, c->record.address, 16);
     u64 at = (u64)t->fragment * DNS_FRAGMENT_BYTES;
     record.fragment = t->fragment;
     // Not a byte beyond the message: that would be somebody's memory.
-    u64 rest = opaque(length - at);
+    u64 rest = opaque(t->text_length - at);
     if (rest > DNS_FRAGMENT_BYTES)
         rest = DNS_FRAGMENT_BYTES;
-    bpf_probe_read_user(record.text, rest, (void *)(base + at));
+    bpf_probe_read_user(record.text, rest, (void *)(t->text + at));
     count_lost_if(events.ringbuf_output(&record, sizeof(record), BPF_RB_NO_WAKEUP), LOST_EVENTS);
     t->fragment += 1;
-    if (t->fragment >= DNS_FRAGMENTS || at + DNS_FRAGMENT_BYTES >= length) {
-        t->fragment = 0;
-        t->messages += 1;
-        if (!many || t->messages >= ctx->ret) {
-            hand_on(ctx, OP_EXIT_RECORD);
-            return 0;
-        }
-    }
-    hand_on(ctx, OP_EXIT_DNS);
+    if (t->fragment < DNS_FRAGMENTS && at + DNS_FRAGMENT_BYTES < t->text_length)
+        hand_on(ctx, OP_EXIT_DNS_PIECE);
+    if ((op == OP_SENDMMSG || op == OP_RECVMMSG) && t->messages < ctx->ret)
+        hand_on(ctx, OP_EXIT_DNS);
+    hand_on(ctx, OP_EXIT_RECORD);
     return 0;
 }
 
@@ -1159,14 +1205,13 @@ int on_exit_datagram_connect(struct exit_ctx *ctx)
     struct thread *t = current_thread();
     if (!t)
         return 0;
-    int kind = read_destination(t->peer, &t->destination);
     if (ctx->ret < 0) {
         hand_on(ctx, OP_EXIT_NO_ROUTE);
         return 0;
     }
     u64 now = bpf_ktime_get_ns();
     struct socket *s = same_socket(t);
-    if (!s && kind == 0) {
+    if (!s && !t->dissolves) {
         // Opened before the probe was there; a stream would have changed its state.
         struct socket_key own = {t->tgid, t->fd};
         struct socket fresh = {};
@@ -1180,7 +1225,7 @@ int on_exit_datagram_connect(struct exit_ctx *ctx)
         if (c && !same_destination(&c->record, &t->destination))
             finish_connection(s->connection, c, now);
     }
-    if (kind == 0)
+    if (!t->dissolves)
         hand_on(ctx, OP_EXIT_UDP);
     // AF_UNSPEC has only dissolved what was there.
     t->op = OP_NONE;
@@ -1204,7 +1249,7 @@ int on_exit_no_route(struct exit_ctx *ctx)
         return 0;
     t->record_id = 0;
     // ECONNABORTED only tells of the attempt before, whose error has been fetched.
-    if (!is_failure(error) || error == E_CONNABORTED || read_destination(t->peer, &t->destination)) {
+    if (!is_failure(error) || error == E_CONNABORTED || t->dissolves) {
         hand_on(ctx, OP_EXIT_RECORD);
         return 0;
     }
