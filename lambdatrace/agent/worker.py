@@ -1,7 +1,8 @@
 """The worker: everything of the agent that can fail. A child of the registered process (front.py).
 
-It loads the probe (or adopts the one a worker before it loaded), sleeps while the handler runs, and
-after the response is out drains, attributes, writes and says so. Messages, all JSON objects:
+It loads the probe (or adopts the one a worker before it loaded), says so, and only then imports and
+prepares the rest: registration, and with it the function's own start, waits for no more than the
+probe. Messages, all JSON objects:
     to the worker   {"event": "INVOKE", "request_id", "deadline_ms", "at_ns"}, {"event": "SHUTDOWN",
                     "reason", "deadline_ms"}
     from it         {"ready": true, "layout"} + descriptors, {"ready": false, "why"},
@@ -10,14 +11,9 @@ after the response is out drains, attributes, writes and says so. Messages, all 
 
 from __future__ import annotations
 
-import select
 import time
 
-from lambdatrace.agent import attribution
-from lambdatrace.agent.attribution import Attribution
 from lambdatrace.agent.log import log
-from lambdatrace.agent.recorder import Recorder, monotonic_deadline
-from lambdatrace.agent.writer import open_writer
 from lambdatrace.bpf.loader import Handover, Probe
 from lambdatrace.errors import LambdatraceError
 
@@ -25,202 +21,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from lambdatrace.agent.attribution import Cut
     from lambdatrace.agent.channel import Channel
     from lambdatrace.agent.settings import Settings
-    from lambdatrace.store.base import Writer
 
-# Seconds.
-WRITE_BUDGET_S = 2.0  # after a response: what is billed at worst when the store does not answer
 PREPARE_BUDGET_S = 2.0  # during init, for the store's first connection
-BEFORE_DEADLINE_S = 0.15  # how long before a timeout what is known so far is written
-# How long before it writing ends: who does not ask for `next` in time fails the invocation.
-DEADLINE_RESERVE_S = 0.05
-EXIT_S = 0.005  # how long the kernel may take to close the sockets of a process that ended
-SHUTDOWN_RESERVE_S = 0.2  # of the two seconds Lambda grants
-# A runtime that ends this shortly before the deadline, or later, was ended by it.
-DEADLINE_SLACK_NS = 20_000_000
-# Where only INVOKE events cut the stream: by how much the runtime may have been told before.
-HEAD_START_NS = 1_000_000
-# A fast handler overtakes its own INVOKE event. That is on its way and says until when there is
-# time to write, so it is waited for (s); and so many executions are remembered whose came later.
-OVERTAKEN_S = 0.05
-MAX_EARLY = 16
-
-
-class Worker:
-    """Serves one registered process until its channel closes."""
-
-    def __init__(
-        self, channel: Channel, settings: Settings, probe: Probe, writer: Writer, first: bool
-    ) -> None:
-        self._channel = channel
-        self._settings = settings
-        self._probe = probe
-        self._recorder = Recorder(probe, writer, settings)
-        self._attribution = Attribution()
-        self._cold = first
-        self._invocation: dict[str, Any] | None = None  # INVOKE not yet answered with "done"
-        self._deadline: float | None = None  # when to write what is known (s, time.monotonic)
-        self._write_end: float | None = None  # when its writing must have ended (same clock)
-        self._deadline_ns = 0  # the invocation's, on the records' clock
-        self._early: list[str] = []  # request ids
-        self._waiting: dict[str, Any] | None = None  # a message that came in the midst of others
-        self._over = False
-
-    def resume(self, invocation: dict[str, Any] | None) -> None:
-        """Take over from a worker that died, in the middle of `invocation` if there is one."""
-        began = time.monotonic_ns() if invocation is None else invocation["at_ns"]
-        for record in self._recorder.add_gap(began):
-            self._attribution.keep(record)
-        if invocation is None:
-            return
-        self._attribution.begin(invocation["request_id"], invocation["at_ns"])
-        self._invocation = invocation
-        self._take_deadline(invocation)
-        if not invocation["sees_runtime"]:
-            self._answer(invocation["request_id"])
-
-    def serve(self) -> None:
-        """Run until SHUTDOWN. Raises channel.Closed when the registered process is gone."""
-        poll = select.epoll()
-        channel, events = self._channel.fileno(), self._probe.events_fd
-        for fd in (channel, events, self._probe.syscalls_fd):
-            poll.register(fd, select.EPOLLIN)
-        while not self._over:
-            timeout = -1.0
-            if self._deadline is not None:
-                timeout = max(0.0, self._deadline - time.monotonic())
-            ready = [fd for fd, _ in poll.poll(timeout)]
-            # Messages first: an INVOKE brings the deadline that limits what events lead to.
-            if channel in ready:
-                received = self._channel.receive(time.monotonic())
-                if received is not None:
-                    self._handle_message(received[0])
-            if events in ready:
-                self._handle_events()
-            elif self._probe.syscalls_fd in ready:
-                self._recorder.drain_syscalls()
-            if self._waiting is not None:
-                self._handle_message(self._waiting)
-            if self._deadline is not None and time.monotonic() >= self._deadline:
-                self._handle_deadline()
-
-    def _handle_events(self) -> None:
-        for cut in self._attribution.feed(self._recorder.drain()):
-            if self._invocation is None and cut.edges == attribution.KERNEL:
-                self._await_invocation()
-            if not cut.request_id and self._invocation is not None:
-                cut.request_id = self._invocation["request_id"]
-            if cut.status == attribution.CRASH:
-                self._take_last_words(cut)
-            self._store(cut, self._write_until())
-            if not self._answer(cut.request_id):
-                self._early = [*self._early, cut.request_id][-MAX_EARLY:]
-
-    def _await_invocation(self) -> None:
-        if self._waiting is not None:
-            return
-        received = self._channel.receive(time.monotonic() + OVERTAKEN_S)
-        if received is not None:
-            message = received[0]
-            if message["event"] == "INVOKE":
-                self._invocation = message
-                self._take_deadline(message)
-            else:
-                self._waiting = message
-
-    def _take_last_words(self, cut: Cut) -> None:
-        """A process that ends is seen to end before the kernel closes its sockets."""
-        if self._timed_out(cut):
-            cut.status = attribution.TIMEOUT
-        time.sleep(EXIT_S)
-        self._attribution.feed(self._recorder.drain())
-        cut.connections += self._attribution.claim(cut.branch)
-
-    def _handle_message(self, message: dict[str, Any]) -> None:
-        if message["event"] == "SHUTDOWN":
-            self._shut_down(message)
-            return
-        request_id = message["request_id"]
-        self._take_deadline(message)
-        self._invocation = message
-        if request_id in self._early:
-            self._answer(request_id)
-            return
-        self._handle_events()
-        if self._attribution.sees_runtime or self._invocation is None:
-            return
-        # Nothing tells when this execution will end, and waiting would be billed: what was recorded
-        # of the one before is written now, and this one with the next event.
-        began = message["at_ns"] - HEAD_START_NS
-        self._end_all(attribution.OK, self._write_until(), began)
-        self._attribution.begin(request_id, began)
-        self._answer(request_id)
-
-    def _handle_deadline(self) -> None:
-        """Shortly before the platform kills everything: write what is known so far."""
-        self._deadline = None
-        self._handle_events()
-        invocation = self._invocation
-        if invocation is None:
-            return
-        # Without an id where the reply to `next` did not show it where it is looked for.
-        cut = self._attribution.open_cut(invocation["request_id"]) or self._attribution.open_cut("")
-        if cut is not None:
-            cut.request_id = invocation["request_id"]
-            cut.ended, cut.status = time.monotonic_ns(), attribution.UNFINISHED
-            self._attribution.peek(cut)
-            self._recorder.store(cut, self._write_until(), cold_start=self._cold, final=False)
-            self._keep_unseen()
-        self._answer(invocation["request_id"])
-
-    def _shut_down(self, message: dict[str, Any]) -> None:
-        self._over = True
-        until = monotonic_deadline(message["deadline_ms"]) - SHUTDOWN_RESERVE_S
-        self._handle_events()
-        # Platform and emulator differ in case.
-        timed_out = message["reason"].lower() == "timeout"
-        without_runtime = not self._attribution.sees_runtime
-        status = attribution.OK if without_runtime else attribution.UNFINISHED
-        status = attribution.TIMEOUT if timed_out else status
-        self._end_all(status, until, time.monotonic_ns())
-
-    def _end_all(self, status: str, until: float, now: int) -> None:
-        for cut in self._attribution.open_cuts():
-            self._store(self._attribution.end(cut, status, now), until)
-
-    def _store(self, cut: Cut, until: float) -> None:
-        if cut.request_id:  # else nobody could ever ask for it
-            self._recorder.store(cut, until, cold_start=self._cold)
-            self._cold = False
-            self._keep_unseen()
-
-    def _keep_unseen(self) -> None:
-        for record in self._recorder.take_unseen():
-            self._attribution.keep(record)
-
-    def _take_deadline(self, invocation: dict[str, Any]) -> None:
-        deadline = monotonic_deadline(invocation["deadline_ms"])
-        self._deadline = deadline - BEFORE_DEADLINE_S
-        self._write_end = deadline - DEADLINE_RESERVE_S
-        self._deadline_ns = int(deadline * 1e9)
-
-    def _timed_out(self, cut: Cut) -> bool:
-        return bool(self._deadline_ns) and cut.ended >= self._deadline_ns - DEADLINE_SLACK_NS
-
-    def _write_until(self) -> float:
-        until = time.monotonic() + WRITE_BUDGET_S
-        return until if self._write_end is None else min(until, self._write_end)
-
-    def _answer(self, request_id: str) -> bool:
-        """Say that the platform may go on, if it waits for this execution."""
-        if self._invocation is None or self._invocation["request_id"] != request_id:
-            return False
-        self._invocation = self._deadline = self._write_end = None
-        sees_runtime = self._attribution.sees_runtime
-        self._channel.send({"done": request_id, "sees_runtime": sees_runtime})
-        return True
 
 
 def main(
@@ -232,7 +36,6 @@ def main(
 ) -> None:
     """What the worker process does, from its fork to its end. Raises channel.Closed."""
     try:
-        writer = open_writer(settings.store, settings.environ)
         if adopted is None:
             probe = Probe.load(
                 record_syscalls=settings.level == "syscalls",
@@ -244,16 +47,35 @@ def main(
     except LambdatraceError as error:
         channel.send({"ready": False, "why": f"{error.message}; {error.hint}"})
         return
-    worker = Worker(channel, settings, probe, writer, first=adopted is None)
     handover = probe.handover()
     channel.send({"ready": True, "layout": handover.layout}, handover.descriptors)
+
+    from lambdatrace.agent.serving import Serving
+    from lambdatrace.agent.writer import open_writer
+
+    try:
+        writer = open_writer(settings.store, settings.environ)
+    except LambdatraceError as error:
+        log(f"this environment is not traced: {error.message}; {error.hint}")
+        _answer_only(channel)
+        return
+    serving = Serving(channel, settings, probe, writer, first=adopted is None)
     for group, reason in probe.unavailable.items():
         log(f"{group} cannot be seen here: {reason}")
     if adopted is not None:
-        worker.resume(invocation)
+        serving.resume(invocation)
     else:
         try:
             writer.prepare(time.monotonic() + PREPARE_BUDGET_S)
         except LambdatraceError as error:
             log(f"{error.message}; {error.hint}")
-    worker.serve()
+    serving.serve()
+
+
+def _answer_only(channel: Channel) -> None:
+    """There is nowhere to write to: hold nobody up until SHUTDOWN."""
+    while (received := channel.receive()) is not None:
+        message = received[0]
+        if message["event"] == "SHUTDOWN":
+            return
+        channel.send({"done": message["request_id"], "sees_runtime": False})
