@@ -84,7 +84,8 @@ def _modules(store: str) -> set[str]:
         [
             sys.executable, "-S", "-c",
             "import sys; sys.path.insert(0, sys.argv[1])\n"
-            "import lambdatrace.agent.__main__, lambdatrace.agent.worker, lambdatrace.agent.serving\n"
+            "import lambdatrace.agent.__main__\n"
+            "import lambdatrace.agent.worker, lambdatrace.agent.serving\n"
             "from lambdatrace.agent.writer import open_writer\n"
             "open_writer(sys.argv[2], {'AWS_REGION': 'eu-west-1'})\n"
             "print('\\n'.join(sys.modules))",
