@@ -304,7 +304,7 @@ def invoke(emulator: Emulator, *steps: dict[str, Any], **event: Any) -> Invocati
 def ok(emulator: Emulator, *steps: dict[str, Any], **event: Any) -> str:
     """Invoke, make sure that the function answered as it does, return the request id."""
     invocation = invoke(emulator, *steps, **event)
-    assert invocation.error is None
+    assert invocation.error is None, f"{invocation.error}: {invocation.body!r}"
     assert json.loads(invocation.body)["id"] == invocation.request_id
     return invocation.request_id
 

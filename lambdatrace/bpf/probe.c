@@ -363,6 +363,14 @@ static inline int same_destination(struct connection_record *r, struct destinati
     return r->port == d->port && a[0] == b[0] && a[1] == b[1];
 }
 
+// 1 if the destination is the Lambda runtime API, 0 if not.
+static inline u8 is_runtime(struct destination *d, struct config *c)
+{
+    u64 *a = (u64 *)d->address, *b = (u64 *)c->runtime_address;
+    u64 differs = (d->port ^ c->runtime_port) | (a[0] ^ b[0]) | (a[1] ^ b[1]);
+    return ((differs | -differs) >> 63) ^ 1;
+}
+
 // A zeroed connection with all that is known of it at its start. Lives in per-CPU scratch space.
 static inline struct connection *new_connection(
     struct thread *t, s32 fd, u8 protocol, struct destination *d, u64 started)
@@ -465,45 +473,52 @@ int on_state(struct state_ctx *ctx)
     if (!t)
         return 0;
     u64 now = bpf_ktime_get_ns();
-    struct connection *previous = connections.lookup(&key);
-    if (previous)
-        finish_connection(key, previous, now);
-    struct destination d = {};
-    d.port = ctx->port;
+    // In map memory, not on the stack: behind each branch the verifier's states are the same again.
+    struct destination *d = &t->destination;
+    __builtin_memset(d, 0, sizeof(*d));
+    d->port = ctx->port;
     if (ctx->family == AF_INET_) {
-        d.family = 4;
-        __builtin_memcpy(d.address, ctx->address4, 4);
+        d->family = 4;
+        __builtin_memcpy(d->address, ctx->address4, 4);
     } else {
-        d.family = 6;
-        __builtin_memcpy(d.address, ctx->address6, 16);
-        normalise(&d);
+        d->family = 6;
+        __builtin_memcpy(d->address, ctx->address6, 16);
+        normalise(d);
     }
-    s32 fd = t->op == OP_NONE ? -1 : t->fd;
-    struct connection *c = new_connection(t, fd, PROTO_TCP, &d, now);
+    struct connection *c = new_connection(t, t->fd, PROTO_TCP, d, now);
     struct config *cfg = get_config();
     if (!c || !cfg)
         return 0;
     c->record.state = STATE_SYN_SENT;
-    u64 *a = (u64 *)d.address, *b = (u64 *)cfg->runtime_address;
-    c->runtime = cfg->runtime_port == d.port && a[0] == b[0] && a[1] == b[1];
-    u8 runtime = c->runtime;
-    count_lost_if(connections.update(&key, c), LOST_CONNECTIONS);
+    // Opened by no syscall that is known here (io_uring): no descriptor.
+    if (t->op == OP_NONE)
+        c->record.fd = -1;
+    c->runtime = is_runtime(d, cfg);
     t->connection = key;
     t->connection_started = now;
-    if (fd < 0)
+    u8 runtime = c->runtime;
+    // A socket can be tried again after a failure, and its memory can be another's.
+    struct connection *previous = connections.lookup(&key);
+    if (previous)
+        finish_connection(key, previous, now);
+    count_lost_if(connections.update(&key, c), LOST_CONNECTIONS);
+    if (t->op == OP_NONE)
         return 0;
-    struct socket *s = find_socket(t, fd);
-    struct socket fresh = {};
-    if (s)
-        fresh = *s;
-    else
+    struct socket *s = find_socket(t, t->fd);
+    if (!s || t->socket.tgid != t->tgid) {
+        // Opened before the probe was there, or by the parent: from now on it is this process's.
+        struct socket_key owner = {t->tgid, t->fd};
+        struct socket fresh = {};
         fresh.created = now;
-    fresh.type = SOCK_STREAM_;
-    fresh.connection = key;
-    fresh.connection_started = now;
-    fresh.runtime = runtime;
-    struct socket_key owner = {t->tgid, fd};
-    count_lost_if(sockets.update(&owner, &fresh), LOST_SOCKETS);
+        count_lost_if(sockets.update(&owner, &fresh), LOST_SOCKETS);
+        s = sockets.lookup(&owner);
+        if (!s)
+            return 0;
+    }
+    s->type = SOCK_STREAM_;
+    s->connection = key;
+    s->connection_started = now;
+    s->runtime = runtime;
     return 0;
 }
 

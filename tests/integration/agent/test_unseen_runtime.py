@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import support_agent as agent
@@ -74,12 +75,16 @@ def test_executions_are_cut_by_invoke_events(function: Function, echo: Echo) -> 
     with function.emulator(rie_path=rie) as emulator:
         ids = [ok(emulator, {"what": "connect", "port": port}) for port in ports]
     detour.close()
-    for request_id, port in zip(ids, ports, strict=True):
+    found = Counter[int]()
+    for number, request_id in enumerate(ids):
         execution = function.read(request_id)
         assert execution.summary["edges"] == "extension"
         assert execution.summary["status"] == "ok"
-        found = execution.ports
-        found.pop(detour.port, None)  # an ordinary connection to whoever looks on
-        assert found == {port: 1}
+        # The runtime may be told before the agent is, by as long as a busy machine takes: then a
+        # connection still counts to the execution before. Never to another.
+        assert set(execution.ports) <= {detour.port, *ports[number : number + 2]}
+        found += execution.ports
+    del found[detour.port]  # an ordinary connection to whoever looks on
+    assert found == dict.fromkeys(ports, 1)
     assert len(function.stored()) == len(ids)
     assert function.agent_lines == []
