@@ -29,6 +29,9 @@ READY_BUDGET_S = 5.0  # of Lambda's ten for init
 SHUTDOWN_BUDGET_S = 2.0  # what Lambda grants when it does not say
 # Who has not asked for `next` by the deadline has failed the invocation, whatever the function did.
 BEFORE_DEADLINE_S = 0.02
+# How long the process that holds the descriptors last waits for this one to be gone.
+LEAVE_BUDGET_S = 2.0
+LEAVE_POLL_S = 0.005
 RETRY_S = 0.05
 RETRIES = 100
 # Workers in a row that died before they finished a single execution.
@@ -102,6 +105,32 @@ class Supervisor:
                 pass
         except channels.Closed:
             return
+
+    def leave(self) -> None:
+        """Let this process end at once, and the kernel detach the probe in its own time.
+
+        Detaching waits for an RCU grace period for each tracepoint: half a second in all, more on a
+        busy machine, and whoever holds the last descriptors waits. After a crash the platform
+        starts the function anew only when its extensions have ended.
+        """
+        if self._layout is None:
+            return
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError:
+            return  # it takes longer
+        if pid:
+            return
+        # Who waits for the extension may wait for its streams, too.
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        self._close_in_child()
+        until = time.monotonic() + LEAVE_BUDGET_S
+        while os.getppid() == parent and time.monotonic() < until:
+            time.sleep(LEAVE_POLL_S)
+        os._exit(0)
 
     def _tell(self, invocation: dict[str, Any]) -> None:
         if self._channel is None:
@@ -234,6 +263,7 @@ def run(api: ExtensionsApi, supervisor: Supervisor) -> int:
         failures = 0
         if event.get("eventType") == "SHUTDOWN":
             supervisor.shut_down(event)
+            supervisor.leave()
             return 0
         try:
             supervisor.invoke(event, at_ns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -333,3 +334,24 @@ def test_shutdown_waits_for_the_worker(supervise: Callable[[Behaviour], Supervis
     supervisor.shut_down({"eventType": "SHUTDOWN", "shutdownReason": "spindown"})
     os.set_blocking(read, False)
     assert os.read(read, 100) == b"spindown"
+
+
+def test_what_is_left_behind_holds_nobody_up_and_goes() -> None:
+    read, write = os.pipe()
+    code = (
+        "from lambdatrace.agent.front import Supervisor\n"
+        "from lambdatrace.agent.settings import Settings\n"
+        "supervisor = Supervisor(Settings({}), lambda: None)\n"
+        "supervisor._layout = {}\n"
+        "supervisor.leave()\n"
+        "print('left', flush=True)\n"
+    )
+    # Returns when nobody has its streams any more: the one left behind has let go of them.
+    done = subprocess.run(
+        [sys.executable, "-c", code], pass_fds=(write,), capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
+    os.close(write)
+    # Its descriptors end with it, and it ends by itself.
+    assert os.read(read, 1) == b""
+    os.close(read)
