@@ -2,7 +2,7 @@
 
 It loads the probe (or adopts the one a worker before it loaded), says so, and only then imports and
 prepares the rest: registration, and with it the function's own start, waits for no more than the
-probe. Messages, all JSON objects:
+probe. Messages (channel.py):
     to the worker   {"event": "INVOKE", "request_id", "deadline_ms", "at_ns"}, {"event": "SHUTDOWN",
                     "reason", "deadline_ms"}
     from it         {"ready": true, "layout"} + descriptors, {"ready": false, "why"},

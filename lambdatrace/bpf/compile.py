@@ -3,26 +3,21 @@
 `python -m lambdatrace.bpf.compile` needs Debian's python3-bpfcc and kernel headers that bcc finds
 under /lib/modules/$(uname -r); neither is needed to load the result. Run it with the interpreter
 that has bcc (on Debian /usr/bin/python3).
-
-probe.bin is one line of JSON and then the programs' instructions back to back:
-    {"format": 1, "source": sha256 of header and source,
-     "maps": [[name, type, key size, value size, max entries, flags], ...],
-     "programs": [[name, first instruction, instructions, [[instruction, map index], ...]], ...]}
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
-import json
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 from lambdatrace import wire
+from lambdatrace.bpf import image
 from lambdatrace.errors import ProbeError
 
-FORMAT = 1
 FOLDER = Path(__file__).parent
 OUTPUT = FOLDER / "probe.bin"
 
@@ -55,7 +50,8 @@ def build() -> bytes:
     except Exception as error:  # bcc raises bare Exceptions
         raise ProbeError(f"bcc refused the probe: {error}", "its messages stand above") from error
     maps, by_fd = _maps(bcc.lib, module.module)
-    programs, code = [], b""
+    programs: list[tuple[Any, ...]] = []
+    code = b""
     names = sorted(
         _text(bcc.lib.bpf_function_name(module.module, number))
         for number in range(bcc.lib.bpf_num_functions(module.module))
@@ -63,20 +59,15 @@ def build() -> bytes:
     for name in names:
         instructions, relocations = _relocatable(module.dump_func(name.encode()), by_fd)
         programs.append(
-            [name, len(code) // _INSN.size, len(instructions) // _INSN.size, relocations]
+            (name, len(code) // _INSN.size, len(instructions) // _INSN.size, relocations)
         )
         code += instructions
     _check_ring_numbers(maps, programs)
-    head = {
-        "format": FORMAT,
-        "source": hashlib.sha256(text.encode()).hexdigest(),
-        "maps": maps,
-        "programs": programs,
-    }
-    return json.dumps(head, separators=(",", ":")).encode() + b"\n" + code
+    source = hashlib.sha256(text.encode()).hexdigest()
+    return image.pack(image.Image(source, maps, programs, code))
 
 
-def _maps(lib: ctypes.CDLL, module: object) -> tuple[list[list[object]], dict[int, int]]:
+def _maps(lib: ctypes.CDLL, module: object) -> tuple[list[tuple[Any, ...]], dict[int, int]]:
     lib.bpf_table_name.restype = ctypes.c_char_p
     lib.bpf_table_fd_id.restype = ctypes.c_int
     for function in ("bpf_table_name", "bpf_table_fd_id", "bpf_table_flags_id"):
@@ -93,30 +84,30 @@ def _maps(lib: ctypes.CDLL, module: object) -> tuple[list[list[object]], dict[in
         )
         for i in range(lib.bpf_num_tables(module))
     )
-    return [list(row[:-1]) for row in rows], {row[-1]: index for index, row in enumerate(rows)}
+    return [row[:-1] for row in rows], {row[-1]: index for index, row in enumerate(rows)}
 
 
-def _relocatable(code: bytes, by_fd: dict[int, int]) -> tuple[bytes, list[list[int]]]:
+def _relocatable(code: bytes, by_fd: dict[int, int]) -> tuple[bytes, list[tuple[int, int]]]:
     """`code` with this process's map descriptors taken out, and where they were."""
-    patched, relocations = bytearray(code), []
+    patched = bytearray(code)
+    relocations: list[tuple[int, int]] = []
     offset = 0
     while offset < len(code):
         opcode, registers, _, value = _INSN.unpack_from(code, offset)
         if opcode == _LOAD_64:
             if registers >> 4 == _PSEUDO_MAP_FD:
-                relocations.append([offset // _INSN.size, by_fd[value]])
+                relocations.append((offset // _INSN.size, by_fd[value]))
                 struct.pack_into("<i", patched, offset + 4, 0)
             offset += _INSN.size
         offset += _INSN.size
     return bytes(patched), relocations
 
 
-def _check_ring_numbers(maps: list[list[object]], programs: list[list[object]]) -> None:
+def _check_ring_numbers(maps: list[tuple[Any, ...]], programs: list[tuple[Any, ...]]) -> None:
     """probe.c names the two rings by bcc's internal numbers: make sure they are the rings."""
     names = [row[0] for row in maps]
     uses = {
-        name: {names[target] for _, target in relocations}  # type: ignore[attr-defined]
-        for name, _, _, relocations in programs
+        name: {names[target] for _, target in relocations} for name, _, _, relocations in programs
     }
     if not {"events", "syscalls"} <= uses["on_exit_task"]:
         raise ProbeError(

@@ -9,22 +9,20 @@ from __future__ import annotations
 import _thread
 import ctypes
 import errno
-import json
 import os
 import struct
 
 from lambdatrace import wire
-from lambdatrace.bpf import plan
+from lambdatrace.bpf import image, plan
 from lambdatrace.bpf.libbpf import open_library
 from lambdatrace.bpf.ring import Ring
 from lambdatrace.errors import ProbeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
-FORMAT = 1
 # Bytes. 512 kB hold 2,900 connection records, 4 MB 87,000 syscall records (0.4 s at 200,000 a
 # second). The smallest ring a kernel takes is one page.
 EVENTS_RING = 1 << 19
@@ -238,15 +236,15 @@ class _Loading:
         self.unavailable: dict[str, str] = {}
 
     def run(self, root: int, runtime_api: str, record_syscalls: bool) -> None:
-        head, code = _read_probe()
-        self._create_maps(head["maps"])
+        probe = _read_probe()
+        self._create_maps(probe.maps)
         self._configure(root, runtime_api)
         self._fill_operations()
         left_out = frozenset() if record_syscalls else plan.SYSCALL_PROGRAMS
         maps = self.descriptors[: len(self._maps)]
         wanted = [
-            (name, _relocated(code, first, count, relocations, maps))
-            for name, first, count, relocations in head["programs"]
+            (name, _relocated(probe.code, first, count, relocations, maps))
+            for name, first, count, relocations in probe.programs
             if name not in left_out
         ]
         programs = self._load_programs(wanted)
@@ -301,7 +299,7 @@ class _Loading:
             **self._sizes,
         }
 
-    def _create_maps(self, maps: list[Any]) -> None:
+    def _create_maps(self, maps: Sequence[tuple[Any, ...]]) -> None:
         for name, kind, key, value, entries, flags in maps:
             if name in _SCALED:
                 entries *= self._scale
@@ -432,7 +430,7 @@ def _size(program: tuple[str, bytes]) -> int:
 
 
 def _relocated(
-    code: bytes, first: int, count: int, relocations: list[list[int]], maps: list[int]
+    code: bytes, first: int, count: int, relocations: list[tuple[int, int]], maps: list[int]
 ) -> bytes:
     """One program's instructions with this process's map descriptors in them."""
     body = bytearray(code[first * _INSN_BYTES : (first + count) * _INSN_BYTES])
@@ -441,21 +439,16 @@ def _relocated(
     return bytes(body)
 
 
-def _read_probe() -> tuple[dict[str, Any], bytes]:
+def _read_probe() -> image.Image:
     path = os.path.join(os.path.dirname(__file__), "probe.bin")
     try:
         with open(path, "rb") as file:
-            content = file.read()
-        line, _, code = content.partition(b"\n")
-        head = json.loads(line)
-        if head["format"] != FORMAT:
-            raise ValueError(head["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            return image.unpack(file.read())
+    except (OSError, ValueError, IndexError) as error:
         raise ProbeError(
             f"the compiled probe cannot be read: {error}",
             "reinstall lambdatrace, or rebuild it: make probe",
         ) from error
-    return head, code
 
 
 def _refusal(what: str, code: int | None = None) -> ProbeError:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import struct
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support import require
 
 from lambdatrace import wire
 from lambdatrace.bpf import compile as compiler
-from lambdatrace.bpf import loader, plan
+from lambdatrace.bpf import image, loader, plan
 
 ROOT = Path(__file__).parents[2]
 SYSTEM_PYTHON = Path("/usr/bin/python3")  # Debian's python3-bpfcc belongs to it
@@ -29,9 +27,8 @@ PSEUDO_MAP_FD = 1
 
 
 @pytest.fixture(scope="module")
-def probe() -> tuple[dict[str, Any], bytes]:
-    line, _, code = compiler.OUTPUT.read_bytes().partition(b"\n")
-    return json.loads(line), code
+def probe() -> image.Image:
+    return image.unpack(compiler.OUTPUT.read_bytes())
 
 
 def test_probe_bin_is_what_its_source_compiles_to() -> None:
@@ -54,26 +51,24 @@ def test_probe_bin_is_what_its_source_compiles_to() -> None:
     assert (ran.returncode, ran.stdout) == (0, "probe.bin is up to date\n"), ran.stderr
 
 
-def test_probe_bin_was_made_from_this_source(probe: tuple[dict[str, Any], bytes]) -> None:
-    head, _ = probe
+def test_probe_bin_was_made_from_this_source(probe: image.Image) -> None:
     source = wire.c_header() + (ROOT / "lambdatrace" / "bpf" / "probe.c").read_text()
-    assert head["source"] == hashlib.sha256(source.encode()).hexdigest()
-    assert head["format"] == compiler.FORMAT == loader.FORMAT
+    assert probe.source == hashlib.sha256(source.encode()).hexdigest()
 
 
 def test_every_program_the_plan_names_is_there_and_no_other(
-    probe: tuple[dict[str, Any], bytes],
+    probe: image.Image,
 ) -> None:
-    programs = {name for name, *_ in probe[0]["programs"]}
+    programs = {name for name, *_ in probe.programs}
     named = {each.program for each in plan.PLAN}
     named |= {program for pair in plan.DISPATCH.values() for program in pair if program}
     assert programs == named
 
 
 def test_the_maps_hold_what_the_loader_reads_and_writes(
-    probe: tuple[dict[str, Any], bytes],
+    probe: image.Image,
 ) -> None:
-    maps = {name: (key, value, entries) for name, _, key, value, entries, _ in probe[0]["maps"]}
+    maps = {name: (key, value, entries) for name, _, key, value, entries, _ in probe.maps}
     assert maps["config"] == (4, wire.Config.SIZE, 1)
     assert maps["lost"] == (4, 8, len(wire.COUNTERS))
     numbers = [number for table in plan.SYSCALL_NUMBERS.values() for number in table]
@@ -88,11 +83,11 @@ def test_the_maps_hold_what_the_loader_reads_and_writes(
 
 
 def test_programs_lie_back_to_back_and_their_map_references_are_all_relocated(
-    probe: tuple[dict[str, Any], bytes],
+    probe: image.Image,
 ) -> None:
-    head, code = probe
+    code = probe.code
     position = 0
-    for name, first, count, relocations in head["programs"]:
+    for name, first, count, relocations in probe.programs:
         assert first == position, name
         position += count
         body = code[first * INSTRUCTION : position * INSTRUCTION]
@@ -111,5 +106,5 @@ def test_programs_lie_back_to_back_and_their_map_references_are_all_relocated(
                 assert registers >> 4 == 0, name  # helpers only
                 assert 0 < value <= HELPERS_UNTIL_5_10, f"{name} calls helper {value}"
         assert [number for number, _ in relocations] == references
-        assert all(0 <= index < len(head["maps"]) for _, index in relocations)
+        assert all(0 <= index < len(probe.maps) for _, index in relocations)
     assert len(code) == position * INSTRUCTION

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
-from lambdatrace.bpf import loader
+from lambdatrace.bpf import image, loader
 from lambdatrace.errors import ProbeError
 
 if TYPE_CHECKING:
@@ -46,11 +45,12 @@ def test_what_is_no_address_switches_the_edges_off(runtime_api: str) -> None:
     [
         None,
         b"",
-        b"no JSON\n",
+        b"no head\n",
         b"\xff\xfe\n",
-        b"[]\n",
-        b"{}\n",
-        json.dumps({"format": loader.FORMAT + 1}).encode() + b"\n",
+        f"lambdatrace-probe {image.FORMAT + 1} 0\n\n".encode(),
+        f"lambdatrace-probe {image.FORMAT} 0\nmap\n\n".encode(),
+        f"lambdatrace-probe {image.FORMAT} 0\nprogram one 1\n\n".encode(),
+        f"lambdatrace-probe {image.FORMAT} 0\nprogram one 1 2 3\n\n".encode(),
     ],
 )
 def test_a_damaged_probe_is_said_to_be_one(
@@ -65,6 +65,7 @@ def test_a_damaged_probe_is_said_to_be_one(
 
 
 def test_the_committed_probe_is_read() -> None:
-    head, code = loader._read_probe()
-    assert head["programs"]
-    assert len(code) % 8 == 0
+    probe = loader._read_probe()
+    assert probe.programs
+    assert len(probe.code) % 8 == 0
+    assert image.pack(probe) == image.pack(image.unpack(image.pack(probe)))
