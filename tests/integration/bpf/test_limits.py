@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 
@@ -10,12 +9,13 @@ import support_probe as kernel
 from support_servers import Servers
 
 from lambdatrace import wire
+from lambdatrace.bpf import image
 from lambdatrace.bpf.compile import OUTPUT
 
 
 def entries(name: str) -> int:
     """How many a table holds."""
-    maps = json.loads(OUTPUT.read_bytes().split(b"\n", 1)[0])["maps"]
+    maps = image.unpack(OUTPUT.read_bytes()).maps
     [found] = [row[4] for row in maps if row[0] == name]
     return int(found)
 
