@@ -2,7 +2,7 @@
 
 `python -m lambdatrace.bpf.compile` needs Debian's python3-bpfcc and kernel headers that bcc finds
 under /lib/modules/$(uname -r); neither is needed to load the result. Run it with the interpreter
-that has bcc (on Debian /usr/bin/python3).
+that has bcc (on Debian /usr/bin/python3). image.py says what probe.bin looks like.
 """
 
 from __future__ import annotations
