@@ -235,10 +235,7 @@ CONNECTION_BEFORE = 256  # ended before this execution began (set by the agent):
 # include/net/tcp_states.h
 TCP_ESTABLISHED = 1
 TCP_SYN_SENT = 2
-TCP_FIN_WAIT1 = 4
 TCP_CLOSE = 7
-TCP_CLOSE_WAIT = 8
-TCP_LAST_ACK = 9
 
 OPS = (
     "none", "connect", "sendto", "sendmsg", "sendmmsg", "write", "writev", "sendfile",

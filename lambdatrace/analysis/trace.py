@@ -247,7 +247,7 @@ def _connection(
     ended = relative(record.closed)
     if ended is None:
         ended = records.execution.duration_ns
-    address = _address(record)
+    address = wire.address_text(record.family, record.address)
     known = record.established >= record.started
     return Connection(
         id=record.id,
@@ -279,12 +279,6 @@ def _connection(
         reused=bool(record.flags & wire.CONNECTION_REUSED),
         before=bool(record.flags & wire.CONNECTION_BEFORE),
     )
-
-
-def _address(record: wire.ConnectionRecord) -> str:
-    if record.family == 4:
-        return socket.inet_ntop(socket.AF_INET, record.address[:4])
-    return socket.inet_ntop(socket.AF_INET6, record.address)
 
 
 def _outcome(record: wire.ConnectionRecord, protocol: Protocol) -> Outcome:
