@@ -58,9 +58,9 @@ _LEVELS: Final = (1, 2)  # warning, fatal
 
 # What is looked at, at most. A ClientHello with a post-quantum key share has 1.8 kB.
 _MAX_CLIENT_BYTES: Final = 4096
-# Each piece that a client received is there with its first 240 bytes: what lies behind the 240th
-# byte of all may belong anywhere.
-_MAX_SERVER_BYTES: Final = 240
+# Each piece that a client received is there with its first 200 bytes at least: what lies behind the
+# 200th byte of all may belong anywhere.
+_MAX_SERVER_BYTES: Final = 200
 # RFC 1035, 2.3.4: no host name has more.
 _MAX_NAME: Final = 255
 
@@ -101,7 +101,7 @@ def server_version(data: bytes) -> str:
     ----------
     data
         What the client received first: what each call brought, one after the other, each cut to
-        240 bytes or more.
+        200 bytes or more.
     """
     data = data[:_MAX_SERVER_BYTES]
     offset = 0
