@@ -12,9 +12,14 @@ wanted=(
     strace                          # what the traces are checked against
 )
 # Not where something else provides them already.
-command -v java >/dev/null || wanted+=(openjdk-17-jre-headless)
+command -v java >/dev/null && command -v javac >/dev/null || wanted+=(openjdk-17-jdk-headless)
 command -v cc >/dev/null || wanted+=(gcc libc6-dev)  # the record layout is checked against C
 command -v npm >/dev/null || wanted+=(npm)
+# What programs in other languages are tested with.
+command -v node >/dev/null || wanted+=(nodejs)
+command -v go >/dev/null || wanted+=(golang-go)
+command -v curl >/dev/null || wanted+=(curl)
+command -v openssl >/dev/null || wanted+=(openssl)  # makes the tests' certificates
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
     warn "this is not Debian: system packages are left to you: ${wanted[*]}"
