@@ -1,6 +1,6 @@
 # lambdatrace: everything a person or a machine does with this repository. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format type unit bench probe pr clean
+.PHONY: help setup demo test lint format type unit test-kernels bench probe pr clean
 
 PYTHON_RUN := .venv/bin/python
 # bcc is Debian's and belongs to Debian's Python; the compiled probe belongs to none.
@@ -9,7 +9,7 @@ BCC_PYTHON ?= /usr/bin/python3
 ARGS ?=
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: system packages, .venv, AWS's emulator, DynamoDB Local (root)
 	@tools/setup.sh
@@ -32,6 +32,9 @@ type: setup ## Check types, strictly
 
 unit: setup ## Run the tests (ARGS= for some of them)
 	@$(PYTHON_RUN) -m pytest $(ARGS)
+
+test-kernels: ## The probe's self-test on Debian's kernels, under qemu (root; not part of test)
+	@tools/kernels.sh
 
 bench: setup ## Measure what tracing costs, on this machine (root)
 	@set -e; for each in bench/[!_]*.py; do echo "== $$each"; $(PYTHON_RUN) $$each; done

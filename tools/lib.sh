@@ -26,3 +26,22 @@ find_python() {
     die "no Python from 3.11 on can be found" \
         "on Debian 12: apt-get install python3 python3-venv; else PYTHON=/path/to/python3 make setup"
 }
+
+# install_missing PACKAGE...: those that are not installed, from Debian.
+install_missing() {
+    local missing=() package status
+    for package in "$@"; do
+        status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+        [ "$status" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+
+    [ "$(id -u)" = 0 ] || die "system packages are missing: ${missing[*]}" \
+        "run this as root: the probe, the emulator and the demo's network need root, too"
+    say "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update --quiet=2 || warn "the lists of packages could not be updated"
+    apt-get install --quiet=2 --yes --no-install-recommends "${missing[@]}" >/dev/null || die \
+        "these packages could not be installed: ${missing[*]}" \
+        "apt-get needs a Debian 12 mirror it can reach; what it said is above"
+}

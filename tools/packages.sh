@@ -28,18 +28,4 @@ fi
 # bcc compiles against headers; any kernel's will do (tools/kernel.sh).
 wanted+=("linux-headers-$(dpkg --print-architecture)")
 
-missing=()
-for package in "${wanted[@]}"; do
-    status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
-    [ "$status" = installed ] || missing+=("$package")
-done
-[ ${#missing[@]} -gt 0 ] || exit 0
-
-[ "$(id -u)" = 0 ] || die "system packages are missing: ${missing[*]}" \
-    "run this as root: the probe, the emulator and the demo's network need root, too"
-say "installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
-apt-get update --quiet=2 || warn "the lists of packages could not be updated"
-apt-get install --quiet=2 --yes --no-install-recommends "${missing[@]}" >/dev/null || die \
-    "these packages could not be installed: ${missing[*]}" \
-    "apt-get needs a Debian 12 mirror it can reach; what it said is above"
+install_missing "${wanted[@]}"

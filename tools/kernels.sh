@@ -1,0 +1,132 @@
+#!/bin/bash
+# The probe's self-test on Debian's kernels, under qemu: the stock one, and the newest of every other
+# series that apt-get offers here (KERNELS="PACKAGE ..." for others). Nothing of them is installed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/lib.sh
+
+LIMIT=${LIMIT:-900}  # seconds a guest may take
+# Emulation takes seconds and works everywhere. KVM in a machine that is a guest itself may be there and
+# yet break the guest's memory: it is used where it is asked for.
+ACCEL=${ACCEL:-tcg}
+STOCK=linux-image-cloud-amd64
+[ "$(uname -m)" = x86_64 ] || die "the guests are built for x86_64 only, this is $(uname -m)"
+[ -x /usr/bin/python3 ] && command -v apt-get >/dev/null ||
+    die "the guests are made of Debian's packages, and this is not Debian"
+install_missing qemu-system-x86 cpio libbpfcc python3
+
+mkdir -p .tools/kernels
+scratch=$(mktemp -d .tools/kernels/building.XXXXXX)
+guest=
+trap '[ -z "$guest" ] || kill "$guest" 2>/dev/null || true; rm -rf "$scratch"' EXIT
+
+# --- which kernels: packages with an image in them, not those that only point at one -----------------
+# series PACKAGE: 6.1 of linux-image-6.1.0-56-cloud-amd64
+series() { sed -E 's/^linux-image-([0-9]+\.[0-9]+).*/\1/' <<<"$1"; }
+
+# image_of PACKAGE: itself, or the package with the image that it stands for
+image_of() {
+    local image
+    image=$(apt-cache depends --important "$1" 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' || true)
+    echo "${image:-$1}"
+}
+
+choose_kernels() {
+    local stock newest offered
+    stock=$(image_of $STOCK)
+    [ "$stock" != $STOCK ] || die "apt-get does not know $STOCK" "it is in Debian's main section"
+    kernels=("$stock")
+    offered=$(apt-cache search --names-only '^linux-image-[0-9].*-cloud-amd64$' | cut -d' ' -f1 | sort -V)
+    for each in $(for package in $offered; do series "$package"; done | sort -uV); do
+        newest=$(grep -E "^linux-image-${each//./\\.}[.-]" <<<"$offered" | tail -1)
+        [ "$each" = "$(series "$stock")" ] || kernels+=("$(image_of "$newest")")
+        oldest=${oldest:-$each}
+    done
+    [ "$oldest" != "$(series "$stock")" ] ||
+        say "apt-get offers no kernel older than Debian's stock $oldest here"
+}
+
+apt-get update --quiet=2 || warn "the lists of packages could not be updated"
+kernels=()
+if [ -n "${KERNELS:-}" ]; then
+    for package in $KERNELS; do kernels+=("$(image_of "$package")"); done
+else
+    choose_kernels
+fi
+
+# --- a kernel: one file out of its package ------------------------------------------------------------
+# fetch_kernel PACKAGE: sets $kernel
+fetch_kernel() {
+    local version
+    version=$(apt-cache show --no-all-versions "$1" 2>/dev/null | sed -n 's/^Version: //p' | head -1 || true)
+    [ -n "$version" ] || die "apt-get does not know the package $1" "apt-cache pkgnames linux-image-"
+    kernel=.tools/kernels/$1_$version
+    [ ! -f "$kernel" ] || return 0
+    say "fetching $1 $version"
+    (cd "$scratch" && apt-get download --quiet=2 -o APT::Sandbox::User=root "$1=$version") ||
+        die "$1 could not be fetched" "apt-get needs a Debian mirror it can reach; what it said is above"
+    dpkg-deb --fsys-tarfile "$scratch/$1"_*.deb |
+        tar -x -C "$scratch" --wildcards --transform 's,.*/,,' './boot/vmlinuz-*' ||
+        die "there is no kernel in the package $1"
+    mv "$scratch"/vmlinuz-* "$kernel"
+    rm "$scratch/$1"_*.deb
+}
+
+# --- the guest: this machine's Python and libraries, this package, no shell ----------------------------
+build_guest() {
+    local root=$scratch/root python binaries libraries
+    python=$(readlink -f /usr/bin/python3)
+    binaries=("$python" "$(ldconfig -p | sed -n 's/.*libbcc_bpf\.so\.0 .*x86-64.*=> //p' | head -1)"
+        /usr/lib/"$(basename "$python")"/lib-dynload/*.so)
+    libraries=$(ldd "${binaries[@]}" | grep -oE '/[^ ]+\.so[^ ]*' | grep -v ':$' | sort -u)
+    mkdir -p "$root"/{bin,lib64,etc,dev,proc,sys,tmp,lambdatrace/tests/kernels} "$root/usr/bin"
+    # As in Debian, where /lib is /usr/lib: the libraries are known by both names.
+    mkdir -p "$root/usr/lib/x86_64-linux-gnu"
+    ln -s usr/lib "$root/lib"
+    cp -L $libraries "${binaries[1]}" "$root/usr/lib/x86_64-linux-gnu/"
+    cp -L /lib64/ld-linux-x86-64.so.2 "$root/lib64/"
+    cp -L "$python" "$root/usr/bin/python3"
+    tar -c -C /usr/lib --exclude test --exclude tests --exclude ensurepip --exclude idlelib \
+        --exclude lib2to3 --exclude pydoc_data --exclude dist-packages "$(basename "$python")" |
+        tar -x -C "$root/usr/lib"
+    tar -c --exclude __pycache__ lambdatrace tests/kernels | tar -x -C "$root/lambdatrace"
+    mv "$root/lambdatrace/tests/kernels/init.py" "$root/init"
+    chmod 755 "$root/init"
+    (cd "$root" && find . -print0 | cpio --null --create --format=newc --quiet) | gzip -1 >"$scratch/guest"
+}
+
+# --- run ------------------------------------------------------------------------------------------------
+# boot PACKAGE: whether the self-test passes on it
+boot() {
+    local console=.tools/kernels/$1.log status=0 begun=$SECONDS ended
+    timeout "$LIMIT" nice -n 15 qemu-system-x86_64 -accel "$ACCEL" \
+        -cpu max -smp 2 -m 1024 -nodefaults -display none -no-reboot -serial "file:$console" \
+        -kernel "$kernel" -initrd "$scratch/guest" \
+        -append 'console=ttyS0 quiet panic=-1' </dev/null &
+    guest=$!  # not in the foreground: what ends this script has to end the guest
+    wait "$guest" || status=$?
+    guest=
+    ended=$(tr -d '\r' <"$console" | sed -n 's/^self-test ended with \(-\?[0-9]*\)$/\1/p')
+    if [ "$status" = 0 ] && [ "$ended" = 0 ]; then
+        tr -d '\r' <"$console" | grep -aE '^(kernel |loaded |unavailable|[0-9]+ connections|[0-9]+ checks)'
+        say "$1: passed, $((SECONDS - begun)) s"
+        return
+    fi
+    cat "$console"
+    case $status in
+        0) warn "$1: $([ -n "$ended" ] && echo the self-test failed || echo the guest ended before its self-test)" ;;
+        124) warn "$1: the guest was not done after $LIMIT s (LIMIT=SECONDS make test-kernels)" ;;
+        *) warn "$1: qemu ended with $status" ;;
+    esac
+    return 1
+}
+
+say "building the guest"
+build_guest
+failed=()
+for package in "${kernels[@]}"; do
+    fetch_kernel "$package"
+    say "booting $package"
+    boot "$package" || failed+=("$package")
+done
+[ ${#failed[@]} = 0 ] || die "the self-test failed on ${failed[*]}" "consoles: .tools/kernels/*.log"
