@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
+import resource
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -35,12 +38,16 @@ HERE, HERE6 = "127.0.0.1", "::1"
 TCP, UDP = 6, 17
 RING_HEADER_BYTES = 8
 SENT, RECEIVED = 1, 2
+ROOM_S = 0.3
+WAIT_S = 0.05
+BURN_S = 0.2
 MANY = 300_000  # bytes
 DNS_QUERY = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x04test\0\0\x01\0\x01"
 DNS_ANSWER = (
     b"\x12\x34\x81\x80\0\x01\0\x01\0\0\0\0\x07example\x04test\0\0\x01\0\x01"
     b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01"
 )
+CLIENT_HELLO = b"\x16\x03\x01\x01\x2c" + b"\x01\0\x01\x28" + bytes(i % 251 for i in range(296))
 FIRST_PROCESS_NAMESPACE = 0xEFFFFFFC  # include/linux/proc_ns.h
 
 
@@ -51,7 +58,18 @@ class Diary:
     """What the program did, in the order in which it did it."""
 
     def __init__(self) -> None:
-        self.entries: list[dict[str, Any]] = []
+        self.entries: list[dict[str, Any]] = []  # connections
+        self.waits: list[dict[str, Any]] = []
+        self.ends: list[dict[str, Any]] = []  # of child processes
+
+    @contextlib.contextmanager
+    def wait(self, op: str, path: str = "") -> Iterator[None]:
+        """One syscall that takes its time."""
+        what = {"op": op, "path": path, "thread": threading.get_native_id()}
+        self.waits.append(what)
+        what["begun"] = time.monotonic_ns()
+        yield
+        what["done"] = time.monotonic_ns()
 
     @contextlib.contextmanager
     def entry(self, name: str, s: socket.socket, peer: tuple[str, int]) -> Iterator[dict[str, Any]]:
@@ -79,21 +97,28 @@ def connected(what: dict[str, Any], s: socket.socket, peer: tuple[str, int]) -> 
     what["connected"] = time.monotonic_ns()
 
 
-def connected_later(what: dict[str, Any], s: socket.socket, peer: tuple[str, int]) -> None:
+def connected_later(
+    what: dict[str, Any],
+    s: socket.socket,
+    peer: tuple[str, int],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     s.setblocking(False)
     assert s.connect_ex(peer) == errno.EINPROGRESS
     what["returned"] = time.monotonic_ns()
+    meanwhile()
     select.select([], [s], [])
     what["connected"] = time.monotonic_ns()
     what["error"] = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     s.setblocking(True)
 
 
-def talk(what: dict[str, Any], s: socket.socket, size: int) -> None:
-    """Send to an echo server and read all of it."""
-    s.sendall(b"x" * size)
-    what["out"] += size
-    left = size
+def talk(what: dict[str, Any], s: socket.socket, text: bytes | int) -> None:
+    """Send to an echo server (a number: so many bytes) and read all of it."""
+    text = b"x" * text if isinstance(text, int) else text
+    s.sendall(text)
+    what["out"] += len(text)
+    left = len(text)
     while left:
         got = len(s.recv(65536))
         assert got
@@ -153,10 +178,8 @@ def slow(diary: Diary, ports: dict[str, int]) -> None:
 
     s, peer = socket.socket(), (HERE, ports["full"])
     with diary.entry("slow", s, peer) as what:
-        s.setblocking(False)
-        timer = threading.Timer(0.3, make_room)
-        timer.start()
-        connected_later(what, s, peer)
+        timer = threading.Timer(ROOM_S, make_room)
+        connected_later(what, s, peer, timer.start)
         # tcpi_total_retrans, include/uapi/linux/tcp.h
         info = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
         (what["retransmits"],) = struct.unpack_from("=I", info, 100)
@@ -221,6 +244,56 @@ def lookup(diary: Diary, ports: dict[str, int]) -> None:
         what["in"] = len(s.recv(1000))
 
 
+def two_requests(diary: Diary, ports: dict[str, int]) -> None:
+    s, peer = socket.socket(), (HERE, ports["echo"])
+    with diary.entry("two requests", s, peer) as what:
+        connected(what, s, peer)
+        what["requests"] = []
+        for size in (50, 70):
+            begun = time.monotonic_ns()
+            talk(what, s, size)
+            what["requests"].append((size, begun, time.monotonic_ns()))
+
+
+def hello(diary: Diary, ports: dict[str, int]) -> None:
+    s, peer = socket.socket(), (HERE, ports["echo"])
+    with diary.entry("TLS", s, peer) as what:
+        connected(what, s, peer)
+        talk(what, s, CLIENT_HELLO)
+
+
+def waits(diary: Diary, _: dict[str, int]) -> None:
+    with diary.wait("clock_nanosleep"):
+        time.sleep(WAIT_S)
+    with tempfile.NamedTemporaryFile() as file, open(file.name) as again:  # noqa: PTH123
+        fcntl.flock(file, fcntl.LOCK_EX)
+        timer = threading.Timer(WAIT_S, fcntl.flock, [file, fcntl.LOCK_UN])
+        timer.start()
+        with diary.wait("flock", file.name):
+            fcntl.flock(again, fcntl.LOCK_EX)
+        timer.join()
+
+
+def burn(_: Diary, __: dict[str, int]) -> None:
+    until = time.process_time() + BURN_S
+    while time.process_time() < until:
+        pass
+
+
+def ends(diary: Diary, _: dict[str, int]) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(7)
+    os.waitpid(pid, 0)
+    diary.ends.append({"process": pid, "exit_code": 7, "signal": 0})
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    os.kill(pid, signal.SIGTERM)
+    os.waitpid(pid, 0)
+    diary.ends.append({"process": pid, "exit_code": 0, "signal": int(signal.SIGTERM)})
+
+
 def forked(diary: Diary, ports: dict[str, int]) -> None:
     in_child(diary, lambda: leaf("forked", ports))
 
@@ -262,10 +335,10 @@ def program(ports: dict[str, int]) -> None:
     diary = Diary()
     for step in (
         blocking, many_bytes, other_calls, non_blocking, slow, refused, reset, over_ipv6,
-        from_a_thread, datagrams, lookup, forked, executed,
+        from_a_thread, datagrams, lookup, two_requests, hello, waits, burn, ends, forked, executed,
     ):  # fmt: skip
         step(diary, ports)
-    print(json.dumps(diary.entries))
+    print(json.dumps({"connections": diary.entries, "waits": diary.waits, "ends": diary.ends}))
 
 
 def command(role: str, ports: dict[str, int]) -> list[str]:
@@ -363,12 +436,20 @@ class Recorded:
         self.dns: list[Any] = []
         self.unknown: dict[int, int] = {}
         self.syscalls: list[wire.SyscallRecord] = []
+        self.tls: list[Any] = []
+        self.blocked: list[Any] = []
+        self.exchanges: list[Any] = []  # those before a connection's latest one
+        self.latest: dict[int, Any] = {}  # ConnectionRecord.id -> its latest exchange
         known: dict[int, tuple[type[wire.Record], list[Any]]] = {
             wire.KIND_CONNECTION: (wire.ConnectionRecord, self.connections),
             wire.KIND_EDGE: (wire.EdgeRecord, self.edges),
             wire.KIND_DNS: (text_record(), self.dns),
             wire.KIND_SYSCALL: (wire.SyscallRecord, self.syscalls),
         }
+        if reworked():
+            known[wire.KIND_TLS] = (wire.TextRecord, self.tls)
+            known[wire.KIND_BLOCKED] = (wire.BlockedRecord, self.blocked)
+            known[wire.KIND_EXCHANGE] = (wire.ExchangeRecord, self.exchanges)
         for ring in (probe.events, probe.syscalls):
             size = ring.stride - RING_HEADER_BYTES
             records = ring.drain()
@@ -377,10 +458,22 @@ class Recorded:
                 if kind in known:
                     record, kept = known[kind]
                     kept.append(record.unpack(records, offset))
+                    if kind == wire.KIND_CONNECTION and reworked():
+                        exchange = wire.Exchange.unpack(records, offset + record.SIZE)
+                        self.latest[kept[-1].id] = exchange
                 else:
                     self.unknown[kind] = self.unknown.get(kind, 0) + 1
-        self.connections += [record for record, *_ in probe.followed_connections()]
+        for one, *more in probe.followed_connections():
+            self.connections.append(one)
+            self.latest[one.id] = more[0]
         self.lost = dict(zip(wire.COUNTERS, probe.lost(), strict=True))
+
+
+def reworked() -> bool:
+    """Whether this package's probe has more than connections, syscalls and DNS."""
+    from lambdatrace import wire
+
+    return hasattr(wire, "BlockedRecord")
 
 
 def text_record() -> type[wire.Record]:
@@ -408,8 +501,11 @@ class Checks:
         self.that(what, found == expected, f"{found!r}, not {expected!r}")
 
 
-def check(recorded: Recorded, diary: list[dict[str, Any]], unavailable: dict[str, str]) -> Checks:
+def check(
+    recorded: Recorded, notes: dict[str, Any], cpu_s: float, unavailable: dict[str, str]
+) -> Checks:
     checks = Checks()
+    diary = notes["connections"]
     checks.same("lost", recorded.lost, dict.fromkeys(recorded.lost, 0))
     found = {(record.local_port, record.port): record for record in recorded.connections}
     checks.same("connections", len(recorded.connections), len(diary))
@@ -423,7 +519,19 @@ def check(recorded: Recorded, diary: list[dict[str, Any]], unavailable: dict[str
             check_connection(checks, what, record, unavailable)
             check_syscalls(checks, what, record, recorded.syscalls)
     check_dns(checks, recorded)
-    check_processes(checks, recorded, diary)
+    check_processes(checks, recorded, notes)
+    if not reworked():
+        return checks
+    if "exchanges" not in unavailable:
+        check_exchanges(checks, recorded, diary)
+    if "tls" not in unavailable:
+        check_tls(checks, recorded, diary)
+    if "blocked" not in unavailable:
+        check_waits(checks, recorded, notes["waits"])
+    if "processes" not in unavailable:
+        check_ends(checks, recorded, notes["ends"])
+    if "cpu" not in unavailable:
+        check_cpu(checks, recorded, cpu_s)
     return checks
 
 
@@ -475,7 +583,7 @@ def check_connection(
         # The syscall returned at once, the handshake took the second until the second SYN.
         in_order("it was slow", what["returned"], record.established)
         took = record.established - record.started
-        checks.that("slow: at least until there was room", took >= 300_000_000, took)
+        checks.that("slow: at least until there was room", took >= ROOM_S * 1e9, took)
         if "retransmits" not in unavailable:
             same("retransmits", record.retransmits, what["retransmits"])
             checks.that("slow: a SYN was sent again", record.retransmits >= 1, record.retransmits)
@@ -530,14 +638,104 @@ def check_dns(checks: Checks, recorded: Recorded) -> None:
         checks.same("DNS: server", wire.address_text(record.family, record.server), HERE)
 
 
-def check_processes(checks: Checks, recorded: Recorded, diary: list[dict[str, Any]]) -> None:
+def check_processes(checks: Checks, recorded: Recorded, notes: dict[str, Any]) -> None:
     from lambdatrace import wire
 
-    processes = {record.tgid for record in recorded.connections}
-    checks.same("processes: how many", len(processes), len({what["process"] for what in diary}))
+    connecting = {record.tgid for record in recorded.connections}
+    noted = {what["process"] for what in notes["connections"]}
+    checks.same("processes: how many connect", len(connecting), len(noted))
     checks.same("processes: one branch", len({r.branch for r in recorded.connections}), 1)
     ended = [edge.tgid for edge in recorded.edges if edge.edge == wire.EDGE_PROCESS_EXIT]
-    checks.same("processes: their ends", sorted(ended), sorted(processes))
+    checks.same("processes: each ends once", len(set(ended)), len(ended))
+    checks.same("processes: their ends", len(ended), len(noted) + len(notes["ends"]))
+    checks.that("processes: those that connect end", connecting <= set(ended), ended)
+
+
+def check_exchanges(checks: Checks, recorded: Recorded, diary: list[dict[str, Any]]) -> None:
+    (what,) = (what for what in diary if "requests" in what)
+    (record,) = (r for r in recorded.connections if r.local_port == what["local_port"])
+    found = [r for r in recorded.exchanges if r.connection == record.id]
+    if record.id in recorded.latest:
+        found.append(recorded.latest[record.id])
+    checks.same("exchanges: how many", len(found), len(what["requests"]))
+    for exchange, (size, begun, done) in zip(found, what["requests"], strict=False):
+        checks.same("exchanges: bytes", (exchange.bytes_out, exchange.bytes_in), (size, size))
+        times = (exchange.first_out, exchange.last_out, exchange.first_in, exchange.last_in)
+        # The answer may be there before the syscall that sends has come out.
+        in_order = [begun, times[0], *sorted(times[1:3]), times[3], done]
+        checks.that("exchanges: times", in_order == sorted(in_order), (begun, times, done))
+
+
+def check_tls(checks: Checks, recorded: Recorded, diary: list[dict[str, Any]]) -> None:
+    (what,) = (what for what in diary if what["name"] == "TLS")
+    (record,) = (r for r in recorded.connections if r.local_port == what["local_port"])
+    checks.that("TLS: began", what["begun"] <= record.tls_started <= what["done"], record)
+    started = [bool(r.tls_started) for r in recorded.connections if r.id != record.id]
+    checks.that("TLS: nowhere else", not any(started), started)
+    pieces = sorted(
+        (r for r in recorded.tls if r.connection == record.id and r.direction == SENT),
+        key=lambda r: r.fragment,
+    )
+    text = b"".join(r.text for r in pieces)[: len(CLIENT_HELLO)]
+    checks.that("TLS: the ClientHello", text == CLIENT_HELLO, (len(pieces), text))
+
+
+def check_waits(checks: Checks, recorded: Recorded, waits: list[dict[str, Any]]) -> None:
+    from lambdatrace import wire
+
+    for what in waits:
+        found = [
+            r
+            for r in recorded.blocked
+            if wire.OPS[r.op] == what["op"]
+            and what["begun"] <= r.started <= r.ended <= what["done"]
+        ]
+        checks.same(f"{what['op']}: how often", len(found), 1)
+        for record in found:
+            path = record.path.rstrip(b"\0").decode()
+            checks.same(f"{what['op']}: path", path, what["path"])
+            checks.that(
+                f"{what['op']}: waited",
+                0 < record.waited <= what["done"] - what["begun"],
+                (record, what),
+            )
+        if what["op"] == "clock_nanosleep":
+            waited = [r.waited for r in found]
+            # Not quite all of it: the time runs before the thread has gone to sleep.
+            checks.that("clock_nanosleep: most of it", sum(waited) > WAIT_S * 0.5e9, waited)
+
+
+def check_ends(checks: Checks, recorded: Recorded, ends: list[dict[str, Any]]) -> None:
+    from lambdatrace import wire
+
+    found = [
+        (edge.exit_code, edge.flags & wire.ENDING_SIGNAL)
+        for edge in recorded.edges
+        if edge.edge == wire.EDGE_PROCESS_EXIT
+    ]
+    expected = [(what["exit_code"], what["signal"]) for what in ends]
+    unremarkable = [(0, 0)] * (len(found) - len(expected))
+    checks.same("ends: codes and signals", sorted(found), sorted(expected + unremarkable))
+    for edge in recorded.edges:
+        if edge.edge == wire.EDGE_PROCESS_EXIT:
+            checks.that("ends: born before", 0 < edge.born < edge.time, (edge.born, edge.time))
+
+
+def check_cpu(checks: Checks, recorded: Recorded, cpu_s: float) -> None:
+    """Against what the kernel itself charged the program and its children with."""
+    from lambdatrace import wire
+
+    last = max(recorded.edges, key=lambda edge: edge.time)
+    checks.same("CPU: the last edge", (last.edge, last.tgid), (wire.EDGE_PROCESS_EXIT, last.branch))
+    checks.that(
+        "CPU: as the kernel counts",
+        abs(last.cpu / 1e9 - cpu_s) <= 0.1 * cpu_s + 0.02,
+        (last.cpu / 1e9, cpu_s),
+    )
+    checks.that("CPU: burnt", last.cpu >= BURN_S * 1e9, last.cpu)
+    walls = (last.cpu_wall, last.runqueue_wall)
+    checks.that("CPU: walls", walls[0] <= last.cpu and walls[1] <= last.runqueue, last)
+    checks.that("CPU: no more than there was", sum(walls) <= last.time - last.born, last)
 
 
 # ---- the self-test
@@ -560,6 +758,7 @@ def main() -> int:
         print(f"loaded in {(time.monotonic() - begun) * 1000:.0f} ms")
         for group, reason in probe.unavailable.items():
             print(f"unavailable: {group}: {reason}")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         # The program's errors belong on the console.
         ran = subprocess.run(
             command("program", ports), stdout=subprocess.PIPE, timeout=300, check=False
@@ -567,14 +766,18 @@ def main() -> int:
         if ran.returncode != 0:
             print(f"FAILED: the program under test ended with {ran.returncode}")
             return 1
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         recorded = Recorded(probe)
         unavailable = dict(probe.unavailable)
     finally:
         probe.close()
-    checks = check(recorded, json.loads(ran.stdout), unavailable)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    checks = check(recorded, json.loads(ran.stdout), cpu_s, unavailable)
     print(
         f"{len(recorded.connections)} connections, {len(recorded.syscalls)} syscalls, "
-        f"{len(recorded.edges)} edges, {len(recorded.dns)} DNS records; "
+        f"{len(recorded.edges)} edges, {len(recorded.dns)} DNS records, "
+        f"{len(recorded.exchanges)} exchanges, {len(recorded.tls)} TLS, "
+        f"{len(recorded.blocked)} blocked; "
         f"of kinds unknown here: {recorded.unknown or 'none'}; lost: {recorded.lost}"
     )
     print(f"{checks.made} checks, {checks.failed} failed; unavailable: {unavailable or 'nothing'}")
