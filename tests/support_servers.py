@@ -107,8 +107,14 @@ class Servers:
         bound: int = s.getsockname()[1]
         return bound
 
-    def _stream(self, serve: Callable[[socket.socket], None], address: str = HERE) -> int:
-        listener = self._keep(socket.create_server((address, 0), family=_family(address)))
+    def talking(self, serve: Callable[[socket.socket], None], address: str, port: int = 0) -> int:
+        """Runs `serve` with each connection, on a thread of its own."""
+        return self._stream(serve, address, port)
+
+    def _stream(
+        self, serve: Callable[[socket.socket], None], address: str = HERE, port: int = 0
+    ) -> int:
+        listener = self._keep(socket.create_server((address, port), family=_family(address)))
 
         def one(s: socket.socket) -> None:
             with s, contextlib.suppress(OSError):
@@ -121,8 +127,8 @@ class Servers:
                     threading.Thread(target=one, args=(s,), daemon=True).start()
 
         threading.Thread(target=accept, daemon=True).start()
-        port: int = listener.getsockname()[1]
-        return port
+        bound: int = listener.getsockname()[1]
+        return bound
 
     def _keep(self, s: socket.socket) -> socket.socket:
         def end() -> None:
