@@ -37,6 +37,7 @@ test-kernels: ## The probe's self-test on Debian's kernels, under qemu (root; no
 	@tools/kernels.sh
 
 bench: setup ## Measure what tracing costs, on this machine (root)
+	@tools/rivals.sh
 	@set -e; for each in bench/[!_]*.py; do echo "== $$each"; $(PYTHON_RUN) $$each; done
 
 probe: setup ## Compile the probe again after changing bpf/probe.c or wire.py (root)

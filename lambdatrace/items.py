@@ -9,16 +9,25 @@ A chunk's body is `MAGIC, record kind, record size, count` and then the records,
 byte and deflated: equal high bytes of times and ids end up side by side, which takes a usual event
 to 11 or 12 bytes (FACTS.md). The bytes are what the kernel wrote; only readers give them names.
 
-Names are one JSON object, packed as a chunk whose records are its bytes:
+Details are one JSON object, packed as a chunk whose records are its bytes; times are on the
+records' clock:
     lookups [[name, type, server, started, answered or 0, attempts, answer code or null, truncated,
-              [address, ...], process id, connection id], ...], times on the records' clock,
-    hosts {connection id: the name that connection was opened for}.
+              [address, ...], process id, connection id], ...],
+    hosts {connection id: the name that connection was opened for},
+    tls {connection id: [server name or "", version or "", alert or ""]},
+    processes [[process id, parent's id, name, started, ended, exit code, signal or 0, out of memory
+                0 or 1], ...]: those that ended.
 
 A summary is one JSON object. Its keys, "ns" being nanoseconds:
     execution_id, function, version (or null), started_ns (since the epoch), monotonic_ns (the same
     moment on the clock of the records), duration_ns, status, cold_start, backend, level, edges,
     memory_mb (or null), command (or null), exit_code (or null), connections, errors, chunks,
     dropped {name: count, only those above 0; the names of model.Dropped},
+    folded {kind: how many were counted but not kept one by one, only those above 0},
+    capture [group that was on, ...], unavailable {group: why it is off},
+    unseen [what the function used that cannot be seen into, ...],
+    cpu [cpu_ns, cpu_wall_ns, runqueue_ns, runqueue_wall_ns] (or null), steal_ns (or null),
+    major_faults (or null), ending [exit code, signal or 0, out of memory 0 or 1] (or null),
     agent {cpu_ns, peak_bytes} (or null),
     destinations [[host or null, address, port, protocol, connections, errors, bytes_out, bytes_in,
                    time_ns, [connect_ns, ...]], ...] (by time, the longest first),
@@ -39,7 +48,7 @@ from lambdatrace.errors import CorruptItemError, NewerSchemaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
 SCHEMA_VERSION = 1
@@ -124,7 +133,7 @@ def unpack_records(body: bytes) -> tuple[int, int, bytes]:
     magic, kind, size, count = _HEADER.unpack_from(body)
     if magic != _MAGIC:
         raise CorruptItemError("an event chunk does not begin with lambdatrace's mark")
-    if count > MAX_CHUNK_RECORDS or size != _record_size(kind):
+    if count > MAX_CHUNK_RECORDS or size != CHUNK_RECORDS.get(kind):
         raise CorruptItemError("an event chunk claims records of an impossible number or size")
     total = count * size
     inflate = zlib.decompressobj()
@@ -140,13 +149,14 @@ def unpack_records(body: bytes) -> tuple[int, int, bytes]:
     return kind, size, bytes(data)
 
 
-def _record_size(kind: int) -> int:
-    sizes = {
-        wire.KIND_NAMES: 1,  # text: its records are its bytes
-        wire.KIND_CONNECTION: wire.ConnectionRecord.SIZE,
-        wire.KIND_SYSCALL: wire.SyscallRecord.SIZE,
-    }
-    return sizes.get(kind, -1)
+# The kinds of chunks and the size of their records, in the order they are written.
+CHUNK_RECORDS = {
+    wire.KIND_CONNECTION: wire.ConnectionRecord.SIZE,
+    wire.KIND_EXCHANGE: wire.ExchangeRecord.SIZE,
+    wire.KIND_BLOCKED: wire.BlockedRecord.SIZE,
+    wire.KIND_DETAILS: 1,  # text: its records are its bytes
+    wire.KIND_SYSCALL: wire.SyscallRecord.SIZE,
+}
 
 
 def chunk_bodies(kind: int, size: int, data: bytes) -> Iterator[bytes]:
@@ -183,22 +193,28 @@ def index_buckets(since_ns: int, until_ns: int) -> Iterator[str]:
 
 def make_items(
     summary: dict[str, Any],
-    connections: bytes,
-    syscalls: bytes,
+    records: Mapping[int, bytes],
     expires_at: int,
-    names: dict[str, Any] | None = None,
+    details: dict[str, Any] | None = None,
+    packed: Iterable[bytes] = (),
 ) -> list[Item]:
-    """All items of one execution, in the order in which they are to be written.
+    """All items of one execution, in the order they must be written.
 
-    `summary` has at least `execution_id` and `started_ns` (ns since the epoch); `chunks` is filled
-    in. The index row comes last: who finds an execution there finds everything else, too.
+    `records` are those of each kind (wire.KIND_*), back to back; `packed` are chunk bodies that
+    were made before. `summary` has at least `execution_id` and `started_ns` (ns since the epoch);
+    `chunks` is filled in. The index row comes last: who finds an execution there finds everything
+    else, too.
     """
     execution_id, started = summary["execution_id"], summary["started_ns"]
-    bodies = list(chunk_bodies(wire.KIND_CONNECTION, wire.ConnectionRecord.SIZE, connections))
-    if names and (names["lookups"] or names["hosts"]):
-        text = json.dumps(names, separators=(",", ":")).encode()
-        bodies += chunk_bodies(wire.KIND_NAMES, 1, text)
-    bodies += chunk_bodies(wire.KIND_SYSCALL, wire.SyscallRecord.SIZE, syscalls)
+    contents = dict(records)
+    if details and any(details.values()):
+        contents[wire.KIND_DETAILS] = json.dumps(details, separators=(",", ":")).encode()
+    bodies = [
+        body
+        for kind, size in CHUNK_RECORDS.items()
+        for body in chunk_bodies(kind, size, contents.get(kind, b""))
+    ]
+    bodies += packed
     items = [
         Item(execution_id, started, number, CHUNK, body, expires_at)
         for number, body in enumerate(bodies, 1)
@@ -240,41 +256,34 @@ def read_summary(item: Item) -> dict[str, Any]:
     return summary
 
 
-def read_chunks(items: Iterable[Item]) -> tuple[bytes, bytes]:
-    """(connection records, syscall records) of the chunks among an execution's items, in order."""
-    found = _read_kinds(items)
-    return found[wire.KIND_CONNECTION], found[wire.KIND_SYSCALL]
-
-
-def read_names(items: Iterable[Item]) -> dict[str, Any]:
-    """The names of an execution: {"lookups": [...], "hosts": {...}}, empty if none were stored.
+def read_chunks(items: Iterable[Item]) -> dict[int, bytes]:
+    """The records of an execution's chunks by kind (wire.KIND_*), each in order.
 
     Raises CorruptItemError or NewerSchemaError.
     """
-    text = _read_kinds(items)[wire.KIND_NAMES]
-    if not text:
-        return {"lookups": [], "hosts": {}}
-    try:
-        names = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CorruptItemError("the names of an execution are not JSON") from error
-    if not isinstance(names, dict):
-        raise CorruptItemError("the names of an execution are not an object")
-    return names
-
-
-def _read_kinds(items: Iterable[Item]) -> dict[int, bytes]:
-    found: dict[int, list[bytes]] = {
-        wire.KIND_CONNECTION: [],
-        wire.KIND_SYSCALL: [],
-        wire.KIND_NAMES: [],
-    }
+    found: dict[int, list[bytes]] = {kind: [] for kind in CHUNK_RECORDS}
     for item in sorted(items, key=lambda item: item.key):
         if item.kind == CHUNK:
             check_schema(item)
             kind, _, data = unpack_records(item.body)
             found[kind].append(data)
     return {kind: b"".join(parts) for kind, parts in found.items()}
+
+
+def read_details(text: bytes) -> dict[str, Any]:
+    """The details of an execution from its chunk of them; empty if none were stored.
+
+    Raises CorruptItemError.
+    """
+    if not text:
+        return {}
+    try:
+        details = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CorruptItemError("the details of an execution are not JSON") from error
+    if not isinstance(details, dict):
+        raise CorruptItemError("the details of an execution are not an object")
+    return details
 
 
 def check_schema(item: Item) -> None:

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Protocol(StrEnum):
@@ -52,8 +56,11 @@ class PhaseKind(StrEnum):
     """What a stretch of a connection's life was spent on."""
 
     CONNECT = "connect"
+    TLS = "tls"
+    SEND = "send"  # a request goes out
     WAIT = "wait"  # the request is out, nothing has come back
-    TRANSFER = "transfer"
+    TRANSFER = "transfer"  # the answer comes in
+    EXCHANGES = "exchanges"  # some of the three above: when which of them is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +100,89 @@ class Connection:
     sends: int
     receives: int
     retransmits: int
+    exchanges: int | None  # None: not told apart (UDP, or the group is off)
+    tls_started_ns: int | None  # None: no TLS
+    tls_ns: int | None  # the handshake's duration; None: none, or not done
+    tls_version: str | None
+    tls_server_name: str | None
+    tls_error: str | None  # an alert's name, "closed" or "reset"
     outcome: Outcome
     error: str | None  # errno name
+    closed_by: str | None  # "function", "peer"; None: not closed, or not known
+    stale: bool | None  # used again when the peer had already given it up; None: not known
     reused: bool  # opened before this execution
     before: bool  # ended before this execution began (init, or between two executions)
+
+    @property
+    def transfers_seen(self) -> bool:
+        """Whether its bytes were counted: not on one that io_uring opened, without a descriptor."""
+        return self.fd >= 0 or self.sends + self.receives > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and its answer on a connection; a TLS handshake is none."""
+
+    connection_id: int
+    started_ns: int  # start of the request's first send
+    request_ns: int  # until the end of its last one
+    wait_ns: int | None  # from there until the first byte of the answer; None: there was none
+    transfer_ns: int | None  # from there until the last
+    bytes_out: int
+    bytes_in: int
+    sends: int
+    receives: int
+    retransmits: int
+
+
+class BlockedKind(StrEnum):
+    """What a syscall that waited was waiting for."""
+
+    SLEEP = "sleep"
+    LOCK = "lock"
+    FILE = "file"
+    CHILD = "child"
+    POLL = "poll"
+    NETWORK = "network"
+    FAULT = "fault"  # no syscall: a page that had to be read
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A syscall that waited for longer than the threshold."""
+
+    op: str
+    kind: BlockedKind
+    fd: int | None
+    path: str | None
+    process_id: int
+    thread_id: int
+    started_ns: int
+    duration_ns: int
+    blocked_ns: int  # asleep, the rest it ran or waited for a CPU
+    result: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a process ended."""
+
+    exit_code: int | None  # None: a signal ended it
+    signal: str | None  # name of the signal
+    out_of_memory: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of the function that ended."""
+
+    process_id: int
+    parent_id: int
+    name: str
+    started_ns: int
+    duration_ns: int
+    ending: Ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +267,16 @@ class AgentCost:
 
 
 @dataclass(frozen=True, slots=True)
+class CpuTime:
+    """Where the threads of an execution were, ns."""
+
+    cpu_ns: int  # on a CPU, summed over threads
+    cpu_wall_ns: int  # at least one on a CPU
+    runqueue_ns: int  # runnable but not running, summed over threads
+    runqueue_wall_ns: int  # none on a CPU, at least one runnable
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """One Lambda invocation, or one traced local command: what its summary says."""
 
@@ -200,6 +296,14 @@ class Execution:
     connections: int
     errors: int
     dropped: Dropped
+    folded: Mapping[str, int]  # records counted, not kept one by one, by kind
+    capture: tuple[str, ...]  # groups that were on
+    unavailable: Mapping[str, str]  # group -> why it could not be seen
+    unseen: tuple[str, ...]  # what the function used that cannot be seen into
+    cpu: CpuTime | None
+    steal_ns: int | None  # of the machine
+    major_faults: int | None  # of the machine
+    ending: Ending | None  # of the function's own process, if it ended
     agent: AgentCost | None
     destinations: tuple[DestinationFigures, ...]
 
@@ -211,5 +315,8 @@ class Trace:
     execution: Execution
     connections: tuple[Connection, ...]  # by start
     namelookups: tuple[Namelookup, ...]  # by start
+    exchanges: tuple[Exchange, ...]  # by start
+    blocked: tuple[Blocked, ...]  # by start
+    processes: tuple[Process, ...]  # by start
     syscalls: tuple[Syscall, ...]  # by start
     missing_chunks: int = 0  # event chunks the summary promises and the store does not have

@@ -28,9 +28,9 @@ u32 = int
 u64 = int
 s32 = int
 b16 = bytes
-b40 = bytes
 b96 = bytes
-b120 = bytes
+b56 = bytes
+b200 = bytes
 
 _CODES = {
     "u8": ("B", "__u8"),
@@ -39,9 +39,9 @@ _CODES = {
     "u64": ("Q", "__u64"),
     "s32": ("i", "__s32"),
     "b16": ("16s", "__u8"),
-    "b40": ("40s", "__u8"),
     "b96": ("96s", "__u8"),
-    "b120": ("120s", "__u8"),
+    "b56": ("56s", "__u8"),
+    "b200": ("200s", "__u8"),
 }
 
 
@@ -131,47 +131,122 @@ class ConnectionRecord(Record):
     sends: u32
     receives: u32
     retransmits: u32
-    reserved: u32
+    exchanges: u32  # told by a record of their own; the latest one is not yet among them
     comm: b16  # name of the opening thread, NUL-padded
+    tls_started: u64  # start of the send that began with a ClientHello; 0: no TLS
+    tls_ended: u64  # the handshake's last byte before application data went out; 0: not done
 
 
 class EdgeRecord(Record):
-    """A moment that cuts the stream: the runtime's own HTTP, or the birth and end of a process.
+    """A moment that cuts the stream: the runtime's own HTTP, or the end of a process.
 
-    Exactly as long as a ConnectionRecord, because both travel in the same ring.
+    EVENT_BYTES long, as everything in its ring. The figures are
+    sums over the branch's whole life until this moment.
     """
 
     kind: u8  # KIND_EDGE
     edge: u8  # EDGE_* below
-    flags: u16
+    flags: u16  # ENDING_* and UNSEEN_* below
     branch: u32
     tgid: u32
     tid: u32
     time: u64
     syscalls_position: u64  # bytes ever put into the syscall ring when this happened
-    request_id: b40  # EDGE_RESPONSE, EDGE_ERROR: NUL-padded
-    text: b96  # EDGE_START: headers of the runtime API's reply, which hold the request id
+    cpu: u64  # ns its threads were on a CPU, summed
+    cpu_wall: u64  # ns during which at least one of them was
+    runqueue: u64  # ns its threads could have run and did not, summed
+    runqueue_wall: u64  # ns during which one could have run and none did
+    folded_exchanges: u32  # counted, and not told one by one
+    folded_blocked: u32
+    parent: u32  # EDGE_PROCESS_EXIT: the process that forked it
+    exit_code: u32  # EDGE_PROCESS_EXIT
+    born: u64  # EDGE_PROCESS_EXIT: when it was forked
+    # EDGE_START: headers of the runtime API's reply, which hold the request id. EDGE_RESPONSE,
+    # EDGE_ERROR: that id. EDGE_PROCESS_EXIT: its name. NUL-padded.
+    text: b96
+    folded_texts: u32
+    reserved: u32
+    padding: b56
 
 
-class DnsRecord(Record):
-    """A piece of a DNS message on port 53; never stored, the agent reads names and addresses in it.
+class TextRecord(Record):
+    """A piece of a DNS message or a TLS handshake; never stored, the agent reads names in it.
 
-    Exactly as long as a ConnectionRecord, because both travel in the same ring.
+    EVENT_BYTES long, as everything in its ring.
     """
 
-    kind: u8  # KIND_DNS
-    direction: u8  # DNS_QUERY or DNS_ANSWER: sent or received
-    fragment: u8  # 0, 1, …: text stands at fragment * 120 of the message
+    kind: u8  # KIND_DNS or KIND_TLS
+    direction: u8  # TEXT_SENT or TEXT_RECEIVED
+    fragment: u8  # 0, 1, …: text stands at fragment * TEXT_FRAGMENT_BYTES of the message
     family: u8  # of the server's address, 4 or 6
     connection: u32  # ConnectionRecord.id
     tgid: u32
     tid: u32
     branch: u32
-    length: u16  # of the whole message; at most DNS_FRAGMENTS * 120 bytes of it are here
-    flags: u16  # DNS_STREAM: over TCP, where a message may come in several pieces
+    length: u16  # of the whole message, of which the first pieces are here
+    flags: u16  # TEXT_STREAM: over TCP, where a message may come in several pieces
     time: u64  # start of the send, end of the receive
     server: b16
-    text: b120
+    text: b200
+
+
+class ExchangeRecord(Record):
+    """One request and its answer on a TCP connection: emitted when the next request begins.
+
+    The latest one of a connection follows its ConnectionRecord, see Exchange.
+    """
+
+    kind: u8  # KIND_EXCHANGE
+    family: u8  # not used
+    flags: u16  # not used
+    connection: u32  # ConnectionRecord.id
+    tgid: u32
+    branch: u32
+    first_out: u64  # start of the request's first send
+    last_out: u64  # end of its last one
+    first_in: u64  # end of the first receive that answered; 0: none did
+    last_in: u64
+    bytes_out: u64
+    bytes_in: u64
+    sends: u32
+    receives: u32
+    retransmits: u32
+    reserved: u32
+
+
+class Exchange(Record):
+    """A connection's latest exchange: follows its ConnectionRecord in ring and kernel.
+
+    Fields as in ExchangeRecord; all 0 before the first one.
+    """
+
+    first_out: u64
+    last_out: u64
+    first_in: u64
+    last_in: u64
+    bytes_out: u64
+    bytes_in: u64
+    sends: u32
+    receives: u32
+    retransmits_before: u32  # the connection's, when this one began
+    tentative: u32  # what has come may not be the answer yet (kernel only)
+
+
+class BlockedRecord(Record):
+    """A syscall that waited longer than the threshold, or a page fault that did."""
+
+    kind: u8  # KIND_BLOCKED
+    op: u8  # OP_*; OP_NONE: another syscall, see `number`
+    number: u16  # of the syscall; BLOCKED_FAULT: none, a page had to be read
+    fd: s32  # -1: none
+    tgid: u32
+    tid: u32
+    branch: u32
+    result: s32
+    started: u64  # when it first went to sleep
+    ended: u64
+    waited: u64  # ns asleep, summed
+    path: b96  # of the file, NUL-padded; empty where none is known
 
 
 class SyscallRecord(Record):
@@ -196,24 +271,45 @@ class Config(Record):
     namespace_inode: u64
     events_wake: u64  # bytes waiting in a ring at which its reader is woken
     syscalls_wake: u64
+    threshold: u64  # ns a syscall has to wait to get a record
     root: u32  # pid, in that namespace, whose new children are traced; 0: none
     runtime_port: u32  # of AWS_LAMBDA_RUNTIME_API, 0: none
     runtime_address: b16
+    # Where a syscall's arguments stand in struct pt_regs, bytes: the block of them, and the first
+    # one when the syscall comes out.
+    arguments_at: u32
+    first_at: u32
+    reversed: u32  # the block holds them in x86's order, the first one last
+    most_exchanges: u32  # records of a kind that a branch may write in one execution
+    most_blocked: u32
+    most_texts: u32
+    record_syscalls: u32  # level `syscalls`
+    reserved: u32
 
+
+# What every record of the events ring takes; shorter ones are padded with zeros.
+EVENT_BYTES = ConnectionRecord.SIZE + Exchange.SIZE
 
 KIND_CONNECTION = 1
 KIND_EDGE = 2
 KIND_SYSCALL = 3
 KIND_DNS = 4
-KIND_NAMES = 5  # not a record: a chunk of JSON, see items.py
+KIND_DETAILS = 5  # not a record: a chunk of JSON, see items.py
+KIND_EXCHANGE = 6
+KIND_BLOCKED = 7
+KIND_TLS = 8
 
-DNS_QUERY = 1
-DNS_ANSWER = 2
-DNS_STREAM = 1
-DNS_WITHOUT_PREFIX = 2  # over TCP: the message's length was written apart from it
-# 600 bytes: what fits a classic UDP answer (512) and most of those that EDNS allows to be longer.
-DNS_FRAGMENTS = 5
-DNS_FRAGMENT_BYTES = 120
+TEXT_SENT = 1
+TEXT_RECEIVED = 2
+TEXT_STREAM = 1
+TEXT_WITHOUT_PREFIX = 2  # DNS over TCP: the message's length was written apart from it
+TEXT_FRAGMENT_BYTES = 200
+# 800 bytes: what fits a classic UDP answer (512) and most of those that EDNS allows to be longer.
+DNS_FRAGMENTS = 4
+# 2,000 bytes: a ClientHello with a post-quantum key share (1.2 kB) in front of the server's name.
+TLS_SENT_FRAGMENTS = 10
+# 200 bytes: a ServerHello with a classic key share takes 127.
+TLS_RECEIVED_FRAGMENTS = 1
 
 EDGE_NEXT = 1  # the runtime asked for the next invocation
 EDGE_START = 2  # it got one: its id stands in the text
@@ -231,6 +327,14 @@ CONNECTION_RESET = 32  # the peer sent a reset
 CONNECTION_ABANDONED = 64  # closed by the function before it was established
 CONNECTION_INBOUND = 128  # UDP: the peer spoke first
 CONNECTION_BEFORE = 256  # ended before this execution began (set by the agent): init, background
+CONNECTION_UNANSWERED = 512  # a send after answers was answered by a reset or the peer's end
+CONNECTION_SELF_CLOSED = 1024  # the function ended first
+
+ENDING_SIGNAL = 0xFF  # EdgeRecord.flags: the signal that ended the process, 0: none
+ENDING_OUT_OF_MEMORY = 0x100
+UNSEEN_IO_URING = 0x1000  # the branch set up io_uring: what goes through it is not seen
+
+BLOCKED_FAULT = 0xFFFF  # BlockedRecord.number
 
 # include/net/tcp_states.h
 TCP_ESTABLISHED = 1
@@ -241,9 +345,14 @@ OPS = (
     "none", "connect", "sendto", "sendmsg", "sendmmsg", "write", "writev", "sendfile",
     "recvfrom", "recvmsg", "recvmmsg", "read", "readv",
     "close", "socket", "shutdown", "getsockopt", "dup", "dup3", "fcntl", "close_range",
-    # not syscalls: where an exit goes on
-    "exit_messages", "exit_datagram", "exit_udp", "exit_invocation", "exit_datagram_connect",
-    "exit_no_route", "exit_udp_open", "exit_dns", "exit_dns_piece", "exit_runtime", "exit_record",
+    "open", "openat", "openat2", "exit_group", "io_uring_setup",
+    # known by name when they block, and not looked at otherwise
+    "nanosleep", "clock_nanosleep", "pause", "futex", "flock", "poll", "ppoll", "select",
+    "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2", "wait4", "waitid", "fsync",
+    "fdatasync", "sync_file_range", "pread64", "pwrite64", "preadv", "pwritev", "getdents64",
+    "statx", "newfstatat", "rename", "renameat2", "unlink", "unlinkat", "mkdir", "mkdirat",
+    "accept", "accept4", "splice", "copy_file_range", "rt_sigtimedwait", "msync", "ftruncate",
+    "fallocate", "sync", "vfork", "clone", "clone3", "execve",
 )  # fmt: skip
 OP_NUMBERS = {name: number for number, name in enumerate(OPS)}
 
@@ -265,11 +374,17 @@ def c_header() -> str:
         (ConnectionRecord, "connection_record"),
         (EdgeRecord, "edge_record"),
         (SyscallRecord, "syscall_record"),
-        (DnsRecord, "dns_record"),
+        (TextRecord, "text_record"),
+        (ExchangeRecord, "exchange_record"),
+        (Exchange, "exchange"),
+        (BlockedRecord, "blocked_record"),
         (Config, "config"),
     ):
         lines.append(record.c_struct(name))
-    prefixes = ("KIND_", "EDGE_", "CONNECTION_", "DNS_")
+    prefixes = (
+        "KIND_", "EDGE_", "EVENT_", "CONNECTION_", "DNS_", "TEXT_", "TLS_", "ENDING_", "UNSEEN_",
+        "BLOCKED_",
+    )  # fmt: skip
     for key, value in globals().items():
         if key.startswith(prefixes) and isinstance(value, int):
             lines.append(f"#define {key} {value}")

@@ -33,13 +33,21 @@ def execution(
     *,
     connections: int = 5,
     syscalls: int = 0,
+    exchanges: int = 0,
+    blocked: int = 0,
+    details: dict[str, Any] | None = None,
     expires_at: int = NEVER,
     **more: object,
 ) -> list[items.Item]:
     """All items of one execution."""
     return items.make_items(
         summary(execution_id, started_ns, **more),
-        records(wire.ConnectionRecord, connections),
-        records(wire.SyscallRecord, syscalls),
+        {
+            wire.KIND_CONNECTION: records(wire.ConnectionRecord, connections),
+            wire.KIND_EXCHANGE: records(wire.ExchangeRecord, exchanges),
+            wire.KIND_BLOCKED: records(wire.BlockedRecord, blocked),
+            wire.KIND_SYSCALL: records(wire.SyscallRecord, syscalls),
+        },
         expires_at,
+        details,
     )

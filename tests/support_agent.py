@@ -168,7 +168,10 @@ class Execution:
 
     summary: dict[str, Any]
     connections: list[wire.ConnectionRecord]
+    exchanges: list[wire.ExchangeRecord]
+    blocked: list[wire.BlockedRecord]
     syscalls: list[wire.SyscallRecord]
+    details: dict[str, Any]
 
     @property
     def ports(self) -> Counter[int]:
@@ -248,11 +251,14 @@ class Function:
         if not summaries:
             return None
         (summary,) = summaries
-        connections, syscalls = items.read_chunks(found)
+        records = items.read_chunks(found)
         return Execution(
             items.read_summary(summary),
-            list(wire.ConnectionRecord.iter_unpack(connections)),
-            list(wire.SyscallRecord.iter_unpack(syscalls)),
+            list(wire.ConnectionRecord.iter_unpack(records[wire.KIND_CONNECTION])),
+            list(wire.ExchangeRecord.iter_unpack(records[wire.KIND_EXCHANGE])),
+            list(wire.BlockedRecord.iter_unpack(records[wire.KIND_BLOCKED])),
+            list(wire.SyscallRecord.iter_unpack(records[wire.KIND_SYSCALL])),
+            items.read_details(records[wire.KIND_DETAILS]),
         )
 
     def stored(self) -> list[dict[str, Any]]:

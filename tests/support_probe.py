@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from support import require
 
 from lambdatrace import wire
+from lambdatrace.agent.attribution import exchange_record
 from lambdatrace.bpf.loader import Probe
 
 if TYPE_CHECKING:
@@ -81,29 +82,69 @@ class Watch:
     def __init__(self, probe: Probe) -> None:
         self.probe = probe
         self.edges: list[wire.EdgeRecord] = []
+        self.texts: list[wire.TextRecord] = []
+        self.blocked: list[wire.BlockedRecord] = []
         self.syscalls: list[wire.SyscallRecord] = []
+        self._exchanges: list[wire.ExchangeRecord] = []  # those that are complete
         self._ended: list[wire.ConnectionRecord] = []
 
     def drain(self) -> None:
         """Take what waits in both rings."""
-        size = wire.ConnectionRecord.SIZE
+        size = wire.EVENT_BYTES
         events = self.probe.events.drain()
         assert len(events) % size == 0
+        kept = {
+            wire.KIND_EDGE: (wire.EdgeRecord, self.edges),
+            wire.KIND_DNS: (wire.TextRecord, self.texts),
+            wire.KIND_TLS: (wire.TextRecord, self.texts),
+            wire.KIND_BLOCKED: (wire.BlockedRecord, self.blocked),
+            wire.KIND_EXCHANGE: (wire.ExchangeRecord, self._exchanges),
+        }
         for offset in range(0, len(events), size):
             if events[offset] == wire.KIND_CONNECTION:
-                self._ended.append(wire.ConnectionRecord.unpack(events, offset))
-            else:
-                assert events[offset] == wire.KIND_EDGE
-                self.edges.append(wire.EdgeRecord.unpack(events, offset))
+                exchange = wire.Exchange.unpack(events, offset + wire.ConnectionRecord.SIZE)
+                self._end(wire.ConnectionRecord.unpack(events, offset), exchange)
+                continue
+            record, into = kept[events[offset]]
+            into.append(record.unpack(events, offset))  # type: ignore[attr-defined]
+            assert not any(events[offset + record.SIZE : offset + size])
         self.syscalls += wire.SyscallRecord.iter_unpack(self.probe.syscalls.drain())
+
+    def _end(self, record: wire.ConnectionRecord, exchange: wire.Exchange) -> None:
+        self._ended.append(record)
+        told = exchange_record(record, exchange)
+        if told is not None:
+            self._exchanges.append(told)
 
     def connections(self) -> list[wire.ConnectionRecord]:
         """Every connection seen since the probe was loaded, ended or not, by start."""
+        return self._all()[0]
+
+    def exchanges(self) -> list[wire.ExchangeRecord]:
+        """Every exchange seen since then, of open connections the latest one, too; by start."""
+        return self._all()[1]
+
+    def _all(self) -> tuple[list[wire.ConnectionRecord], list[wire.ExchangeRecord]]:
         self.drain()
-        followed = []
-        for record, is_open in self.probe.followed_connections():
-            (followed if is_open else self._ended).append(record)
-        return sorted([*self._ended, *followed], key=lambda record: record.started)
+        connections, exchanges = [], []
+        for record, exchange, is_open in self.probe.followed_connections():
+            if not is_open:
+                self._end(record, exchange)
+                continue
+            connections.append(record)
+            told = exchange_record(record, exchange)
+            exchanges += [told] if told is not None else []
+        return (
+            sorted([*self._ended, *connections], key=lambda record: record.started),
+            sorted(
+                [*self._exchanges, *exchanges], key=lambda each: each.first_out or each.first_in
+            ),
+        )
+
+    def ends(self) -> list[wire.EdgeRecord]:
+        """The processes that ended, in the order of their ends."""
+        self.drain()
+        return [edge for edge in self.edges if edge.edge == wire.EDGE_PROCESS_EXIT]
 
     def ports(self) -> list[int]:
         """The destination port of every connection seen, sorted."""

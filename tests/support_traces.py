@@ -42,6 +42,9 @@ def connection(
     retransmits: int = 0,
     waited: float | None = None,
     transferred: float | None = None,
+    exchanges: int = 0,
+    tls_started: float | None = None,
+    tls_ended: float | None = None,
     tgid: int = 100,
     comm: bytes = b"python3",
 ) -> bytes:
@@ -58,9 +61,6 @@ def connection(
     if transferred is None and None not in (first_in, last_in):
         transferred = last_in - first_in
 
-    def moment(ms: float | None) -> int:
-        return 0 if ms is None else ORIGIN_NS + round(ms * MS)
-
     values = {
         "kind": wire.KIND_CONNECTION,
         "family": family,
@@ -71,7 +71,7 @@ def connection(
         "tid": tgid,
         "branch": 1,
         "fd": 7,
-        "local_port": 40_000 + number,
+        "local_port": (40_000 + number) % 65_536,
         "port": port,
         "error": error,
         "flags": flags,
@@ -90,10 +90,78 @@ def connection(
         "sends": int(bytes_out > 0),
         "receives": int(bytes_in > 0),
         "retransmits": retransmits,
-        "reserved": 0,
+        "exchanges": exchanges,
         "comm": comm.ljust(16, b"\0"),
+        "tls_started": moment(tls_started),
+        "tls_ended": moment(tls_ended),
     }
     return wire.ConnectionRecord(*(values[name] for name in wire.ConnectionRecord.NAMES)).pack()
+
+
+def moment(ms: float | None) -> int:
+    """A time since the start of the execution on the clock of the records (ns); None: never."""
+    return 0 if ms is None else ORIGIN_NS + round(ms * MS)
+
+
+def exchange(
+    connection: int = 1,
+    *,
+    first_out: float | None = 0.0,
+    last_out: float | None = None,
+    first_in: float | None = None,
+    last_in: float | None = None,
+    bytes_out: int = 100,
+    bytes_in: int = 0,
+    sends: int = 1,
+    receives: int = 0,
+    retransmits: int = 0,
+) -> bytes:
+    """One exchange record; times in ms. One send and one receive, unless given."""
+    return wire.ExchangeRecord(
+        wire.KIND_EXCHANGE, 0, 0, connection, 100, 1,
+        moment(first_out),
+        moment(first_out if last_out is None else last_out),
+        moment(first_in),
+        moment(first_in if last_in is None else last_in),
+        bytes_out, bytes_in, sends, receives, retransmits, 0,
+    ).pack()  # fmt: skip
+
+
+def blocked(
+    op: str = "flock",
+    *,
+    started: float = 0.0,
+    ended: float = 10.0,
+    waited: float | None = None,
+    fd: int = 5,
+    path: bytes = b"",
+    number: int = 73,
+    result: int = 0,
+    tgid: int = 100,
+    tid: int = 100,
+) -> bytes:
+    """One record of a syscall that waited; times in ms. It slept all the time, unless given."""
+    slept = ended - started if waited is None else waited
+    return wire.BlockedRecord(
+        wire.KIND_BLOCKED, wire.OP_NUMBERS[op], number, fd, tgid, tid, 1, result,
+        moment(started), moment(ended), round(slept * MS), path.ljust(96, b"\0"),
+    ).pack()  # fmt: skip
+
+
+def process(
+    number: int = 200,
+    *,
+    parent: int = 100,
+    name: str = "sh",
+    started: float = 0.0,
+    ended: float = 10.0,
+    exit_code: int = 0,
+    signal: int = 0,
+    out_of_memory: bool = False,
+) -> list[Any]:
+    """One row of a process that ended; times in ms."""
+    times = [moment(started), moment(ended)]
+    return [number, parent, name, *times, exit_code, signal, int(out_of_memory)]
 
 
 def syscall(
@@ -135,6 +203,14 @@ def summary(execution_id: str = "4f2c9a10-0000-4000-8000-000000000001", **change
         "errors": 0,
         "chunks": 0,
         "dropped": {},
+        "folded": {},
+        "capture": ["dns", "tls", "exchanges", "cpu", "blocked", "processes"],
+        "unavailable": {},
+        "unseen": [],
+        "cpu": [310 * MS, 300 * MS, 12 * MS, 9 * MS],
+        "steal_ns": 0,
+        "major_faults": 0,
+        "ending": None,
         "agent": {"cpu_ns": 11_400_000, "peak_bytes": 18_300_000},
         "destinations": [],
         "destinations_left_out": 0,
@@ -162,12 +238,25 @@ def destination(
 
 
 def execution(
-    connections: Iterable[bytes] = (), syscalls: Iterable[bytes] = (), **changes: Any
+    connections: Iterable[bytes] = (),
+    syscalls: Iterable[bytes] = (),
+    *,
+    exchanges: Iterable[bytes] = (),
+    blocked: Iterable[bytes] = (),
+    details: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> list[Item]:
-    """All items of one execution."""
+    """All items of one execution; `changes` are the summary's, `details` as items.py has them."""
     records = list(connections)
     changes.setdefault("connections", len(records))
-    return make_items(summary(**changes), b"".join(records), b"".join(syscalls), 0)
+    kinds = {
+        wire.KIND_CONNECTION: records,
+        wire.KIND_EXCHANGE: exchanges,
+        wire.KIND_BLOCKED: blocked,
+        wire.KIND_SYSCALL: syscalls,
+    }
+    packed = {kind: b"".join(each) for kind, each in kinds.items()}
+    return make_items(summary(**changes), packed, 0, details)
 
 
 def pipeline() -> list[bytes]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ANSWER_BYTES = 200_000  # to a GET; a POST is answered with an empty JSON object
+THINKING_S = 0.02
 PATIENCE_S = 20.0
 _HEAD_END = b"\r\n\r\n"
 _T = TypeVar("_T")
@@ -31,6 +32,7 @@ class Request:
     line: str
     bytes_in: int
     bytes_out: int
+    thought_s: float  # from the whole request to the beginning of its answer
 
 
 @dataclass
@@ -144,13 +146,18 @@ def _answer(receive: Callable[[], bytes], send: Callable[[bytes], None], entry: 
         while len(waiting) < length:
             waiting += receive()
         waiting = waiting[length:]
+        asked = time.monotonic()
+        time.sleep(THINKING_S)
         body = b"a" * ANSWER_BYTES if line.startswith("GET ") else b"{}"
         answer = (
             b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
         )
+        thought_s = time.monotonic() - asked
         send(answer)
-        entry.requests.append(Request(line, len(head) + len(_HEAD_END) + length, len(answer)))
+        entry.requests.append(
+            Request(line, len(head) + len(_HEAD_END) + length, len(answer), thought_s)
+        )
 
 
 class _Wire:

@@ -37,17 +37,55 @@ MAX_CLAIMED = 16_384
 MAX_BRANCHES = 64
 
 
+class Records:
+    """What was recorded of a branch, by kind; each list in the order it came."""
+
+    __slots__ = ("blocked", "connections", "exchanges", "processes", "texts")
+
+    def __init__(self) -> None:
+        self.connections: list[wire.ConnectionRecord] = []
+        self.exchanges: list[wire.ExchangeRecord] = []
+        self.texts: list[wire.TextRecord] = []
+        self.blocked: list[wire.BlockedRecord] = []
+        self.processes: list[wire.EdgeRecord] = []  # those that ended
+
+    def lists(self) -> tuple[list[Any], ...]:
+        """All of them, always in the same order."""
+        return self.connections, self.exchanges, self.texts, self.blocked, self.processes
+
+    def extend(self, other: Records) -> None:
+        """Add what `other` holds."""
+        for mine, others in zip(self.lists(), other.lists(), strict=True):
+            mine += others
+
+    def split(self, moment: int) -> Records:
+        """Take out what began before `moment` (ns, the records' clock); the rest stays."""
+        taken = Records()
+        for mine, into in zip(self.lists(), taken.lists(), strict=True):
+            into += [record for record in mine if _began(record) < moment]
+            mine[:] = [record for record in mine if _began(record) >= moment]
+        return taken
+
+
+def _began(record: Any) -> int:
+    if isinstance(record, wire.ExchangeRecord):
+        return record.first_out or record.first_in
+    moment: int = record.time if hasattr(record, "time") else record.started
+    return moment
+
+
 class Cut:
     """One execution's part of the stream. Times are ns on the records' clock."""
 
     __slots__ = (
         "branch",
-        "connections",
-        "dns",
         "edges",
         "ended",
+        "figures",
+        "figures_before",
         "lost",
         "offset",
+        "records",
         "request_id",
         "started",
         "status",
@@ -64,26 +102,27 @@ class Cut:
         # the execution's keys are made from it.
         self.offset: int | None = None
         self.status = ""
-        self.connections: list[wire.ConnectionRecord] = []
-        self.dns: list[wire.DnsRecord] = []
-        self.lost = 0  # connections and DNS messages that were not kept
+        self.records = Records()
+        self.lost = 0  # records that were not kept
+        # The branch's figures at its edges, where edges tell them.
+        self.figures_before: wire.EdgeRecord | None = None
+        self.figures: wire.EdgeRecord | None = None
         # Where in the syscall ring it ends (bytes); None: everything there is.
         self.syscalls_position: int | None = None
 
 
 class _Branch:
-    __slots__ = ("connections", "cut", "dns", "is_runtime", "lost")
+    __slots__ = ("cut", "is_runtime", "lost", "records")
 
     def __init__(self) -> None:
-        self.connections: list[wire.ConnectionRecord] = []
-        self.dns: list[wire.DnsRecord] = []
+        self.records = Records()
         self.cut: Cut | None = None
         self.is_runtime = False
         self.lost = 0
 
 
 class Attribution:
-    """The state between two slices of the stream. `max_claimed` connections are kept a branch."""
+    """The state between two slices of the stream. So many records of a kind are kept a branch."""
 
     def __init__(self, max_claimed: int = MAX_CLAIMED) -> None:
         self._max_claimed = max_claimed
@@ -93,11 +132,6 @@ class Attribution:
     def sees_runtime(self) -> bool:
         """Whether a runtime's own HTTP has been seen: if not, only INVOKE events cut the stream."""
         return any(branch.is_runtime for branch in self._branches.values())
-
-    @property
-    def runtimes(self) -> int:
-        """How many runtimes there are; above one, executions may overlap."""
-        return sum(branch.is_runtime for branch in self._branches.values())
 
     def open_cut(self, request_id: str) -> Cut | None:
         """The execution with this id that has begun and not ended."""
@@ -125,27 +159,40 @@ class Attribution:
 
         Raises ValueError when `events` is not whole records.
         """
-        size = wire.ConnectionRecord.SIZE
+        size = wire.EVENT_BYTES
         if len(events) % size:
             raise ValueError(f"{len(events)} bytes are not whole records of {size}")
         ended = []
         for offset in range(0, len(events), size):
-            if events[offset] == wire.KIND_CONNECTION:
-                self.keep(wire.ConnectionRecord.unpack(events, offset))
-            elif events[offset] == wire.KIND_DNS:
-                dns = wire.DnsRecord.unpack(events, offset)
-                branch = self._branch(dns.branch)
-                self._keep(branch, branch.dns, dns)
-            elif events[offset] == wire.KIND_EDGE:
+            kind = events[offset]
+            if kind == wire.KIND_CONNECTION:
+                exchange = wire.Exchange.unpack(events, offset + wire.ConnectionRecord.SIZE)
+                self.keep(wire.ConnectionRecord.unpack(events, offset), exchange)
+            elif kind in (wire.KIND_DNS, wire.KIND_TLS):
+                text = wire.TextRecord.unpack(events, offset)
+                branch = self._branch(text.branch)
+                self._keep(branch, branch.records.texts, text)
+            elif kind == wire.KIND_EXCHANGE:
+                told = wire.ExchangeRecord.unpack(events, offset)
+                branch = self._branch(told.branch)
+                self._keep(branch, branch.records.exchanges, told)
+            elif kind == wire.KIND_BLOCKED:
+                blocked = wire.BlockedRecord.unpack(events, offset)
+                branch = self._branch(blocked.branch)
+                self._keep(branch, branch.records.blocked, blocked)
+            elif kind == wire.KIND_EDGE:
                 cut = self._edge(wire.EdgeRecord.unpack(events, offset))
                 if cut is not None:
                     ended.append(cut)
         return ended
 
-    def keep(self, record: wire.ConnectionRecord) -> None:
-        """Take a connection that has ended."""
+    def keep(self, record: wire.ConnectionRecord, exchange: wire.Exchange) -> None:
+        """Take a connection that has ended, and its latest exchange."""
         branch = self._branch(record.branch)
-        self._keep(branch, branch.connections, record)
+        self._keep(branch, branch.records.connections, record)
+        told = exchange_record(record, exchange)
+        if told is not None:
+            self._keep(branch, branch.records.exchanges, told)
 
     def end(self, cut: Cut, status: str, time: int, position: int | None = None) -> Cut:
         """End an execution that begins to look as if nothing more came of it."""
@@ -157,23 +204,16 @@ class Attribution:
 
     def peek(self, cut: Cut) -> None:
         """Put into `cut` what has been recorded for it so far; it goes on."""
-        branches = self._branches_of(cut)
-        cut.connections = [record for branch in branches for record in branch.connections]
-        cut.dns = [record for branch in branches for record in branch.dns]
+        cut.records = Records()
+        for branch in self._branches_of(cut):
+            cut.records.extend(branch.records)
 
     def _take(self, cut: Cut) -> None:
-        cut.connections, cut.dns = [], []
+        cut.records = Records()
         for branch in self._branches_of(cut):
             cut.lost += branch.lost
             branch.lost = 0
-            later: list[wire.ConnectionRecord] = []
-            for record in branch.connections:
-                (later if record.started >= cut.ended else cut.connections).append(record)
-            branch.connections = later
-            later_dns: list[wire.DnsRecord] = []
-            for dns in branch.dns:
-                (later_dns if dns.time >= cut.ended else cut.dns).append(dns)
-            branch.dns = later_dns
+            cut.records.extend(branch.records.split(cut.ended))
 
     def _branches_of(self, cut: Cut) -> list[_Branch]:
         if cut.branch:
@@ -212,7 +252,7 @@ class Attribution:
         if edge.edge in (wire.EDGE_RESPONSE, wire.EDGE_ERROR):
             status = OK if edge.edge == wire.EDGE_RESPONSE else ERROR
             # Also ends what an INVOKE event began, before this branch was known (begin()).
-            request_id = edge.request_id.rstrip(b"\0").decode("utf-8", "replace")
+            request_id = edge.text.rstrip(b"\0").decode("utf-8", "replace")
             cut = self.open_cut(request_id)
             if cut is None and branch.cut is not None and not branch.cut.request_id:
                 # The reply to `next` did not show its id where it is looked for.
@@ -224,6 +264,7 @@ class Attribution:
                 cut.branch = edge.branch
             # Nobody answers for another runtime.
             if cut is not None and cut.branch == edge.branch:
+                cut.figures = edge
                 return self.end(cut, status, edge.time, edge.syscalls_position)
         return None
 
@@ -235,22 +276,42 @@ class Attribution:
         unfinished = None
         if branch.cut is not None:
             # The runtime has moved on without an answer that was seen.
+            branch.cut.figures = edge
             unfinished = self.end(branch.cut, UNFINISHED, edge.time, edge.syscalls_position)
         branch.cut = Cut(request_id, edge.branch, edge.time, KERNEL)
+        branch.cut.figures_before = edge
         return unfinished
 
     def _process_exit(self, edge: wire.EdgeRecord, branch: _Branch) -> Cut | None:
-        if edge.tgid != edge.branch or not branch.is_runtime:
-            return None
-        branch.is_runtime = False
-        if branch.cut is None:
-            return None
-        return self.end(branch.cut, CRASH, edge.time, edge.syscalls_position)
+        if edge.tgid == edge.branch and branch.is_runtime:
+            branch.is_runtime = False
+            if branch.cut is not None:
+                branch.cut.figures = edge
+                cut = self.end(branch.cut, CRASH, edge.time, edge.syscalls_position)
+                # Its own end is part of it.
+                cut.records.processes.append(edge)
+                return cut
+        self._keep(branch, branch.records.processes, edge)
+        return None
 
-    def claim(self, number: int) -> list[wire.ConnectionRecord]:
+    def claim(self, number: int) -> Records:
         """What came of a branch after its runtime had ended: the kernel closes its sockets last."""
         branch = self._branches.pop(number, None)
-        return [] if branch is None else branch.connections
+        return Records() if branch is None else branch.records
+
+
+def exchange_record(
+    connection: wire.ConnectionRecord, exchange: wire.Exchange
+) -> wire.ExchangeRecord | None:
+    """A connection's latest exchange as a record; None if there was none, or it is no stream."""
+    if not exchange.first_out and not exchange.first_in:
+        return None
+    return wire.ExchangeRecord(
+        wire.KIND_EXCHANGE, 0, 0, connection.id, connection.tgid, connection.branch,
+        exchange.first_out, exchange.last_out, exchange.first_in, exchange.last_in,
+        exchange.bytes_out, exchange.bytes_in, exchange.sends, exchange.receives,
+        max(0, connection.retransmits - exchange.retransmits_before), 0,
+    )  # fmt: skip
 
 
 def request_id_in(headers: bytes) -> str:

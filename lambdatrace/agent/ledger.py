@@ -12,9 +12,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_COUNTERS = ("bytes_out", "bytes_in", "waited", "transferred", "sends", "receives", "retransmits")
+_COUNTERS = (
+    "bytes_out", "bytes_in", "waited", "transferred", "sends", "receives", "retransmits",
+    "exchanges",
+)  # fmt: skip
 # What else makes a connection worth telling again when it changes.
-_STATES = ("established", "error")
+_STATES = ("established", "error", "tls_started", "tls_ended")
+
+
+# Connections whose latest exchange is remembered: those an environment keeps alive, and more.
+MAX_EXCHANGES_TOLD = 4096
+
+_UDP = 17
 
 
 class Ledger:
@@ -22,6 +31,40 @@ class Ledger:
 
     def __init__(self) -> None:
         self._told: dict[int, tuple[int, ...]] = {}
+        self._exchanges: dict[int, tuple[int, ...]] = {}
+
+    def exchanges(
+        self,
+        complete: Iterable[wire.ExchangeRecord],
+        latest: Iterable[wire.ExchangeRecord],
+        *,
+        peek: bool = False,
+    ) -> list[wire.ExchangeRecord]:
+        """The execution's exchanges by start: what was told before as it stands is left out.
+
+        Parameters
+        ----------
+        complete
+            Those that another followed, or whose connection has ended.
+        latest
+            The latest one of each connection that is still open.
+        peek
+            Only look: the execution goes on and will be told everything again.
+        """
+        told = dict(self._exchanges) if peek else self._exchanges
+        found = []
+        for record in complete:
+            if told.get(record.connection) == _state(record):
+                del told[record.connection]
+            else:
+                found.append(record)
+        for record in latest:
+            if told.get(record.connection) != _state(record):
+                told[record.connection] = _state(record)
+                found.append(record)
+        while len(told) > MAX_EXCHANGES_TOLD:
+            del told[next(iter(told))]
+        return sorted(found, key=lambda record: record.first_out or record.first_in)
 
     def share(
         self,
@@ -46,6 +89,8 @@ class Ledger:
         told = dict(self._told) if peek else self._told
         shares = {}
         for original, is_open in [(r, False) for r in finished] + [(r, True) for r in open_ones]:
+            if is_unused(original):
+                continue
             record = wire.ConnectionRecord(*original.__dict__.values())
             current = tuple(getattr(record, name) for name in _COUNTERS + _STATES)
             before = told.pop(record.id, None)
@@ -67,3 +112,16 @@ class Ledger:
                 record.flags |= wire.CONNECTION_REUSED
             shares[record.id] = record
         return sorted(shares.values(), key=lambda record: record.started)
+
+
+def is_unused(record: wire.ConnectionRecord) -> bool:
+    """Whether no datagram ever went over it.
+
+    Resolvers connect a datagram socket to each address of a name, to see from where it would be
+    reached (RFC 6724), and send nothing.
+    """
+    return record.protocol == _UDP and not record.sends and not record.receives and not record.error
+
+
+def _state(record: wire.ExchangeRecord) -> tuple[int, ...]:
+    return record.first_out, record.first_in, record.bytes_out, record.bytes_in

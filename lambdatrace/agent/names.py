@@ -33,7 +33,7 @@ class Lookup:
         "type",
     )
 
-    def __init__(self, message: dns.Message, record: wire.DnsRecord) -> None:
+    def __init__(self, message: dns.Message, record: wire.TextRecord) -> None:
         self.name = message.name
         self.type = message.type
         self.server = _server_address(record)
@@ -91,26 +91,27 @@ class Names:
                 found[record.id] = name
         return found
 
-    def read(self, records: Iterable[wire.DnsRecord], *, peek: bool = False) -> list[Lookup]:
+    def read(self, records: Iterable[wire.TextRecord], *, peek: bool = False) -> list[Lookup]:
         """Lookups begun in `records`, by start; those without an answer are still open.
 
         With `peek` nothing is remembered of them.
         """
         waiting = dict(self._open) if peek else self._open
         lookups: list[Lookup] = []
-        for record, text in _messages(records):
+        for record, text in joined(records, wire.KIND_DNS):
+            text = _without_prefix(record, text)
             message = dns.parse(text)
             if message is None:
                 continue
             key = (record.tgid, message.id, message.name, message.type)
-            if record.direction == wire.DNS_QUERY and not message.is_answer:
+            if record.direction == wire.TEXT_SENT and not message.is_answer:
                 known = waiting.get(key)
                 if known is not None:
                     known.attempts += 1
                 elif len(lookups) < MAX_LOOKUPS:
                     waiting[key] = lookup = Lookup(message, record)
                     lookups.append(lookup)
-            elif record.direction == wire.DNS_ANSWER and message.is_answer:
+            elif record.direction == wire.TEXT_RECEIVED and message.is_answer:
                 lookup_or_none = waiting.pop(key, None)
                 if lookup_or_none is not None:
                     _answer(lookup_or_none, message, record)
@@ -130,11 +131,11 @@ class Names:
             del self._hosts[next(iter(self._hosts))]
 
 
-def _server_address(record: wire.DnsRecord) -> str:
+def _server_address(record: wire.TextRecord) -> str:
     return wire.address_text(record.family, record.server)
 
 
-def _answer(lookup: Lookup, message: dns.Message, record: wire.DnsRecord) -> None:
+def _answer(lookup: Lookup, message: dns.Message, record: wire.TextRecord) -> None:
     lookup.answered = record.time
     lookup.server = _server_address(record)
     lookup.rcode = message.rcode
@@ -142,11 +143,13 @@ def _answer(lookup: Lookup, message: dns.Message, record: wire.DnsRecord) -> Non
     lookup.addresses = message.addresses
 
 
-def _messages(records: Iterable[wire.DnsRecord]) -> list[tuple[wire.DnsRecord, bytes]]:
-    """Pieces put together: (record of the first piece, message)."""
-    order: list[tuple[wire.DnsRecord, list[bytes]]] = []
+def joined(records: Iterable[wire.TextRecord], kind: int) -> list[tuple[wire.TextRecord, bytes]]:
+    """Texts of a kind with their pieces put together: (record of the first piece, text)."""
+    order: list[tuple[wire.TextRecord, list[bytes]]] = []
     current: dict[tuple[int, int, int], list[bytes]] = {}
     for record in records:
+        if record.kind != kind:
+            continue
         key = (record.tid, record.connection, record.direction)
         size = min(record.length - record.fragment * len(record.text), len(record.text))
         text = record.text[: max(0, size)]
@@ -155,11 +158,11 @@ def _messages(records: Iterable[wire.DnsRecord]) -> list[tuple[wire.DnsRecord, b
             order.append((record, current[key]))
         elif key in current:
             current[key].append(text)
-    return [(record, _without_prefix(record, b"".join(parts))) for record, parts in order]
+    return [(record, b"".join(parts)) for record, parts in order]
 
 
-def _without_prefix(record: wire.DnsRecord, text: bytes) -> bytes:
-    if not record.flags & wire.DNS_STREAM or record.flags & wire.DNS_WITHOUT_PREFIX:
+def _without_prefix(record: wire.TextRecord, text: bytes) -> bytes:
+    if not record.flags & wire.TEXT_STREAM or record.flags & wire.TEXT_WITHOUT_PREFIX:
         return text
     # Read in one go the length is in front; read apart, it was a message of two bytes of its own.
     if len(text) > _PREFIX_BYTES and int.from_bytes(text[:2], "big") == record.length - 2:

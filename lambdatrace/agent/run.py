@@ -2,7 +2,8 @@
 
 Started by `lambdatrace run`, which knows neither probe nor bcc. The JSON object says what to do:
     command    [program, argument, ...]
-    name, store, level
+    name, store
+    environ    {environment variable: what it is for the agent, whatever the command has}
     report_fd  where one line of JSON goes at the end: {"execution_id", "exit_code", "summary",
                "lost": items not stored} or, when nothing was run, {"error", "hint", "exit_code"}
 The command inherits everything else as it is: environment, standard streams, terminal.
@@ -39,6 +40,7 @@ SIGNALLED = 128
 
 # About 2 kB each: no function has to make room for them here.
 MAX_CONNECTIONS = 100_000
+MAX_TEXTS = 20_000
 WRITE_BUDGET_S = 10.0  # nobody is billed for waiting here
 _HANDED_ON = (signal.SIGTERM, signal.SIGHUP)
 _CRASHES = frozenset(
@@ -58,6 +60,11 @@ class Tracing:
             root=os.getpid(),
             events_ring=4 * EVENTS_RING,
             scale=8,
+            capture=frozenset(settings.capture),
+            threshold_ns=settings.threshold_ns,
+            most_exchanges=MAX_CONNECTIONS,
+            most_blocked=MAX_CONNECTIONS,
+            most_texts=MAX_TEXTS,
         )
         self._recorder = Recorder(self._probe, self._writer, settings)
         self._attribution = attribution.Attribution(MAX_CONNECTIONS)
@@ -74,6 +81,10 @@ class Tracing:
         self._attribution.feed(self._recorder.drain())
         exit_code, how = _exit_code(status), _status(status)
         self._attribution.end(cut, how, time.monotonic_ns())
+        # The command is the only branch, and its end has told its figures.
+        for edge in cut.records.processes:
+            if edge.tgid == edge.branch:
+                cut.figures = edge
         text = " ".join(command)
         summary, lost = self._recorder.store(
             cut, time.monotonic() + WRITE_BUDGET_S, command=text[:1000], exit_code=exit_code
@@ -182,7 +193,7 @@ def main() -> int:
             "AWS_LAMBDA_FUNCTION_NAME": wanted["name"],
             "AWS_LAMBDA_FUNCTION_VERSION": "",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "",
-            "LAMBDATRACE_LEVEL": wanted["level"],
+            **wanted["environ"],
         }
     )
     settings.store = wanted["store"]

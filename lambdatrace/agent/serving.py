@@ -63,8 +63,8 @@ class Serving:
     def resume(self, invocation: dict[str, Any] | None) -> None:
         """Take over from a worker that died, in the middle of `invocation` if there is one."""
         began = time.monotonic_ns() if invocation is None else invocation["at_ns"]
-        for record in self._recorder.add_gap(began):
-            self._attribution.keep(record)
+        for record, exchange in self._recorder.add_gap(began):
+            self._attribution.keep(record, exchange)
         if invocation is None:
             return
         self._attribution.begin(invocation["request_id"], invocation["at_ns"])
@@ -128,7 +128,7 @@ class Serving:
             cut.status = attribution.TIMEOUT
         time.sleep(EXIT_S)
         self._attribution.feed(self._recorder.drain())
-        cut.connections += self._attribution.claim(cut.branch)
+        cut.records.extend(self._attribution.claim(cut.branch))
 
     def _handle_message(self, message: dict[str, Any]) -> None:
         if message["event"] == "SHUTDOWN":
@@ -189,8 +189,8 @@ class Serving:
             self._keep_unseen()
 
     def _keep_unseen(self) -> None:
-        for record in self._recorder.take_unseen():
-            self._attribution.keep(record)
+        for record, exchange in self._recorder.take_unseen():
+            self._attribution.keep(record, exchange)
 
     def _take_deadline(self, invocation: dict[str, Any]) -> None:
         deadline = monotonic_deadline(invocation["deadline_ms"])

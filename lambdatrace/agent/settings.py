@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lambdatrace.agent.log import log
+from lambdatrace.capture import read_capture, unknown_groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,18 +12,21 @@ if TYPE_CHECKING:
 FLOWS = "flows"
 SYSCALLS = "syscalls"
 DEFAULT_TTL_DAYS = 14
+DEFAULT_THRESHOLD_MS = 1
 
 
 class Settings:
     """Configuration of one agent. A value that makes no sense is reported and its default used."""
 
     __slots__ = (
+        "capture",
         "environ",
         "function",
         "level",
         "memory_mb",
         "runtime_api",
         "store",
+        "threshold_ns",
         "ttl_days",
         "version",
     )
@@ -39,6 +43,9 @@ class Settings:
         if self.level not in (FLOWS, SYSCALLS):
             log(f"LAMBDATRACE_LEVEL={self.level!r} is neither flows nor syscalls: taking flows")
             self.level = FLOWS
+        self.capture = _capture(environ)
+        threshold = _number(environ, "LAMBDATRACE_THRESHOLD_MS", DEFAULT_THRESHOLD_MS)
+        self.threshold_ns = (threshold or 0) * 1_000_000
 
 
 def _number(environ: Mapping[str, str], name: str, default: int | None) -> int | None:
@@ -49,3 +56,11 @@ def _number(environ: Mapping[str, str], name: str, default: int | None) -> int |
         return int(text)
     log(f"{name}={text!r} is not a number: taking {default}")
     return default
+
+
+def _capture(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The groups that LAMBDATRACE_CAPTURE names."""
+    groups, unknown = read_capture(environ.get("LAMBDATRACE_CAPTURE", ""))
+    if unknown:
+        log(f"LAMBDATRACE_CAPTURE: {unknown_groups(unknown)}")
+    return groups

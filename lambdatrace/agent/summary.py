@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from lambdatrace.agent.attribution import Cut
+
 # With a dozen destinations a summary stays near 1 kB.
 MAX_DESTINATIONS = 12
 # More connect times than this are thinned to evenly spaced quantiles.
@@ -78,6 +80,62 @@ def destinations(
 def is_failed(record: wire.ConnectionRecord) -> bool:
     """Whether something went wrong with a connection."""
     return bool(record.error or record.flags & wire.CONNECTION_ABANDONED)
+
+
+def cpu(before: wire.EdgeRecord | None, after: wire.EdgeRecord | None) -> list[int] | None:
+    """[CPU, wall time with CPU, run queue, wall time in it] between two edges (ns).
+
+    Without `before`, since the branch began; None where nothing is known.
+    """
+    if after is None:
+        return None
+    names = ("cpu", "cpu_wall", "runqueue", "runqueue_wall")
+    return [_risen(name, before, after) for name in names]
+
+
+def folded(before: wire.EdgeRecord | None, after: wire.EdgeRecord | None) -> dict[str, int]:
+    """How many records of a kind were counted instead of written, between two edges."""
+    if after is None:
+        return {}
+    counts = {
+        "exchanges": _risen("folded_exchanges", before, after),
+        "blocked": _risen("folded_blocked", before, after),
+        "texts": _risen("folded_texts", before, after),
+    }
+    return {kind: count for kind, count in counts.items() if count}
+
+
+def unseen(figures: wire.EdgeRecord | None) -> list[str]:
+    """What the branch has used that the probe cannot see into."""
+    return ["io_uring"] if figures is not None and figures.flags & wire.UNSEEN_IO_URING else []
+
+
+def ending(cut: Cut) -> list[int] | None:
+    """[exit code, signal, out of memory] of the execution's own process; None: it goes on."""
+    for edge in cut.records.processes:
+        if edge.tgid == edge.branch:
+            return _ending(edge)
+    return None
+
+
+def process_row(edge: wire.EdgeRecord) -> list[Any]:
+    """A process that ended, as items.py describes it."""
+    name = edge.text.split(b"\0", 1)[0].decode("utf-8", "replace")
+    return [edge.tgid, edge.parent, name, edge.born, edge.time, *_ending(edge)]
+
+
+def _ending(edge: wire.EdgeRecord) -> list[int]:
+    return [
+        edge.exit_code,
+        edge.flags & wire.ENDING_SIGNAL,
+        int(bool(edge.flags & wire.ENDING_OUT_OF_MEMORY)),
+    ]
+
+
+def _risen(name: str, before: wire.EdgeRecord | None, after: wire.EdgeRecord) -> int:
+    then: int = 0 if before is None else getattr(before, name)
+    now: int = getattr(after, name)
+    return max(0, now - then)
 
 
 def lost_since(before: Sequence[int], now: Sequence[int]) -> dict[str, int]:

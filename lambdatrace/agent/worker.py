@@ -41,6 +41,8 @@ def main(
                 record_syscalls=settings.level == "syscalls",
                 root=root,
                 runtime_api=settings.runtime_api,
+                capture=frozenset(settings.capture),
+                threshold_ns=settings.threshold_ns,
             )
         else:
             probe = Probe.adopt(adopted)

@@ -1,4 +1,4 @@
-"""Linux's error numbers: traces come from Linux, but may be read on a machine that is not."""
+"""Linux's numbers for errors and signals: traces may be read on a machine that is not Linux."""
 
 from __future__ import annotations
 
@@ -25,3 +25,17 @@ ERRNO_NUMBERS = {name: number for number, name in ERRNO_NAMES.items()}
 def errno_name(number: int) -> str:
     """`ECONNREFUSED` for 111; `errno 999` for a number Linux does not have."""
     return ERRNO_NAMES.get(number) or f"errno {number}"
+
+
+# arch/x86/include/uapi/asm/signal.h and asm-generic/signal.h, the same on x86_64 and arm64; from 1.
+_SIGNALS = """
+SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2 SIGPIPE
+SIGALRM SIGTERM SIGSTKFLT SIGCHLD SIGCONT SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGXCPU SIGXFSZ
+SIGVTALRM SIGPROF SIGWINCH SIGIO SIGPWR SIGSYS
+"""
+SIGNAL_NAMES = dict(enumerate(_SIGNALS.split(), start=1))
+
+
+def signal_name(number: int) -> str:
+    """`SIGSEGV` for 11; `signal 64` for one without a name."""
+    return SIGNAL_NAMES.get(number) or f"signal {number}"

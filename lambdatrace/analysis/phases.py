@@ -1,8 +1,8 @@
-"""What a connection's life was spent on, as far as its record tells.
+"""What a connection's life was spent on, as far as it was recorded.
 
-A record knows the first and the last byte each way and how long its exchanges took together, not
-when each of them was. Where a time is not known, or lies before the execution, there is no phase:
-none is made up.
+Where its exchanges were told apart, each stands at its true place. Where they were not, the
+connection's record still tells the first and the last byte each way and how long its exchanges took
+together, not when each of them was. What is not known has no phase: none is made up.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from lambdatrace.model import Outcome, Phase, PhaseKind, Protocol
 
 if TYPE_CHECKING:
-    from lambdatrace.model import Connection
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lambdatrace.model import Connection, Exchange
 
 _DNS_PORT = 53
 _NEVER_ESTABLISHED = frozenset(
@@ -28,47 +30,66 @@ _NEVER_ESTABLISHED = frozenset(
 )
 
 
-# The share of a stretch of several exchanges from which on it is drawn as one phase.
-_MOSTLY = 0.8
+def told_apart(
+    connections: Iterable[Connection], exchanges: Iterable[Exchange], whole: bool
+) -> dict[int, tuple[Exchange, ...]]:
+    """The exchanges of each connection, by its id, where all of them are known.
+
+    `whole`: no record of the execution is known to be missing or was folded.
+    """
+    counts = {each.id: each.exchanges for each in connections if each.exchanges is not None}
+    found: dict[int, list[Exchange]] = {number: [] for number in counts}
+    for exchange in exchanges:
+        if exchange.connection_id in found:
+            found[exchange.connection_id].append(exchange)
+    return {
+        number: tuple(rows)
+        for number, rows in found.items()
+        if whole or len(rows) >= counts[number]
+    }
 
 
-def phases(connection: Connection) -> tuple[Phase, ...]:
-    """The phases of a connection in order, ns relative to the execution's start."""
+def phases(
+    connection: Connection, exchanges: Sequence[Exchange] | None = None
+) -> tuple[Phase, ...]:
+    """The phases of a connection in order, ns relative to the execution's start.
+
+    `exchanges` are all of its own, None where they are not known. What ended before the execution
+    began is left out.
+    """
     if connection.before:
         return ()
-    found = [_connect(connection), _first_wait(connection)]
-    stretch = _stretch(connection)
-    if stretch is not None:
-        kind = _mostly(connection, stretch) if _several(connection) else PhaseKind.TRANSFER
-        if kind is not None:
-            found.append(Phase(kind, *stretch))
-    found.append(_unanswered(connection))
-    return tuple(phase for phase in found if phase is not None)
-
-
-def mixed_stretch(connection: Connection) -> tuple[int, int] | None:
-    """Begin and end (ns) of several exchanges of which neither waiting nor transfer is the most.
-
-    None where there is no such stretch, or where it was idle for the most part.
-    """
-    stretch = _stretch(connection)
-    if connection.before or stretch is None or not _several(connection):
-        return None
-    length = stretch[1] - stretch[0]
-    idle = length - _later_waits(connection) - connection.transferred_ns
-    if _mostly(connection, stretch) is not None or idle >= _MOSTLY * length:
-        return None
-    return stretch
+    found = [_connect(connection), _handshake(connection)]
+    if exchanges is None:
+        found += _from_sums(connection)
+    else:
+        for exchange in exchanges:
+            found += _of_exchange(connection, exchange)
+    return tuple(
+        phase
+        for phase in found
+        if phase is not None and not (connection.reused and phase.end_ns <= 0)
+    )
 
 
 def connect_ns(connection: Connection) -> int | None:
     """How long it tried to connect in or for this execution, in vain or not; None: not known."""
-    phase = None if connection.before else _connect(connection)
-    return None if phase is None else phase.end_ns - phase.start_ns
+    return _length(connection, _connect(connection))
 
 
-def wait_ns(connection: Connection) -> int | None:
+def handshake_ns(connection: Connection) -> int | None:
+    """How long its TLS handshake took in or for this execution, in vain or not; None: none seen."""
+    return _length(connection, _handshake(connection))
+
+
+def wait_ns(connection: Connection, exchanges: Sequence[Exchange] | None = None) -> int | None:
     """How long it waited for answers, also for the last one that never came; None: not known."""
+    if exchanges is not None:
+        waits = [_wait(connection, exchange) for exchange in exchanges]
+        lengths = [wait.end_ns - wait.start_ns for wait in waits if wait is not None]
+        return sum(lengths) if lengths else None
+    if _sums_hold_a_handshake(connection):
+        return None
     unanswered = _unanswered(connection)
     if unanswered is not None:
         return connection.waited_ns + unanswered.end_ns - unanswered.start_ns
@@ -77,13 +98,24 @@ def wait_ns(connection: Connection) -> int | None:
     return connection.waited_ns
 
 
-def transfer_ns(connection: Connection) -> int | None:
-    """How long answers took from their first byte to their last; None if there were none."""
-    return None if connection.first_in_ns is None else connection.transferred_ns
+def transfer_ns(connection: Connection, exchanges: Sequence[Exchange] | None = None) -> int | None:
+    """How long answers took from their first byte to their last; None: none, or not known."""
+    if exchanges is not None:
+        lengths = [each.transfer_ns for each in exchanges if each.transfer_ns is not None]
+        return sum(lengths) if lengths else None
+    if connection.first_in_ns is None or _sums_hold_a_handshake(connection):
+        return None
+    return connection.transferred_ns
 
 
 def _end(connection: Connection) -> int:
     return connection.started_ns + connection.duration_ns
+
+
+def _length(connection: Connection, phase: Phase | None) -> int | None:
+    if phase is None or connection.before or (connection.reused and phase.end_ns <= 0):
+        return None
+    return phase.end_ns - phase.start_ns
 
 
 def _connect(connection: Connection) -> Phase | None:
@@ -93,43 +125,79 @@ def _connect(connection: Connection) -> Phase | None:
         end = _end(connection)
     else:
         return None
-    if connection.reused and end <= 0:
-        return None
     return Phase(PhaseKind.CONNECT, connection.started_ns, end)
+
+
+def _handshake(connection: Connection) -> Phase | None:
+    started, length = connection.tls_started_ns, connection.tls_ns
+    if started is None:
+        return None
+    # One that never ended lasted until nobody went on with it.
+    end = _end(connection) if length is None else started + length
+    return Phase(PhaseKind.TLS, started, max(started, end))
+
+
+def _of_exchange(connection: Connection, exchange: Exchange) -> Iterator[Phase | None]:
+    sent = exchange.started_ns + exchange.request_ns
+    if exchange.request_ns:
+        yield Phase(PhaseKind.SEND, exchange.started_ns, sent)
+    wait = _wait(connection, exchange)
+    yield wait
+    if exchange.transfer_ns is not None:
+        # Without a request the peer spoke first.
+        answered = sent if wait is None else wait.end_ns
+        yield Phase(PhaseKind.TRANSFER, answered, answered + exchange.transfer_ns)
+
+
+def _wait(connection: Connection, exchange: Exchange) -> Phase | None:
+    sent = exchange.started_ns + exchange.request_ns
+    if exchange.wait_ns is not None:
+        return Phase(PhaseKind.WAIT, sent, sent + exchange.wait_ns)
+    if exchange.transfer_ns is not None or connection.before:
+        return None
+    end = _end(connection)
+    return Phase(PhaseKind.WAIT, sent, end) if sent <= end else None
+
+
+def _from_sums(connection: Connection) -> Iterator[Phase | None]:
+    secured = 0
+    if connection.tls_started_ns is not None:
+        if connection.tls_ns is None:
+            return
+        secured = connection.tls_started_ns + connection.tls_ns
+    sent, answered = connection.first_out_ns, connection.first_in_ns
+    if _sums_hold_a_handshake(connection):
+        # The first bytes were the handshake's; the moment of the first ones behind it is not known.
+        answered = secured
+    elif _several(connection):
+        yield _phase(PhaseKind.WAIT, sent, answered)
+    else:
+        if sent != connection.last_out_ns and not connection.reused:
+            yield _phase(PhaseKind.SEND, sent, connection.last_out_ns)
+        yield _phase(PhaseKind.WAIT, connection.last_out_ns, answered)
+        yield _phase(PhaseKind.TRANSFER, answered, connection.last_in_ns)
+        answered = None
+    # An earlier execution's bytes say nothing about when this one's began.
+    if answered is not None and answered >= 0:
+        yield _phase(PhaseKind.EXCHANGES, answered, connection.last_in_ns)
+    yield _unanswered(connection)
+
+
+def _phase(kind: PhaseKind, start: int | None, end: int | None) -> Phase | None:
+    return None if start is None or end is None or end < start else Phase(kind, start, end)
+
+
+def _sums_hold_a_handshake(connection: Connection) -> bool:
+    """Whether what was summed up of the connection contains a TLS handshake."""
+    started, length = connection.tls_started_ns, connection.tls_ns
+    done_before = started is not None and length is not None and started + length <= 0
+    return started is not None and not (connection.reused and done_before)
 
 
 def _several(connection: Connection) -> bool:
     """Whether more was sent after the first answer."""
     sent, answered = connection.last_out_ns, connection.first_in_ns
     return sent is not None and answered is not None and sent > answered
-
-
-def _first_wait(connection: Connection) -> Phase | None:
-    answered = connection.first_in_ns
-    # Of several exchanges the first one's sending ended at an unknown moment.
-    sent = connection.first_out_ns if _several(connection) else connection.last_out_ns
-    if sent is None or answered is None or answered < sent:
-        return None
-    return Phase(PhaseKind.WAIT, sent, answered)
-
-
-def _stretch(connection: Connection) -> tuple[int, int] | None:
-    """From the first byte in to the last."""
-    first, last = connection.first_in_ns, connection.last_in_ns
-    return None if first is None or last is None or last < first else (first, last)
-
-
-def _mostly(connection: Connection, stretch: tuple[int, int]) -> PhaseKind | None:
-    enough = _MOSTLY * (stretch[1] - stretch[0])
-    if _later_waits(connection) >= enough:
-        return PhaseKind.WAIT
-    return PhaseKind.TRANSFER if connection.transferred_ns >= enough else None
-
-
-def _later_waits(connection: Connection) -> int:
-    """How long it waited for all answers but the first (ns)."""
-    first = _first_wait(connection)
-    return max(0, connection.waited_ns - (first.end_ns - first.start_ns if first else 0))
 
 
 def _unanswered(connection: Connection) -> Phase | None:

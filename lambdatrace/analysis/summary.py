@@ -5,11 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from lambdatrace.analysis.linux import signal_name
 from lambdatrace.errors import CorruptItemError
 from lambdatrace.model import (
     AgentCost,
+    CpuTime,
     DestinationFigures,
     Dropped,
+    Ending,
     Execution,
     Level,
     Protocol,
@@ -60,6 +63,21 @@ class Fields:
         if type(value) is not int or not 0 <= value <= maximum:
             self.refuse(f"{name!r} is not a number in its range")
         return int(value)
+
+    def integer_or_none(self, name: str) -> int | None:
+        """A whole number from 0 on, or null."""
+        return None if self.get(name) is None else self.integer(name)
+
+    def integers(self, value: Any, name: str, count: int) -> list[int]:
+        """`value`, if it is an array of `count` whole numbers from 0 on."""
+        values = [self.check_integer(each, name) for each in self.array(value, name)]
+        if len(values) != count:
+            self.refuse(f"{name!r} does not have {count} figures")
+        return values
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """An array of strings."""
+        return tuple(self.check_text(each, name) for each in self.array(self.get(name), name))
 
     def signed_or_none(self, name: str) -> int | None:
         """A whole number of either sign, or null."""
@@ -135,7 +153,7 @@ def read_execution(summary: Mapping[str, Any]) -> Execution:
         backend=fields.text("backend"),
         level=fields.choice(fields.get("level"), "level", Level),
         edges=fields.text("edges"),
-        memory_mb=None if fields.get("memory_mb") is None else fields.integer("memory_mb"),
+        memory_mb=fields.integer_or_none("memory_mb"),
         command=fields.text_or_none("command"),
         exit_code=fields.signed_or_none("exit_code"),
         connections=fields.integer("connections"),
@@ -143,11 +161,46 @@ def read_execution(summary: Mapping[str, Any]) -> Execution:
         dropped=Dropped(
             **{name: fields.check_integer(dropped[name], f"dropped.{name}") for name in dropped}
         ),
+        folded={
+            kind: fields.check_integer(count, "folded")
+            for kind, count in fields.mapping("folded").items()
+        },
+        capture=fields.texts("capture"),
+        unavailable={
+            group: fields.check_text(reason, "unavailable")
+            for group, reason in fields.mapping("unavailable").items()
+        },
+        unseen=fields.texts("unseen"),
+        cpu=_read_cpu(fields),
+        steal_ns=fields.integer_or_none("steal_ns"),
+        major_faults=fields.integer_or_none("major_faults"),
+        ending=_read_ending(fields),
         agent=_read_agent(fields),
         destinations=tuple(
             _read_destination(fields, row)
             for row in fields.array(fields.get("destinations"), "destinations")
         ),
+    )
+
+
+def _read_cpu(fields: Fields) -> CpuTime | None:
+    value = fields.get("cpu")
+    return None if value is None else CpuTime(*fields.integers(value, "cpu", 4))
+
+
+def _read_ending(fields: Fields) -> Ending | None:
+    value = fields.get("ending")
+    if "processes" not in fields.texts("capture"):
+        return None  # that it ended was seen, by which signal was not
+    return None if value is None else read_ending(*fields.integers(value, "ending", 3))
+
+
+def read_ending(exit_code: int, signal: int, out_of_memory: int) -> Ending:
+    """An ending from its three stored figures (items.py)."""
+    return Ending(
+        exit_code=None if signal else exit_code,
+        signal=signal_name(signal) if signal else None,
+        out_of_memory=bool(out_of_memory),
     )
 
 

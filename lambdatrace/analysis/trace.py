@@ -14,20 +14,24 @@ from typing import TYPE_CHECKING, Any
 from lambdatrace import items as stored
 from lambdatrace import wire
 from lambdatrace.analysis.linux import ERRNO_NUMBERS, errno_name
-from lambdatrace.analysis.summary import Fields, read_execution, summary_fields
+from lambdatrace.analysis.summary import Fields, read_ending, read_execution, summary_fields
 from lambdatrace.errors import CorruptItemError
 from lambdatrace.model import (
+    Blocked,
+    BlockedKind,
     Connection,
+    Exchange,
     Execution,
     Namelookup,
     Outcome,
+    Process,
     Protocol,
     Syscall,
     Trace,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from lambdatrace.items import Item
 
@@ -46,6 +50,26 @@ _OUTCOMES = {
 _NOT_YET = frozenset({-ERRNO_NUMBERS["EAGAIN"], -ERRNO_NUMBERS["EINPROGRESS"]})
 # Calls whose result is a number of bytes; the *mmsg calls return messages, connect returns 0.
 _LOOKUP_LENGTH = 11  # values of a namelookup, items.py
+_PROCESS_LENGTH = 8  # values of a process, items.py
+# An encrypted alert: a record's header, its two bytes, and a tag. TLS 1.3 adds the type of what is
+# encrypted (RFC 8446, 5.2), AES-GCM in TLS 1.2 a nonce of 8 bytes (RFC 5288, 3).
+_ALERT_BYTES = frozenset({5 + 2 + 16, 5 + 2 + 1 + 16, 5 + 8 + 2 + 16})
+_BLOCKED_KINDS = {
+    op: kind
+    for kind, ops in {
+        BlockedKind.SLEEP: "nanosleep clock_nanosleep pause rt_sigtimedwait",
+        BlockedKind.LOCK: "futex flock fcntl",
+        BlockedKind.FILE: "open openat openat2 read readv write writev close fsync fdatasync msync "
+        "sync_file_range pread64 pwrite64 preadv pwritev getdents64 statx newfstatat rename "
+        "renameat2 unlink unlinkat mkdir mkdirat copy_file_range ftruncate fallocate "
+        "sync sendfile splice execve",
+        BlockedKind.CHILD: "wait4 waitid vfork clone clone3",
+        BlockedKind.POLL: "poll ppoll select pselect6 epoll_wait epoll_pwait epoll_pwait2",
+        BlockedKind.NETWORK: "accept accept4 connect sendto sendmsg sendmmsg recvfrom recvmsg "
+        "recvmmsg",
+    }.items()
+    for op in ops.split()
+}
 _BYTE_OPS = frozenset(
     ("sendto", "sendmsg", "write", "writev", "sendfile", "recvfrom", "recvmsg", "read", "readv")
 )
@@ -57,9 +81,8 @@ class Records:
 
     execution: Execution
     origin_ns: int  # the execution's start on the clock of the records
-    connections: bytes
-    syscalls: bytes
-    names: dict[str, Any]  # as items.py describes them, not yet checked
+    by_kind: Mapping[int, bytes]  # wire.KIND_* -> records back to back
+    details: dict[str, Any]  # as items.py describes them, not yet checked
     missing_chunks: int  # event chunks the summary promises and the items lack
 
 
@@ -86,14 +109,13 @@ def read_records(items: Iterable[Item]) -> Records:
     summary = stored.read_summary(summaries[0])
     execution = read_execution(summary)
     fields = summary_fields(summary)
-    connections, syscalls = stored.read_chunks(items)
+    by_kind = stored.read_chunks(items)
     chunks = sum(item.kind == stored.CHUNK for item in items)
     return Records(
         execution=execution,
         origin_ns=fields.integer("monotonic_ns", 2**63),
-        connections=connections,
-        syscalls=syscalls,
-        names=stored.read_names(items),
+        by_kind=by_kind,
+        details=stored.read_details(by_kind[wire.KIND_DETAILS]),
         missing_chunks=max(0, fields.integer("chunks") - chunks),
     )
 
@@ -105,6 +127,9 @@ def read_trace(items: Iterable[Item]) -> Trace:
         execution=records.execution,
         connections=connections(records),
         namelookups=namelookups(records),
+        exchanges=exchanges(records),
+        blocked=blocked(records),
+        processes=processes(records),
         syscalls=tuple(syscalls(records)),
         missing_chunks=records.missing_chunks,
     )
@@ -113,19 +138,21 @@ def read_trace(items: Iterable[Item]) -> Trace:
 def connections(records: Records) -> tuple[Connection, ...]:
     """The connections of an execution by start. Raises CorruptItemError."""
     hosts = _Hosts(records)
+    told: dict[int, list[Exchange]] = {}
+    for exchange in _all_exchanges(records):
+        told.setdefault(exchange.connection_id, []).append(exchange)
     decoded = [
-        _connection(record, records, hosts)
-        for record in wire.ConnectionRecord.iter_unpack(records.connections)
+        _connection(record, records, hosts, told.get(record.id, []))
+        for record in _connection_records(records)
     ]
     return tuple(sorted(decoded, key=lambda connection: (connection.started_ns, connection.id)))
 
 
 def namelookups(records: Records) -> tuple[Namelookup, ...]:
     """The namelookups of an execution by start. Raises CorruptItemError."""
-    fields = Fields(records.names, records.execution.execution_id)
-    rows = [
-        _namelookup(row, fields, records) for row in fields.array(fields.get("lookups"), "names")
-    ]
+    fields = Fields(records.details, records.execution.execution_id)
+    found = fields.array(records.details.get("lookups", []), "lookups")
+    rows = [_namelookup(row, fields, records) for row in found]
     return tuple(sorted(rows, key=lambda row: (row.started_ns, row.name, row.type)))
 
 
@@ -152,6 +179,116 @@ def _namelookup(row: Any, fields: Fields, records: Records) -> Namelookup:
     )
 
 
+def exchanges(records: Records) -> tuple[Exchange, ...]:
+    """The exchanges of an execution by start; none where they were not told apart."""
+    ended = {record.id for record in _connection_records(records) if _may_part(record)}
+    return tuple(
+        exchange
+        for exchange in _all_exchanges(records)
+        if exchange.connection_id not in ended or not _is_alert(exchange)
+    )
+
+
+def _may_part(record: wire.ConnectionRecord) -> bool:
+    return bool(record.tls_ended and record.closed)
+
+
+def _is_alert(exchange: Exchange) -> bool:
+    """Whether this is how TLS ends, well or badly, rather than a request."""
+    alone = exchange.sends == 1 and not exchange.receives
+    return alone and exchange.bytes_out in _ALERT_BYTES
+
+
+def _connection_records(records: Records) -> Iterator[wire.ConnectionRecord]:
+    return wire.ConnectionRecord.iter_unpack(records.by_kind[wire.KIND_CONNECTION])
+
+
+def _all_exchanges(records: Records) -> tuple[Exchange, ...]:
+    if "exchanges" not in records.execution.capture:
+        return ()
+    rows = [
+        Exchange(
+            connection_id=record.connection,
+            started_ns=(record.first_out or record.first_in) - records.origin_ns,
+            request_ns=max(0, record.last_out - record.first_out),
+            wait_ns=max(0, record.first_in - record.last_out)
+            if record.first_in and record.last_out
+            else None,
+            transfer_ns=max(0, record.last_in - record.first_in) if record.first_in else None,
+            bytes_out=record.bytes_out,
+            bytes_in=record.bytes_in,
+            sends=record.sends,
+            receives=record.receives,
+            retransmits=record.retransmits,
+        )
+        for record in wire.ExchangeRecord.iter_unpack(records.by_kind[wire.KIND_EXCHANGE])
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.started_ns, row.connection_id)))
+
+
+def blocked(records: Records) -> tuple[Blocked, ...]:
+    """The syscalls of an execution that waited, by start."""
+    rows = [
+        _blocked(record, records.origin_ns)
+        for record in wire.BlockedRecord.iter_unpack(records.by_kind[wire.KIND_BLOCKED])
+    ]
+    return tuple(sorted(rows, key=lambda row: (row.started_ns, row.thread_id)))
+
+
+def _blocked(record: wire.BlockedRecord, origin_ns: int) -> Blocked:
+    path = record.path.split(b"\0", 1)[0].decode("utf-8", "replace") or None
+    is_fault = record.number == wire.BLOCKED_FAULT
+    op = "page fault" if is_fault else _op_name(record.op)
+    if not record.op and not is_fault:
+        op = f"syscall {record.number}"
+    return Blocked(
+        op=op,
+        kind=BlockedKind.FAULT if is_fault else _blocked_kind(op, path),
+        fd=None if record.fd < 0 else record.fd,
+        path=path,
+        process_id=record.tgid,
+        thread_id=record.tid,
+        started_ns=record.started - origin_ns,
+        duration_ns=max(0, record.ended - record.started),
+        blocked_ns=record.waited,
+        result=record.result,
+    )
+
+
+def _blocked_kind(op: str, path: str | None) -> BlockedKind:
+    kind = _BLOCKED_KINDS.get(op, BlockedKind.OTHER)
+    # A descriptor without a path may be a pipe, a terminal, or a socket that was accepted.
+    if kind is BlockedKind.FILE and path is None and op in _BYTE_OPS:
+        return BlockedKind.OTHER
+    return kind
+
+
+def processes(records: Records) -> tuple[Process, ...]:
+    """The processes of an execution that ended, by start. Raises CorruptItemError."""
+    if "processes" not in records.execution.capture:
+        return ()  # that they ended was seen, by which signal was not
+    fields = Fields(records.details, records.execution.execution_id)
+    rows = []
+    for row in fields.array(records.details.get("processes", []), "processes"):
+        values = fields.array(row, "processes")
+        if len(values) != _PROCESS_LENGTH:
+            fields.refuse("a process is not as long as it should be")
+        process, parent, name, born, ended, *ending = values
+        begun = fields.check_integer(born, "processes", 2**63)
+        over = fields.check_integer(ended, "processes", 2**63)
+        rows.append(
+            Process(
+                process_id=fields.check_integer(process, "processes"),
+                parent_id=fields.check_integer(parent, "processes"),
+                name=fields.check_text(name, "processes"),
+                started_ns=begun - records.origin_ns,
+                duration_ns=max(0, over - begun),
+                ending=read_ending(*fields.integers(ending, "processes", 3)),
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: (row.started_ns, row.process_id)))
+
+
 def syscalls(records: Records) -> Iterator[Syscall]:
     """The syscalls of an execution by start."""
     for row in syscall_rows(records):
@@ -166,7 +303,7 @@ def syscall_rows(
     By start; the kernel emits them by end.
     """
     started = wire.SyscallRecord.NAMES.index("started")
-    rows = wire.SyscallRecord.STRUCT.iter_unpack(records.syscalls)
+    rows = wire.SyscallRecord.STRUCT.iter_unpack(records.by_kind[wire.KIND_SYSCALL])
     for row in sorted(rows, key=itemgetter(started)):
         _, op, _, connection, tgid, tid, fd, result, start, duration = row
         yield (
@@ -181,7 +318,7 @@ def syscall_totals(records: Records) -> tuple[SyscallTotals, ...]:
     No object is made for a record: an execution may have hundreds of thousands.
     """
     found: dict[int, list[int]] = {}
-    for row in wire.SyscallRecord.STRUCT.iter_unpack(records.syscalls):
+    for row in wire.SyscallRecord.STRUCT.iter_unpack(records.by_kind[wire.KIND_SYSCALL]):
         _, op, _, _, _, _, _, result, _, duration = row
         totals = found.get(op)
         if totals is None:
@@ -208,8 +345,9 @@ class _Hosts:
     """The name a connection was opened for: its own, else that of its destination if it has one."""
 
     def __init__(self, records: Records) -> None:
-        fields = Fields(records.names, records.execution.execution_id)
+        fields = Fields({"hosts": {}, "tls": {}, **records.details}, records.execution.execution_id)
         self._by_connection = fields.mapping("hosts")
+        self._tls = fields.mapping("tls")
         self._by_destination: dict[tuple[str, int, Protocol], str | None] = {}
         for figures in records.execution.destinations:
             key = (figures.address, figures.port, figures.protocol)
@@ -222,11 +360,19 @@ class _Hosts:
             return host
         return self._by_destination.get((address, port, protocol))
 
+    def tls(self, connection: int) -> tuple[str | None, str | None, str | None]:
+        """(server name, version, alert), None where one is not known."""
+        row = self._tls.get(str(connection))
+        if not isinstance(row, list) or [type(each) for each in row] != [str, str, str]:
+            return None, None, None
+        return row[0] or None, row[1] or None, row[2] or None
+
 
 def _connection(
     record: wire.ConnectionRecord,
     records: Records,
     hosts: _Hosts,
+    told: list[Exchange],
 ) -> Connection:
     protocol = _PROTOCOLS.get(record.protocol)
     if (
@@ -249,6 +395,11 @@ def _connection(
         ended = records.execution.duration_ns
     address = wire.address_text(record.family, record.address)
     known = record.established >= record.started
+    outcome = _outcome(record, protocol)
+    parting = told[-1] if told and _may_part(record) and _is_alert(told[-1]) else None
+    told = told[:-1] if parting else told
+    told_apart = protocol is Protocol.TCP and "exchanges" in records.execution.capture
+    server_name, version, alert = hosts.tls(record.id)
     return Connection(
         id=record.id,
         host=hosts.of(record.id, address, record.port, protocol),
@@ -274,11 +425,60 @@ def _connection(
         sends=record.sends,
         receives=record.receives,
         retransmits=record.retransmits,
-        outcome=_outcome(record, protocol),
+        exchanges=_count_exchanges(record, told, parting) if told_apart else None,
+        tls_started_ns=relative(record.tls_started),
+        tls_ns=record.tls_ended - record.tls_started if record.tls_ended else None,
+        tls_version=version,
+        tls_server_name=server_name,
+        tls_error=_tls_error(record, alert, outcome, parting),
+        outcome=outcome,
         error=errno_name(record.error) if record.error else None,
+        closed_by=_closed_by(record),
+        stale=_is_stale(record, outcome, told) if told_apart else None,
         reused=bool(record.flags & wire.CONNECTION_REUSED),
         before=bool(record.flags & wire.CONNECTION_BEFORE),
     )
+
+
+def _count_exchanges(
+    record: wire.ConnectionRecord, told: list[Exchange], parting: Exchange | None
+) -> int:
+    # The record counts those that another followed. On a connection from an earlier execution the
+    # first of them was begun there, and told there as its latest.
+    own_latest = told and not parting and not record.flags & wire.CONNECTION_REUSED
+    return max(len(told), record.exchanges + bool(own_latest))
+
+
+def _tls_error(
+    record: wire.ConnectionRecord, alert: str | None, outcome: Outcome, parting: Exchange | None
+) -> str | None:
+    if not record.tls_started:
+        return None
+    if record.tls_ended:
+        # In TLS 1.3 a client's alert may be encrypted. Its length tells it, and that nothing else
+        # was said after the handshake: behind a request it is close_notify.
+        used = record.exchanges or record.flags & wire.CONNECTION_REUSED
+        return "encrypted alert" if parting and not used else None
+    # After a mere warning the handshake would have gone on.
+    if alert and (record.closed or record.error):
+        return alert
+    if outcome is Outcome.RESET:
+        return "reset"
+    return "closed" if record.closed else None
+
+
+def _closed_by(record: wire.ConnectionRecord) -> str | None:
+    if record.flags & (wire.CONNECTION_PEER_CLOSED | wire.CONNECTION_RESET):
+        return "peer"
+    return "function" if record.flags & wire.CONNECTION_SELF_CLOSED else None
+
+
+def _is_stale(record: wire.ConnectionRecord, outcome: Outcome, told: list[Exchange]) -> bool:
+    """Whether a request on a connection that had answered before met its end."""
+    used_before = record.exchanges or record.flags & wire.CONNECTION_REUSED
+    in_vain = bool(told) and told[-1].bytes_out > 0 and told[-1].wait_ns is None
+    gone = outcome is Outcome.RESET or bool(record.flags & wire.CONNECTION_PEER_CLOSED)
+    return bool(used_before and in_vain and gone)
 
 
 def _outcome(record: wire.ConnectionRecord, protocol: Protocol) -> Outcome:

@@ -1,4 +1,4 @@
-"""Build time: compile probe.c with bcc and save bytecode, maps and relocations as package data.
+"""Build time: compile the probe with bcc and save bytecode, maps and relocations as package data.
 
 `python -m lambdatrace.bpf.compile` needs Debian's python3-bpfcc and kernel headers that bcc finds
 under /lib/modules/$(uname -r); neither is needed to load the result. Run it with the interpreter
@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from lambdatrace import wire
-from lambdatrace.bpf import image
+from lambdatrace.bpf import image, plan
 from lambdatrace.errors import ProbeError
 
 FOLDER = Path(__file__).parent
 OUTPUT = FOLDER / "probe.bin"
+PARTS = (
+    "probe.c", "probe_tree.c", "probe_tcp.c", "probe_calls.c", "probe_udp.c", "probe_text.c",
+    "probe_blocked.c",
+)  # fmt: skip
 
 _INSN = struct.Struct("<BBhi")
 _LOAD_64 = 0x18  # BPF_LD | BPF_IMM | BPF_DW: the only instruction that can name a map
@@ -28,8 +32,9 @@ _LOG_LEVEL_QUIET = 0
 
 
 def source_text() -> str:
-    """What the compiler is given: the generated header and the probe."""
-    return wire.c_header() + (FOLDER / "probe.c").read_text()
+    """What the compiler is given: the generated headers and the parts of the probe."""
+    parts = [(FOLDER / name).read_text() for name in PARTS]
+    return wire.c_header() + plan.c_header() + "".join(parts)
 
 
 def build() -> bytes:
@@ -109,7 +114,7 @@ def _check_ring_numbers(maps: list[tuple[Any, ...]], programs: list[tuple[Any, .
     uses = {
         name: {names[target] for _, target in relocations} for name, _, _, relocations in programs
     }
-    if not {"events", "syscalls"} <= uses["on_exit_task"]:
+    if not {"events", "syscalls"} <= uses["on_edge"]:
         raise ProbeError(
             "EVENTS_MAP or SYSCALLS_MAP in probe.c no longer names its ring",
             "count the maps above them: bcc numbers them -1, -2, … in order of declaration",

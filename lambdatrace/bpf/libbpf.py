@@ -42,6 +42,7 @@ def _declare(library: ctypes.CDLL) -> None:
     library.bpf_attach_raw_tracepoint.argtypes = [c_int, text]
     library.bpf_update_elem.argtypes = [c_int, pointer, pointer, ctypes.c_ulonglong]
     library.bpf_lookup_elem.argtypes = [c_int, pointer, pointer]
+    library.bpf_update_batch.argtypes = [c_int, pointer, pointer, pointer]
     library.bpf_delete_elem.argtypes = [c_int, pointer]
     library.bpf_get_first_key.argtypes = [c_int, pointer, ctypes.c_size_t]
     library.bpf_get_next_key.argtypes = [c_int, pointer, pointer]

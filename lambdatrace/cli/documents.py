@@ -10,11 +10,19 @@ from lambdatrace.analysis.times import rfc_3339
 from lambdatrace.analysis.trace import syscall_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lambdatrace.analysis.destinations import DestinationRow
     from lambdatrace.analysis.trace import Records
-    from lambdatrace.model import Connection, Execution, Namelookup
+    from lambdatrace.model import (
+        Blocked,
+        Connection,
+        CpuTime,
+        Exchange,
+        Execution,
+        Namelookup,
+        Process,
+    )
 
 Document = dict[str, Any]
 
@@ -25,7 +33,9 @@ CONNECTION_FIELDS = (
     "id", "host", "address", "port", "protocol", "local_port", "process_id", "thread_id",
     "process", "fd", "started_ms", "connect_ms", "first_byte_out_ms", "last_byte_out_ms",
     "first_byte_in_ms", "last_byte_in_ms", "wait_ms", "transfer_ms", "duration_ms", "bytes_out",
-    "bytes_in", "sends", "receives", "retransmits", "outcome", "error", "reused", "before",
+    "bytes_in", "sends", "receives", "exchanges", "retransmits", "tls_started_ms", "tls_ms",
+    "tls_version", "tls_server_name", "tls_error", "outcome", "error", "closed_by", "stale",
+    "reused", "before",
 )  # fmt: skip
 LIST_FIELDS = (
     "schema_version", "execution_id", "function", "version", "started_at", "duration_ms", "status",
@@ -51,10 +61,26 @@ def execution_document(execution: Execution, missing_chunks: int = 0) -> Documen
     return {
         **_execution(execution),
         "dropped_by": dropped,
+        "folded": dict(execution.folded),
         "missing_chunks": missing_chunks,
+        "capture": list(execution.capture),
+        "unavailable": dict(execution.unavailable),
+        "unseen": list(execution.unseen),
+        **_cpu(execution.cpu),
+        "steal_ms": milliseconds(execution.steal_ns),
+        "major_faults": execution.major_faults,
+        "ending": None if execution.ending is None else asdict(execution.ending),
         "agent": None
         if agent is None
         else {"cpu_ms": milliseconds(agent.cpu_ns), "peak_mb": round(agent.peak_bytes / 1e6, 3)},
+    }
+
+
+def _cpu(cpu: CpuTime | None) -> Document:
+    names = ("cpu", "cpu_wall", "runqueue", "runqueue_wall")
+    return {
+        f"{name}_ms": None if cpu is None else milliseconds(getattr(cpu, f"{name}_ns"))
+        for name in names
     }
 
 
@@ -84,8 +110,11 @@ def _execution(execution: Execution) -> Document:
     }
 
 
-def connection_document(connection: Connection) -> Document:
-    """One object of `connections` in `show`."""
+def connection_document(
+    connection: Connection, exchanges: Sequence[Exchange] | None = None
+) -> Document:
+    """One object of `connections` in `show`; `exchanges` are its own, where they are known."""
+    seen = connection.transfers_seen
     return {
         "id": connection.id,
         "host": connection.host,
@@ -103,16 +132,24 @@ def connection_document(connection: Connection) -> Document:
         "last_byte_out_ms": milliseconds(connection.last_out_ns),
         "first_byte_in_ms": milliseconds(connection.first_in_ns),
         "last_byte_in_ms": milliseconds(connection.last_in_ns),
-        "wait_ms": milliseconds(wait_ns(connection)),
-        "transfer_ms": milliseconds(transfer_ns(connection)),
+        "wait_ms": milliseconds(wait_ns(connection, exchanges)),
+        "transfer_ms": milliseconds(transfer_ns(connection, exchanges)),
         "duration_ms": milliseconds(connection.duration_ns),
-        "bytes_out": connection.bytes_out,
-        "bytes_in": connection.bytes_in,
-        "sends": connection.sends,
-        "receives": connection.receives,
+        "bytes_out": connection.bytes_out if seen else None,
+        "bytes_in": connection.bytes_in if seen else None,
+        "sends": connection.sends if seen else None,
+        "receives": connection.receives if seen else None,
+        "exchanges": connection.exchanges,
         "retransmits": connection.retransmits,
+        "tls_started_ms": milliseconds(connection.tls_started_ns),
+        "tls_ms": milliseconds(connection.tls_ns),
+        "tls_version": connection.tls_version,
+        "tls_server_name": connection.tls_server_name,
+        "tls_error": connection.tls_error,
         "outcome": str(connection.outcome),
         "error": connection.error,
+        "closed_by": connection.closed_by,
+        "stale": connection.stale,
         "reused": connection.reused,
         "before": connection.before,
     }
@@ -132,6 +169,50 @@ def namelookup_document(lookup: Namelookup) -> Document:
         "addresses": list(lookup.addresses),
         "process_id": lookup.process_id,
         "connection_id": lookup.connection_id,
+    }
+
+
+def exchange_document(exchange: Exchange) -> Document:
+    """One object of `exchanges` in `show`."""
+    return {
+        "connection_id": exchange.connection_id,
+        "started_ms": milliseconds(exchange.started_ns),
+        "request_ms": milliseconds(exchange.request_ns),
+        "wait_ms": milliseconds(exchange.wait_ns),
+        "transfer_ms": milliseconds(exchange.transfer_ns),
+        "bytes_out": exchange.bytes_out,
+        "bytes_in": exchange.bytes_in,
+        "sends": exchange.sends,
+        "receives": exchange.receives,
+        "retransmits": exchange.retransmits,
+    }
+
+
+def blocked_document(blocked: Blocked) -> Document:
+    """One object of `blocked` in `show`."""
+    return {
+        "op": blocked.op,
+        "kind": str(blocked.kind),
+        "fd": blocked.fd,
+        "path": blocked.path,
+        "process_id": blocked.process_id,
+        "thread_id": blocked.thread_id,
+        "started_ms": milliseconds(blocked.started_ns),
+        "duration_ms": milliseconds(blocked.duration_ns),
+        "blocked_ms": milliseconds(blocked.blocked_ns),
+        "result": blocked.result,
+    }
+
+
+def process_document(process: Process) -> Document:
+    """One object of `processes` in `show`."""
+    return {
+        "process_id": process.process_id,
+        "parent_id": process.parent_id,
+        "name": process.name,
+        "started_ms": milliseconds(process.started_ns),
+        "duration_ms": milliseconds(process.duration_ns),
+        **asdict(process.ending),
     }
 
 

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lambdatrace.cli.options import (
+    CaptureOption,
     LevelOption,
     Output,
     OutputOption,
     StoreOption,
     TableOption,
+    ThresholdOption,
+    recording,
     store_url,
 )
 from lambdatrace.cli.sanitize import clean
@@ -106,6 +109,8 @@ def invoke(
     name: NameOption = None,
     folder: FolderOption = Path(),
     level: LevelOption = Level.FLOWS,
+    capture: CaptureOption = None,
+    threshold: ThresholdOption = None,
     rie_path: RieOption = None,
     store: StoreOption = None,
     table: TableOption = None,
@@ -121,6 +126,7 @@ def invoke(
     environment: Environment = context.obj
     body = _event_bytes(event)
     url = store_url(environment, store, table)
+    told = recording(level, capture, threshold)
     function = name or folder.resolve().name
     show = _Report(environment, output, function)
     with Emulator(
@@ -132,7 +138,7 @@ def invoke(
             **environment.environ,
             "AWS_LAMBDA_FUNCTION_NAME": function,
             "LAMBDATRACE_STORE": url,
-            "LAMBDATRACE_LEVEL": level.value,
+            **told,
         },
         rie_path=rie_path,
         log=_log_to(environment),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lambdatrace.analysis.times import Window, parse_window
+from lambdatrace.capture import CAPTURE, read_capture, unknown_groups
+from lambdatrace.errors import UsageError
 from lambdatrace.model import Level
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SINCE = "24h"
 DEFAULT_LIMIT = 20
+# A Lambda function runs for 15 minutes at most.
+MAX_THRESHOLD_MS = 900_000
 
 
 class Output(StrEnum):
@@ -87,6 +91,28 @@ FunctionOption = Annotated[
 LevelOption = Annotated[
     Level, typer.Option("--level", help="Record connections, or each syscall on them as well.")
 ]
+CaptureOption = Annotated[
+    str | None,
+    typer.Option(
+        "--capture",
+        metavar="GROUPS",
+        help=f"What to record besides connections: {','.join(CAPTURE)}, all or none "
+        "(docs/capture.md). Default: $LAMBDATRACE_CAPTURE, else all.",
+        show_default=False,
+    ),
+]
+ThresholdOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threshold",
+        metavar="MS",
+        min=0,
+        max=MAX_THRESHOLD_MS,
+        help="How long a syscall has to wait to be recorded (group blocked). "
+        "Default: $LAMBDATRACE_THRESHOLD_MS, else 1.",
+        show_default=False,
+    ),
+]
 LimitOption = Annotated[
     int,
     typer.Option("--limit", "-n", metavar="N", min=1, help="At most so many rows."),
@@ -117,6 +143,23 @@ def store_url(environment: Environment, store: str | None, table: str | None) ->
 
     url = parse(store or resolve(environment.environ), environment.environ)
     return str(url if table is None else with_table(url, table))
+
+
+def recording(level: Level, capture: str | None, threshold: int | None) -> dict[str, str]:
+    """What the agent is told of --level, --capture and --threshold: environment variables.
+
+    Raises UsageError for a group that is none.
+    """
+    told = {"LAMBDATRACE_LEVEL": level.value}
+    if capture is not None:
+        _, unknown = read_capture(capture)
+        if unknown or not capture.strip(" ,"):
+            groups = unknown or [repr(capture)]
+            raise UsageError(f"--capture: {unknown_groups(groups)}", "as in --capture dns,tls")
+        told["LAMBDATRACE_CAPTURE"] = capture
+    if threshold is not None:
+        told["LAMBDATRACE_THRESHOLD_MS"] = str(threshold)
+    return told
 
 
 def window(environment: Environment, since: str, until: str | None) -> Window:

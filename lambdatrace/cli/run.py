@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lambdatrace.cli.options import LevelOption, StoreOption, TableOption, store_url
+from lambdatrace.cli.options import (
+    CaptureOption,
+    LevelOption,
+    StoreOption,
+    TableOption,
+    ThresholdOption,
+    recording,
+    store_url,
+)
 from lambdatrace.errors import LambdatraceError, UsageError
 from lambdatrace.model import Level
 
@@ -25,6 +33,7 @@ EXAMPLES = """
 Examples:
   lambdatrace run -- python3 app.py
   lambdatrace run --name import-orders --level syscalls -- ./import.sh today
+  lambdatrace run --capture tls,exchanges -- python3 app.py
 
 \b
 The exit code is the command's own. Without one (nothing was run): 1 the kernel refused or the store
@@ -43,10 +52,12 @@ def run(
     command: CommandArgument,
     name: NameOption = None,
     level: LevelOption = Level.FLOWS,
+    capture: CaptureOption = None,
+    threshold: ThresholdOption = None,
     store: StoreOption = None,
     table: TableOption = None,
 ) -> None:
-    """Run a command and record its connections, and those of all it starts, as one execution.
+    """Run a command and record what it and all it starts do, as one execution.
 
     Needs root, or CAP_BPF and CAP_PERFMON. The command keeps its terminal, its streams and its
     environment.
@@ -58,7 +69,7 @@ def run(
             "command": command,
             "name": name or Path(command[0]).name,
             "store": url,
-            "level": level.value,
+            "environ": recording(level, capture, threshold),
         }
     )
     if "error" in report:

@@ -20,6 +20,8 @@ from lambdatrace.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from lambdatrace.analysis.trace import Records
     from lambdatrace.cli.environment import Environment
 
@@ -31,6 +33,15 @@ Examples:
   lambdatrace show 4f2c
   lambdatrace show @latest --output json
 """
+
+
+# What the parts are called in jsonl's lines and in json's arrays.
+_ARRAYS = {
+    "namelookup": "namelookups",
+    "exchange": "exchanges",
+    "blocked": "blocked",
+    "process": "processes",
+}
 
 
 def show(
@@ -72,38 +83,55 @@ def show(
 
 
 def _draw(environment: Environment, records: Records) -> None:
-    from lambdatrace.analysis.trace import connections, namelookups, syscall_totals
+    from lambdatrace.analysis import trace
+    from lambdatrace.analysis.phases import told_apart
+    from lambdatrace.analysis.waiting import blocked_totals
+    from lambdatrace.cli.views.blocked import BlockedTable
     from lambdatrace.cli.views.connections import ConnectionTable
     from lambdatrace.cli.views.execution import execution_view
     from lambdatrace.cli.views.namelookups import NamelookupTable
+    from lambdatrace.cli.views.processes import ProcessTable
     from lambdatrace.cli.views.syscalls import syscall_table
     from lambdatrace.cli.views.timeline import Timeline
 
-    console = environment.console
-    decoded = connections(records)
-    complete = not (
-        records.missing_chunks
-        or records.execution.dropped.total
-        or records.execution.connections > len(decoded)
-    )
-    console.print(execution_view(records.execution, records.missing_chunks))
-    console.print()
-    lookups = namelookups(records)
-    if lookups:
-        console.print(NamelookupTable(lookups))
-        console.print()
-    console.print(ConnectionTable(decoded, complete))
-    if decoded:
-        console.print()
-        console.print(Timeline(decoded, records.execution.duration_ns))
-    totals = syscall_totals(records)
-    if totals:
-        console.print()
-        console.print(syscall_table(totals))
+    execution = records.execution
+    connections = trace.connections(records)
+    exchanges = told_apart(connections, trace.exchanges(records), _all_exchanges_kept(records))
+    complete = _is_whole(records) and execution.connections <= len(connections)
+    views: list[RenderableType] = [execution_view(execution, records.missing_chunks)]
+    if lookups := trace.namelookups(records):
+        views.append(NamelookupTable(lookups))
+    views.append(ConnectionTable(connections, exchanges, complete))
+    if connections:
+        views.append(Timeline(connections, exchanges, execution.duration_ns))
+    processes = trace.processes(records)
+    if blocked := blocked_totals(trace.blocked(records)):
+        # What ended has its last name, and what is still there the one it connected with.
+        names = {each.process_id: each.process_name for each in connections}
+        names |= {each.process_id: each.name for each in processes}
+        views.append(BlockedTable(blocked, names, execution.folded.get("blocked", 0)))
+    if any(process.parent_id for process in processes):
+        views.append(ProcessTable(processes))
+    if totals := trace.syscall_totals(records):
+        views.append(syscall_table(totals))
+    for number, view in enumerate(views):
+        if number:
+            environment.console.print()
+        environment.console.print(view)
+
+
+def _is_whole(records: Records) -> bool:
+    """Whether nothing that was recorded is known to be missing."""
+    return not (records.missing_chunks or records.execution.dropped.total)
+
+
+def _all_exchanges_kept(records: Records) -> bool:
+    return _is_whole(records) and not records.execution.folded.get("exchanges")
 
 
 def _write(environment: Environment, records: Records, output: Output) -> None:
-    from lambdatrace.analysis.trace import connections, namelookups
+    from lambdatrace.analysis import trace
+    from lambdatrace.analysis.phases import told_apart
     from lambdatrace.cli import documents
     from lambdatrace.cli.output import (
         encoded,
@@ -116,20 +144,30 @@ def _write(environment: Environment, records: Records, output: Output) -> None:
 
     version = documents.SCHEMA_VERSION
     execution = documents.execution_document(records.execution, records.missing_chunks)
-    rows = [documents.connection_document(connection) for connection in connections(records)]
-    names = [documents.namelookup_document(lookup) for lookup in namelookups(records)]
+    connections, exchanges = trace.connections(records), trace.exchanges(records)
+    known = told_apart(connections, exchanges, _all_exchanges_kept(records))
+    rows = [documents.connection_document(each, known.get(each.id)) for each in connections]
+    parts = {
+        "namelookup": [documents.namelookup_document(each) for each in trace.namelookups(records)],
+        "exchange": [documents.exchange_document(each) for each in exchanges],
+        "blocked": [documents.blocked_document(each) for each in trace.blocked(records)],
+        "process": [documents.process_document(each) for each in trace.processes(records)],
+    }
     if output is Output.CSV:
         write_csv(rows, documents.CONNECTION_FIELDS, environment.stdout)
     elif output is Output.JSONL:
         head = {"schema_version": version, "record": "connection"}
         write_lines([{**head, "record": "execution", **execution}], environment.stdout)
         write_lines(({**head, **row} for row in rows), environment.stdout)
-        head["record"] = "namelookup"
-        write_lines(({**head, **row} for row in names), environment.stdout)
+        for kind, found in parts.items():
+            head["record"] = kind
+            write_lines([{**head, **row} for row in found], environment.stdout)
         prefix = f'"schema_version": {version}, "record": "syscall", '
         write_encoded(documents.syscall_lines(records, prefix), environment.stdout)
     else:
-        arrays = {"connections": encoded(rows), "namelookups": encoded(names)}
+        arrays = {"connections": encoded(rows)}
+        for kind, name in _ARRAYS.items():
+            arrays[name] = encoded(parts[kind])
         if records.execution.level is Level.SYSCALLS:
             arrays["syscalls"] = documents.syscall_lines(records)
         members = {"schema_version": version, "execution": execution}

@@ -47,6 +47,6 @@ def test_loading_the_probe_loads_nothing_heavy(statements: tuple[str, ...]) -> N
     assert not {name for name in loaded if name.split(".")[0] in HEAVY or name in HEAVY}
     assert {name for name in loaded if name.startswith("lambdatrace.")} == {
         "lambdatrace.bpf", "lambdatrace.bpf.image", "lambdatrace.bpf.libbpf",
-        "lambdatrace.bpf.loader", "lambdatrace.bpf.plan", "lambdatrace.bpf.ring",
-        "lambdatrace.errors", "lambdatrace.wire",
+        "lambdatrace.bpf.loader", "lambdatrace.bpf.loading", "lambdatrace.bpf.plan",
+        "lambdatrace.bpf.ring", "lambdatrace.capture", "lambdatrace.errors", "lambdatrace.wire",
     }  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -14,6 +16,7 @@ from support import require
 from lambdatrace import wire
 from lambdatrace.bpf import compile as compiler
 from lambdatrace.bpf import image, loader, plan
+from lambdatrace.capture import CAPTURE
 
 ROOT = Path(__file__).parents[2]
 SYSTEM_PYTHON = Path("/usr/bin/python3")  # Debian's python3-bpfcc belongs to it
@@ -52,34 +55,91 @@ def test_probe_bin_is_what_its_source_compiles_to() -> None:
 
 
 def test_probe_bin_was_made_from_this_source(probe: image.Image) -> None:
-    source = wire.c_header() + (ROOT / "lambdatrace" / "bpf" / "probe.c").read_text()
+    source = compiler.source_text()
     assert probe.source == hashlib.sha256(source.encode()).hexdigest()
+    # And that is all of it.
+    parts = sorted(path.name for path in compiler.FOLDER.glob("*.c"))
+    assert sorted(compiler.PARTS) == parts
 
 
-def test_every_program_the_plan_names_is_there_and_no_other(
-    probe: image.Image,
-) -> None:
+def test_every_program_the_plan_names_is_there_and_no_other(probe: image.Image) -> None:
     programs = {name for name, *_ in probe.programs}
-    named = {each.program for each in plan.PLAN}
-    named |= {program for pair in plan.DISPATCH.values() for program in pair if program}
-    assert programs == named
+    assert programs == plan.programs(frozenset(CAPTURE), record_syscalls=True)
 
 
-def test_the_maps_hold_what_the_loader_reads_and_writes(
-    probe: image.Image,
-) -> None:
+def test_the_maps_hold_what_the_loader_reads_and_writes(probe: image.Image) -> None:
     maps = {name: (key, value, entries) for name, _, key, value, entries, _ in probe.maps}
     assert maps["config"] == (4, wire.Config.SIZE, 1)
     assert maps["lost"] == (4, 8, len(wire.COUNTERS))
     numbers = [number for table in plan.SYSCALL_NUMBERS.values() for number in table]
-    assert maps["operations"][:2] == (4, 1)
+    assert maps["operations"][:2] == (4, 4)  # op, entry, exit, traits
     assert maps["operations"][2] > max(numbers)
-    for name in ("entries", "exits"):
-        assert maps[name][2] >= len(wire.OPS)
+    assert maps["places"][:2] == (4, 4)
+    assert maps["places"][2] > max(plan.PLACE_NUMBERS.values())
     # The sizes of what loader.py takes apart; BPF pads nothing that a C compiler would not.
     assert maps["connections"][:2] == (8, loader._CONNECTION_VALUE.size)
     assert maps["sockets"][:2] == (loader._SOCKET_KEY.size, loader._SOCKET_VALUE.size)
+    assert maps["branches"][:2] == (4, loader._BRANCH_VALUE.size)
+    # Its path goes into a record as it is.
+    path = wire.BlockedRecord.unpack(bytes(wire.BlockedRecord.SIZE)).path
+    assert maps["files"][:2] == (loader._SOCKET_KEY.size, len(path))
+    assert maps["scratch"][1] >= wire.EVENT_BYTES
     assert {"events", "syscalls", "threads"} <= set(maps)
+
+
+# Fields in their order, of the structs that loader.py unpacks; padding has no name.
+STRUCTS = {
+    "connection": (loader._CONNECTION_VALUE, ("record", "exchange")),
+    "branch": (loader._BRANCH_VALUE, ()),
+    "socket": (loader._SOCKET_VALUE, ()),
+}
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_the_loader_takes_structs_apart_as_the_c_compiler_puts_them_together(
+    tmp_path: Path, name: str
+) -> None:
+    require(shutil.which("cc"), "there is no C compiler")
+    text = (compiler.FOLDER / "probe.c").read_text()
+    [body] = re.findall(rf"^struct {name} {{\n(.*?)^}};", text, re.MULTILINE | re.DOTALL)
+    fields = re.findall(r"(\w+)(?:\[\d+\])?;", re.sub(r"//.*", "", body))
+    unpacked, joined = STRUCTS[name]
+    types = "".join(
+        f"typedef __{kind}{bits} {kind}{bits};\n" for kind in "us" for bits in (8, 16, 32, 64)
+    )
+    prints = "".join(
+        f'printf("{field} %zu\\n", offsetof(struct {name}, {field}));\n' for field in fields
+    )
+    source, program = tmp_path / "struct.c", tmp_path / "struct"
+    source.write_text(
+        "#include <linux/types.h>\n#include <stddef.h>\n#include <stdio.h>\n"
+        f"{types}{wire.c_header()}struct {name} {{\n{body}}};\n"
+        f'int main(void)\n{{\n{prints}printf("- %zu\\n", sizeof(struct {name}));\nreturn 0;\n}}\n'
+    )
+    subprocess.run(["cc", "-Wall", "-Werror", "-o", program, source], check=True)
+    ran = subprocess.run([program], check=True, capture_output=True, text=True)
+    offsets = [int(line.split()[1]) for line in ran.stdout.splitlines()]
+    assert unpacked.size == offsets.pop()
+    by_name = dict(zip(fields, offsets, strict=True))
+    if joined:
+        # The loader takes the record and its exchange as one.
+        assert [by_name.pop(each) for each in joined] == [0, wire.ConnectionRecord.SIZE]
+        assert next(iter(by_name.values())) == wire.EVENT_BYTES
+        by_name = {"joined": 0, **by_name}
+    if "x" in unpacked.format:
+        del by_name["pad"]
+    assert list(by_name.values()) == python_offsets(unpacked)
+
+
+def python_offsets(packed: struct.Struct) -> list[int]:
+    """Where each value of a struct stands, bytes; padding is none."""
+    found, before = [], "<"
+    for count, code in re.findall(r"(\d*)([a-zA-Z])", packed.format):
+        for one in [count + code] if code in "sx" else [code] * int(count or 1):
+            if code != "x":
+                found.append(struct.calcsize(before))
+            before += one
+    return found
 
 
 def test_programs_lie_back_to_back_and_their_map_references_are_all_relocated(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from support import require
 
 from lambdatrace import wire
+from lambdatrace.bpf import plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +19,16 @@ STRUCTS = {
     "connection_record": wire.ConnectionRecord,
     "edge_record": wire.EdgeRecord,
     "syscall_record": wire.SyscallRecord,
+    "text_record": wire.TextRecord,
+    "exchange_record": wire.ExchangeRecord,
+    "exchange": wire.Exchange,
+    "blocked_record": wire.BlockedRecord,
     "config": wire.Config,
 }
+PREFIXES = (
+    "KIND_", "EDGE_", "EVENT_", "CONNECTION_", "DNS_", "TEXT_", "TLS_", "ENDING_", "UNSEEN_",
+    "BLOCKED_",
+)  # fmt: skip
 
 
 def layout(record: type[wire.Record]) -> dict[str, tuple[int, int]]:
@@ -41,7 +50,9 @@ def compiled(folder: Path, body: str) -> list[str]:
     require(shutil.which("cc"), "there is no C compiler")
     source, program = folder / "layout.c", folder / "layout"
     head = "#include <linux/types.h>\n#include <stddef.h>\n#include <stdio.h>\n"
-    source.write_text(f"{head}{wire.c_header()}int main(void)\n{{\n{body}\nreturn 0;\n}}\n")
+    source.write_text(
+        f"{head}{wire.c_header()}{plan.c_header()}int main(void)\n{{\n{body}\nreturn 0;\n}}\n"
+    )
     subprocess.run(["cc", "-Wall", "-Werror", "-o", program, source], check=True)
     return subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
 
@@ -68,11 +79,17 @@ def test_the_compiler_knows_the_constants_by_the_same_values(tmp_path: Path) -> 
     expected = {
         name: value
         for name, value in vars(wire).items()
-        if name.startswith(("KIND_", "EDGE_", "CONNECTION_")) and isinstance(value, int)
+        if name.startswith(PREFIXES) and isinstance(value, int)
     }
     expected |= {f"OP_{name.upper()}": number for number, name in enumerate(wire.OPS)}
     expected |= {f"LOST_{name.upper()}": number for number, name in enumerate(wire.COUNTERS)}
     expected["LOST_COUNT"] = len(wire.COUNTERS)
-    assert len(expected) > 30
+    expected |= {f"AT_{name}": number for name, number in plan.PLACE_NUMBERS.items()}
+    expected |= {
+        name: value
+        for name, value in vars(plan).items()
+        if name.startswith(("IS_", "HAS_")) or name == "RECEIVES"
+    }
+    assert len(expected) > 120
     body = "\n".join(f'printf("%d\\n", {name});' for name in expected)
     assert [int(line) for line in compiled(tmp_path, body)] == list(expected.values())

@@ -3,18 +3,25 @@
 # ruff: noqa: E501
 from __future__ import annotations
 
+import io
 import re
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import support_traces as traces
+from rich.segment import Segment
 from support_cli import rendered, run
 
 from lambdatrace import wire
-from lambdatrace.analysis.trace import connections, read_records
+from lambdatrace.analysis.phases import told_apart
+from lambdatrace.analysis.trace import blocked, connections, exchanges, processes, read_records
+from lambdatrace.analysis.waiting import blocked_totals
+from lambdatrace.cli.environment import Environment
+from lambdatrace.cli.views.blocked import BlockedTable
 from lambdatrace.cli.views.connections import ConnectionTable
-from lambdatrace.cli.views.timeline import Timeline
+from lambdatrace.cli.views.processes import ProcessTable
+from lambdatrace.cli.views.timeline import ASCII, Timeline, bar
 from lambdatrace.items import CHUNK
 
 if TYPE_CHECKING:
@@ -25,6 +32,10 @@ CASES: dict[str, dict[str, Any]] = {
     # A query, a slow answer, a refusal, a reused connection and one that hangs.
     "pipeline": {
         "connections": traces.pipeline(),
+        "exchanges": [
+            traces.exchange(2, first_out=80, last_out=82, first_in=1_240, last_in=1_310),
+            traces.exchange(4, first_out=1_330, first_in=1_338, last_in=1_339),
+        ],
         "status": "timeout",
         "cold_start": True,
         "errors": 1,
@@ -52,6 +63,8 @@ CASES: dict[str, dict[str, Any]] = {
         "agent": None,
         "edges": "process",
         "level": "syscalls",
+        "capture": ["dns", "cpu"],
+        "cpu": None,
         "command": "python3 load.py --all",
         "exit_code": 3,
         "status": "error",
@@ -60,6 +73,82 @@ CASES: dict[str, dict[str, Any]] = {
             *[traces.syscall("write", result=1_000)] * 1_500,
             traces.syscall("recvfrom", result=-104, duration=12),
         ],
+    },
+    # What issue 3 added, each thing once: a handshake that held out, one that was refused and one
+    # that hangs; an upload, repeated exchanges and a connection that had gone stale.
+    "tls": {
+        "connections": [
+            traces.connection(1, established=4, first_out=5, first_in=20, last_out=900, last_in=905,
+                              tls_started=5, tls_ended=36, closed=1_000, bytes_out=1_900,
+                              bytes_in=61_000, exchanges=2),
+            traces.connection(2, "10.0.0.8", started=40, established=44, first_out=44, first_in=60,
+                              last_out=60, tls_started=44, closed=61, bytes_out=524,
+                              bytes_in=1_009),
+            traces.connection(3, "10.0.0.9", started=1_100, established=1_104, first_out=1_104,
+                              tls_started=1_104, flags=wire.CONNECTION_OPEN, bytes_out=517),
+            traces.connection(4, "10.0.0.6", 8080, started=-400, established=-390, first_out=-390,
+                              first_in=-380, last_out=300, closed=301, error=104, bytes_out=620,
+                              flags=wire.CONNECTION_RESET | wire.CONNECTION_REUSED, tgid=321,
+                              comm=b"worker"),
+            traces.connection(5, "10.0.0.5", 9000, started=310, established=312, first_out=312,
+                              last_out=700, first_in=1_000, last_in=1_001, closed=1_002,
+                              bytes_out=52_428_800, bytes_in=19),
+        ],
+        "exchanges": [
+            traces.exchange(1, first_out=40, first_in=240, last_in=440),
+            traces.exchange(1, first_out=500, first_in=640, last_in=700),
+            traces.exchange(1, first_out=900, first_in=905),
+            traces.exchange(4, first_out=300),
+            traces.exchange(5, first_out=312, last_out=700, first_in=1_000, last_in=1_001),
+        ],
+        "blocked": [
+            traces.blocked("flock", started=1_010, ended=1_099, path=b"/mnt/efs/lock"),
+            traces.blocked("fsync", started=1_001, ended=1_004, path=b"/tmp/out.bin"),
+            traces.blocked("fsync", started=1_005, ended=1_009, fd=6, path=b"/tmp/out.bin"),
+            traces.blocked("epoll_wait", started=0, ended=1_900, tgid=321, tid=325),
+            traces.blocked("wait4", started=30, ended=39, fd=-1),
+            traces.blocked("none", started=20, ended=22, fd=-1, number=wire.BLOCKED_FAULT),
+        ],
+        "details": {
+            "lookups": [],
+            "hosts": {"1": "api.example.com", "2": "old.example.com", "3": "slow.example.com"},
+            "tls": {"1": ["api.example.com", "1.3", ""],
+                    "2": ["old.example.com", "1.2", "unknown_ca"],
+                    "3": ["slow.example.com", "", ""]},
+            "processes": [
+                traces.process(100, parent=0, name="python3", started=-600, ended=2_000, signal=9,
+                               out_of_memory=True),
+                traces.process(321, name="worker", started=-590, ended=1_999, exit_code=3),
+                traces.process(322, parent=321, name="sh", started=30, ended=39),
+            ],
+        },
+        "status": "crash",
+        "errors": 1,
+        "cpu": [610 * traces.MS, 400 * traces.MS, 20 * traces.MS, 12 * traces.MS],
+        "steal_ns": 30 * traces.MS,
+        "major_faults": 1_200,
+        "ending": [0, 9, 1],
+    },
+    # What is not known, and why.
+    "unknown": {
+        "connections": [
+            traces.connection(1, established=4, first_out=5, first_in=20, last_out=900,
+                              last_in=905, tls_started=5, tls_ended=36, closed=1_000,
+                              bytes_out=190_000, bytes_in=610_000, exchanges=4_000),
+        ],
+        "exchanges": [traces.exchange(1, first_out=40, first_in=240, last_in=440)],
+        "blocked": [
+            traces.blocked("nanosleep", started=i, ended=i + 1, fd=-1, tid=100 + i)
+            for i in range(12)
+        ],
+        "capture": ["tls", "exchanges", "processes"],
+        "unavailable": {"cpu": "no tracepoint sched/sched_switch",
+                        "blocked": "no tracepoint sched/sched_switch"},
+        "unseen": ["io_uring"],
+        "folded": {"exchanges": 3_999, "blocked": 1},
+        "cpu": None,
+        "steal_ns": None,
+        "ending": [1, 0, 0],
     },
 }  # fmt: skip
 
@@ -70,6 +159,7 @@ EXPECTED: dict[tuple[str, int], list[str]] = {
         "started    2026-11-22 07:00:00.000 UTC",
         "took       2.00 s, timeout, cold start",
         "network    5 connections, 1 error",
+        "cpu        300 ms on a CPU (15%), 9.00 ms waiting for one",
         "seen by    ebpf, level flows, edges exact, from the kernel",
         "agent      11.4 ms of CPU, 18.3 MB at its peak",
         "",
@@ -97,6 +187,7 @@ EXPECTED: dict[tuple[str, int], list[str]] = {
         "started    2026-11-22 07:00:00.000 UTC",
         "took       2.00 s, timeout, cold start",
         "network    5 connections, 1 error",
+        "cpu        300 ms on a CPU (15%), 9.00 ms waiting for one",
         "seen by    ebpf, level flows, edges exact, from the kernel",
         "agent      11.4 ms of CPU, 18.3 MB at its peak",
         "",
@@ -123,6 +214,7 @@ EXPECTED: dict[tuple[str, int], list[str]] = {
         "started    2026-11-22 07:00:00.000 UTC",
         "took       2.00 s, ok",
         "network    1 connection",
+        "cpu        300 ms on a CPU (15%), 9.00 ms waiting for one",
         "seen by    ebpf, level flows, edges exact, from the kernel",
         "agent      11.4 ms of CPU, 18.3 MB at its peak",
         "! dropped: 1,200 connection records, 1 gap while the agent's worker was away:",
@@ -137,6 +229,7 @@ EXPECTED: dict[tuple[str, int], list[str]] = {
         "started    2026-11-22 07:00:00.000 UTC",
         "took       2.00 s, ok",
         "network    0 connections",
+        "cpu        300 ms on a CPU (15%), 9.00 ms waiting for one",
         "seen by    ebpf, level flows, edges exact, from the kernel",
         "agent      11.4 ms of CPU, 18.3 MB at its peak",
         "",
@@ -149,7 +242,9 @@ EXPECTED: dict[tuple[str, int], list[str]] = {
         "started    2026-11-22 07:00:00.000 UTC",
         "took       2.00 s, error, exit code 3",
         "network    4 connections",
-        "seen by    ebpf, level syscalls, edges: a command's life",
+        "cpu        unavailable",
+        "seen by    ebpf, level syscalls, edges: a command's life, without tls,",
+        "           exchanges, blocked, processes",
         "",
         "#  destination        process            connect    wait    total  outcome",
         "────────────────────────────────────────────────────────────────────────────────",
@@ -162,11 +257,12 @@ EXPECTED: dict[tuple[str, int], list[str]] = {
         "",
         "                           0            500 ms       1.00 s       1.50 s  2.00 s",
         "                           ┬────────────┬────────────┬────────────┬────────────┬",
-        "2 10.0.0.7:443             ▒▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓",
+        "2 10.0.0.7:443             ▒═══════════════════════════════════════════════════",
         "3 10.9.8.7:8125/udp           ─────────────────────────────────────",
         "4 [fd00:1234:5678:9abc:de…              ▏✗",
         "1 that ended before this execution began: not drawn",
-        "░ connect  ▒ wait  █ transfer  ▓ several exchanges  ─ open, idle  ✗ failed",
+        "░ connect  ▒ wait  █ transfer  ═ exchanges, not told apart  ─ open, idle",
+        "✗ failed",
         "",
         "syscall   calls  errors    bytes      time",
         "──────────────────────────────────────────",
@@ -181,7 +277,8 @@ EXPECTED: dict[tuple[str, int], list[str]] = {
         "started    2026-11-22 07:00:00.000 UTC",
         "took       2.00 s, error, exit code 3",
         "network    4 connections",
-        "seen by    ebpf, level syscalls, edges: a command's life",
+        "cpu        unavailable",
+        "seen by    ebpf, level syscalls, edges: a command's life, without tls, exchanges, blocked, processes",
         "",
         "#  destination            process              start  connect    wait  transfer    total     out       in  outcome",
         "────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────",
@@ -194,17 +291,217 @@ EXPECTED: dict[tuple[str, int], list[str]] = {
         "",
         "                                         0                  500 ms              1.00 s              1.50 s        2.00 s",
         "                                         ┬──────────────────┬───────────────────┬───────────────────┬──────────────────┬",
-        "2 10.0.0.7:443                           ▒▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▏",
+        "2 10.0.0.7:443                           ▒════════════════════════════════════════════════════════════════════════════▏",
         "3 10.9.8.7:8125/udp                          ───────────────────────────────────────────────────────",
         "4 [fd00:1234:5678:9abc:def0:1234:5678:9…                    ▏✗",
         "1 that ended before this execution began: not drawn",
-        "░ connect  ▒ wait  █ transfer  ▓ several exchanges  ─ open, idle  ✗ failed",
+        "░ connect  ▒ wait  █ transfer  ═ exchanges, not told apart  ─ open, idle  ✗ failed",
         "",
         "syscall   calls  errors    bytes      time",
         "──────────────────────────────────────────",
         "write     1,500       0  1.50 MB   15.0 ms",
         "recvfrom      1       1      0 B   12.0 ms",
         "connect       1       0        -  0.070 ms",
+    ],
+    ("tls", 80): [
+        "execution  4f2c9a10-0000-4000-8000-000000000001",
+        "function   checkout, version 7, 512 MB",
+        "started    2026-11-22 07:00:00.000 UTC",
+        "took       2.00 s, crash, ended by SIGKILL, out of memory",
+        "network    5 connections, 1 error",
+        "cpu        400 ms on a CPU (20%; all threads: 610 ms), 12.0 ms waiting for one",
+        "machine    30.0 ms stolen by its host, 1,200 major faults",
+        "seen by    ebpf, level flows, edges exact, from the kernel",
+        "agent      11.4 ms of CPU, 18.3 MB at its peak",
+        "",
+        "#  destination           process      connect      tls     wait  outcome",
+        "────────────────────────────────────────────────────────────────────────────────",
+        "1  10.0.0.6:8080         worker 321    reused        -  1.00 ms  reset, stale",
+        "2  api.example.com:443   python3 100  4.00 ms  31.0 ms   345 ms  ok",
+        "3  old.example.com:443   python3 100  4.00 ms  17.0 ms        -  TLS: unknown_ca",
+        "4  10.0.0.5:9000         python3 100  2.00 ms        -   300 ms  ok",
+        "5  slow.example.com:443  python3 100  4.00 ms   896 ms        -  TLS: not done",
+        "",
+        "                       0             500 ms        1.00 s        1.50 s   2.00 s",
+        "                       ┬─────────────┬─────────────┬─────────────┬─────────────┬",
+        "1 10.0.0.6:8080        ────────▏✗",
+        "2 api.example.com:443  ▓▒▒▒▒▒▒█████▌─▒▒▒▒██─────▏───",
+        "3 old.example.com:443   ▓",
+        "4 10.0.0.5:9000                ▏▄▄▄▄▄▄▄▄▄▄▄▒▒▒▒▒▒▒▒▌",
+        "5 slow.example.com:443                                ▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓→",
+        "░ connect  ▓ tls  ▄ send  ▒ wait  █ transfer  ─ open, idle  ✗ failed",
+        "→ not closed",
+        "",
+        "waited in   kind   on             thread          times   in all",
+        "────────────────────────────────────────────────────────────────",
+        "epoll_wait  poll   fd 5           worker 321/325      1   1.90 s",
+        "flock       lock   /mnt/efs/lock  python3 100         1  89.0 ms",
+        "wait4       child                 python3 100         1  9.00 ms",
+        "fsync       file   /tmp/out.bin   python3 100         2  7.00 ms",
+        "page fault  fault                 python3 100         1  2.00 ms",
+        "",
+        "process       started by      start     took  ended",
+        "────────────────────────────────────────────────────────────────────",
+        "python3 100                 -600 ms   2.60 s  SIGKILL, out of memory",
+        "worker 321    python3 100   -590 ms   2.59 s  exit code 3",
+        "sh 322        worker 321    30.0 ms  9.00 ms  exit code 0",
+    ],
+    ("tls", 120): [
+        "execution  4f2c9a10-0000-4000-8000-000000000001",
+        "function   checkout, version 7, 512 MB",
+        "started    2026-11-22 07:00:00.000 UTC",
+        "took       2.00 s, crash, ended by SIGKILL, out of memory",
+        "network    5 connections, 1 error",
+        "cpu        400 ms on a CPU (20%; all threads: 610 ms), 12.0 ms waiting for one",
+        "machine    30.0 ms stolen by its host, 1,200 major faults",
+        "seen by    ebpf, level flows, edges exact, from the kernel",
+        "agent      11.4 ms of CPU, 18.3 MB at its peak",
+        "",
+        "#  destination           process      connect      tls     wait    total      out       in  outcome",
+        "───────────────────────────────────────────────────────────────────────────────────────────────────────────",
+        "1  10.0.0.6:8080         worker 321    reused        -  1.00 ms   701 ms    620 B      0 B  reset, stale",
+        "2  api.example.com:443   python3 100  4.00 ms  31.0 ms   345 ms   1.00 s  1.90 kB  61.0 kB  ok",
+        "3  old.example.com:443   python3 100  4.00 ms  17.0 ms        -  21.0 ms    524 B  1.01 kB  TLS: unknown_ca",
+        "4  10.0.0.5:9000         python3 100  2.00 ms        -   300 ms   692 ms  52.4 MB     19 B  ok",
+        "5  slow.example.com:443  python3 100  4.00 ms   896 ms        -   900 ms    517 B      0 B  TLS: not done",
+        "",
+        "                       0                       500 ms                  1.00 s                  1.50 s             2.00 s",
+        "                       ┬───────────────────────┬───────────────────────┬───────────────────────┬───────────────────────┬",
+        "1 10.0.0.6:8080        ──────────────▏✗",
+        "2 api.example.com:443  ▓▓▒▒▒▒▒▒▒▒▒▒█████████▍──▒▒▒▒▒▒▒███─────────▎─────",
+        "3 old.example.com:443   ▏▓",
+        "4 10.0.0.5:9000                       ▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▒▒▒▒▒▒▒▒▒▒▒▒▒▒▌",
+        "5 slow.example.com:443                                                      ▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓→",
+        "░ connect  ▓ tls  ▄ send  ▒ wait  █ transfer  ─ open, idle  ✗ failed  → not closed",
+        "",
+        "waited in   kind   on             thread             from  times  longest   in all",
+        "──────────────────────────────────────────────────────────────────────────────────",
+        "epoll_wait  poll   fd 5           worker 321/325     0 ms      1   1.90 s   1.90 s",
+        "flock       lock   /mnt/efs/lock  python3 100      1.01 s      1  89.0 ms  89.0 ms",
+        "wait4       child                 python3 100     30.0 ms      1  9.00 ms  9.00 ms",
+        "fsync       file   /tmp/out.bin   python3 100      1.00 s      2  4.00 ms  7.00 ms",
+        "page fault  fault                 python3 100     20.0 ms      1  2.00 ms  2.00 ms",
+        "",
+        "process       started by      start     took  ended",
+        "────────────────────────────────────────────────────────────────────",
+        "python3 100                 -600 ms   2.60 s  SIGKILL, out of memory",
+        "worker 321    python3 100   -590 ms   2.59 s  exit code 3",
+        "sh 322        worker 321    30.0 ms  9.00 ms  exit code 0",
+    ],
+    ("tls", 200): [
+        "execution  4f2c9a10-0000-4000-8000-000000000001",
+        "function   checkout, version 7, 512 MB",
+        "started    2026-11-22 07:00:00.000 UTC",
+        "took       2.00 s, crash, ended by SIGKILL, out of memory",
+        "network    5 connections, 1 error",
+        "cpu        400 ms on a CPU (20%; all threads: 610 ms), 12.0 ms waiting for one",
+        "machine    30.0 ms stolen by its host, 1,200 major faults",
+        "seen by    ebpf, level flows, edges exact, from the kernel",
+        "agent      11.4 ms of CPU, 18.3 MB at its peak",
+        "",
+        "#  destination           process        start  connect      tls  version     wait  transfer    total  exchanges      out       in  outcome",
+        "──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────",
+        "1  10.0.0.6:8080         worker 321   -400 ms   reused        -        -  1.00 ms         -   701 ms          1    620 B      0 B  reset, stale",
+        "2  api.example.com:443   python3 100     0 ms  4.00 ms  31.0 ms      1.3   345 ms    260 ms   1.00 s          3  1.90 kB  61.0 kB  ok",
+        "3  old.example.com:443   python3 100  40.0 ms  4.00 ms  17.0 ms      1.2        -         -  21.0 ms          0    524 B  1.01 kB  TLS: unknown_ca",
+        "4  10.0.0.5:9000         python3 100   310 ms  2.00 ms        -        -   300 ms   1.00 ms   692 ms          1  52.4 MB     19 B  ok",
+        "5  slow.example.com:443  python3 100   1.10 s  4.00 ms   896 ms        -        -         -   900 ms          0    517 B      0 B  TLS: not done",
+        "",
+        "                       0                                           500 ms                                      1.00 s                                      1.50 s                                 2.00 s",
+        "                       ┬───────────────────────────────────────────┬───────────────────────────────────────────┬───────────────────────────────────────────┬───────────────────────────────────────────┬",
+        "1 10.0.0.6:8080        ──────────────────────────▏✗",
+        "2 api.example.com:443  ▓▓▓▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒██████████████████─────▒▒▒▒▒▒▒▒▒▒▒▒▒█████─────────────────▍▏────────",
+        "3 old.example.com:443     ▌▓▍",
+        "4 10.0.0.5:9000                                   ▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▄▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒",
+        "5 slow.example.com:443                                                                                                  ░▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓→",
+        "░ connect  ▓ tls  ▄ send  ▒ wait  █ transfer  ─ open, idle  ✗ failed  → not closed",
+        "",
+        "waited in   kind   on             thread             from  times  longest   in all",
+        "──────────────────────────────────────────────────────────────────────────────────",
+        "epoll_wait  poll   fd 5           worker 321/325     0 ms      1   1.90 s   1.90 s",
+        "flock       lock   /mnt/efs/lock  python3 100      1.01 s      1  89.0 ms  89.0 ms",
+        "wait4       child                 python3 100     30.0 ms      1  9.00 ms  9.00 ms",
+        "fsync       file   /tmp/out.bin   python3 100      1.00 s      2  4.00 ms  7.00 ms",
+        "page fault  fault                 python3 100     20.0 ms      1  2.00 ms  2.00 ms",
+        "",
+        "process       started by      start     took  ended",
+        "────────────────────────────────────────────────────────────────────",
+        "python3 100                 -600 ms   2.60 s  SIGKILL, out of memory",
+        "worker 321    python3 100   -590 ms   2.59 s  exit code 3",
+        "sh 322        worker 321    30.0 ms  9.00 ms  exit code 0",
+    ],
+    ("unknown", 80): [
+        "execution  4f2c9a10-0000-4000-8000-000000000001",
+        "function   checkout, version 7, 512 MB",
+        "started    2026-11-22 07:00:00.000 UTC",
+        "took       2.00 s, ok, its process ended with exit code 1",
+        "network    1 connection",
+        "seen by    ebpf, level flows, edges exact, from the kernel, without dns",
+        "agent      11.4 ms of CPU, 18.3 MB at its peak",
+        "! unavailable: cpu, blocked: no tracepoint sched/sched_switch",
+        "! io_uring was used: what goes through it is not seen",
+        "! folded: 3,999 exchanges, 1 blocked syscall: counted, but not kept one by one",
+        "",
+        "#  destination      connect      tls  wait   total  outcome",
+        "──────────────────────────────────────────────────────────────",
+        "1  10.0.0.7:443     4.00 ms  31.0 ms     -  1.00 s  ok",
+        "",
+        "               0               500 ms          1.00 s          1.50 s     2.00 s",
+        "               ┬───────────────┬───────────────┬───────────────┬───────────────┬",
+        "1 10.0.0.7:443 ▓════════════════════════════▍───",
+        "░ connect  ▓ tls  ▒ wait  █ transfer  ═ exchanges, not told apart",
+        "─ open, idle",
+        "",
+        "waited in  kind   on        thread           times   in all",
+        "───────────────────────────────────────────────────────────",
+        "nanosleep  sleep            python3 100          1  1.00 ms",
+        "nanosleep  sleep            python3 100/101      1  1.00 ms",
+        "nanosleep  sleep            python3 100/102      1  1.00 ms",
+        "nanosleep  sleep            python3 100/103      1  1.00 ms",
+        "nanosleep  sleep            python3 100/104      1  1.00 ms",
+        "nanosleep  sleep            python3 100/105      1  1.00 ms",
+        "nanosleep  sleep            python3 100/106      1  1.00 ms",
+        "nanosleep  sleep            python3 100/107      1  1.00 ms",
+        "nanosleep  sleep            python3 100/108      1  1.00 ms",
+        "nanosleep  sleep            python3 100/109      1  1.00 ms",
+        "… and 2 more rows; --output json has every wait",
+        "… and 1 more wait that was not kept",
+    ],
+    ("unknown", 120): [
+        "execution  4f2c9a10-0000-4000-8000-000000000001",
+        "function   checkout, version 7, 512 MB",
+        "started    2026-11-22 07:00:00.000 UTC",
+        "took       2.00 s, ok, its process ended with exit code 1",
+        "network    1 connection",
+        "seen by    ebpf, level flows, edges exact, from the kernel, without dns",
+        "agent      11.4 ms of CPU, 18.3 MB at its peak",
+        "! unavailable: cpu, blocked: no tracepoint sched/sched_switch",
+        "! io_uring was used: what goes through it is not seen",
+        "! folded: 3,999 exchanges, 1 blocked syscall: counted, but not kept one by one",
+        "",
+        "#  destination      start  connect      tls  wait  transfer   total     out      in  outcome",
+        "───────────────────────────────────────────────────────────────────────────────────────────────",
+        "1  10.0.0.7:443      0 ms  4.00 ms  31.0 ms     -         -  1.00 s  190 kB  610 kB  ok",
+        "",
+        "               0                         500 ms                    1.00 s                    1.50 s               2.00 s",
+        "               ┬─────────────────────────┬─────────────────────────┬─────────────────────────┬─────────────────────────┬",
+        "1 10.0.0.7:443 ▓▓═════════════════════════════════════════════▌─────",
+        "░ connect  ▓ tls  ▒ wait  █ transfer  ═ exchanges, not told apart  ─ open, idle",
+        "",
+        "waited in  kind   on        thread              from  times  longest   in all",
+        "─────────────────────────────────────────────────────────────────────────────",
+        "nanosleep  sleep            python3 100         0 ms      1  1.00 ms  1.00 ms",
+        "nanosleep  sleep            python3 100/101  1.00 ms      1  1.00 ms  1.00 ms",
+        "nanosleep  sleep            python3 100/102  2.00 ms      1  1.00 ms  1.00 ms",
+        "nanosleep  sleep            python3 100/103  3.00 ms      1  1.00 ms  1.00 ms",
+        "nanosleep  sleep            python3 100/104  4.00 ms      1  1.00 ms  1.00 ms",
+        "nanosleep  sleep            python3 100/105  5.00 ms      1  1.00 ms  1.00 ms",
+        "nanosleep  sleep            python3 100/106  6.00 ms      1  1.00 ms  1.00 ms",
+        "nanosleep  sleep            python3 100/107  7.00 ms      1  1.00 ms  1.00 ms",
+        "nanosleep  sleep            python3 100/108  8.00 ms      1  1.00 ms  1.00 ms",
+        "nanosleep  sleep            python3 100/109  9.00 ms      1  1.00 ms  1.00 ms",
+        "… and 2 more rows; --output json has every wait",
+        "… and 1 more wait that was not kept",
     ],
 }
 
@@ -216,11 +513,20 @@ def test_show(case: str, width: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_no_column_is_cut(case: str) -> None:
+    """Nothing but the terminal's edge would cut a table that is too wide for it."""
     records = read_records(traces.execution(**CASES[case]))
-    table = ConnectionTable(connections(records))
+    decoded = connections(records)
+    tables = [
+        ConnectionTable(decoded, told_apart(decoded, exchanges(records), whole=True)),
+        BlockedTable(blocked_totals(blocked(records)), {100: "python3", 321: "worker"}),
+        ProcessTable(processes(records)),
+    ]
+    console = Environment(stdout=io.StringIO(), environ={}, width=300).console
     for width in range(72, 200):
-        lines = rendered(table, width=width)
-        assert case == "empty" or lines[0].endswith("  outcome"), lines
+        for table in tables:
+            drawn = console.render(table, console.options.update(max_width=width))
+            for line in Segment.split_lines(drawn):
+                assert sum(segment.cell_length for segment in line) <= width
 
 
 def drawn(case: str, width: int, folder: Path) -> list[str]:
@@ -237,7 +543,9 @@ def drawn(case: str, width: int, folder: Path) -> list[str]:
 def test_colours_add_nothing_but_colours() -> None:
     """Without them, the same characters are there."""
     records = read_records(traces.execution(traces.pipeline()))
-    view = Timeline(connections(records), records.execution.duration_ns)
+    decoded = connections(records)
+    known = told_apart(decoded, exchanges(records), whole=True)
+    view = Timeline(decoded, known, records.execution.duration_ns)
     coloured = "\n".join(rendered(view, width=80, color=True))
     assert "\x1b[" in coloured
     plain = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", coloured).split("\n")]
@@ -253,7 +561,24 @@ def test_many_connections_are_folded() -> None:
         for number in range(1, 10_001)
     ]  # fmt: skip
     decoded = connections(read_records(traces.execution(many)))
-    lines = rendered(ConnectionTable(decoded), Timeline(decoded, 2_000 * traces.MS), width=80)
+    views = ConnectionTable(decoded, {}), Timeline(decoded, {}, 2_000 * traces.MS)
+    lines = rendered(*views, width=80)
     assert len(lines) < 100
     assert sum("… and 9,960 more" in line for line in lines) == 2
     assert sum("refused" in line for line in lines) == 1
+
+
+def test_phases_are_told_apart_in_ascii_too() -> None:
+    records = read_records(traces.execution(**CASES["tls"]))
+    decoded = connections(records)
+    known = told_apart(decoded, exchanges(records), whole=True)
+    bars = [bar(each, known.get(each.id), 2_000 * traces.MS, 60, ASCII) for each in decoded]
+    assert [line.plain.rstrip() for line in bars] == [
+        "---------|x",
+        "%======######|-====##------|--",
+        " %",
+        "         ^^^^^^^^^^^^=========|",
+        "                                 %%%%%%%%%%%%%%%%%%%%%%%%%%>",
+    ]
+    without = bar(decoded[1], None, 2_000 * traces.MS, 60, ASCII)
+    assert without.plain.rstrip() == "%~~~~~~~~~~~~~~~~~~~~~~~~~~|--"

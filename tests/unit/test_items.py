@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import tracemalloc
 import zlib
@@ -17,8 +18,12 @@ from lambdatrace.errors import CorruptItemError, NewerSchemaError
 
 SIZES = {
     wire.KIND_CONNECTION: wire.ConnectionRecord.SIZE,
+    wire.KIND_EXCHANGE: wire.ExchangeRecord.SIZE,
+    wire.KIND_BLOCKED: wire.BlockedRecord.SIZE,
+    wire.KIND_DETAILS: 1,
     wire.KIND_SYSCALL: wire.SyscallRecord.SIZE,
 }
+LARGEST = max(SIZES.values())
 
 
 def header(kind: int, size: int, count: int) -> bytes:
@@ -63,12 +68,13 @@ def test_a_chunk_with_any_header_is_read_or_refused(
     assert len(data) == found_size * count == len(rest)
 
 
+@pytest.mark.parametrize("kind", SIZES)
 @pytest.mark.parametrize("count", [2, items.MAX_CHUNK_RECORDS, 2**32 - 1])
-def test_a_deflate_bomb_allocates_no_more_than_a_full_chunk(count: int) -> None:
+def test_a_deflate_bomb_allocates_no_more_than_a_full_chunk(kind: int, count: int) -> None:
     bomb = zlib.compressobj(1)
     zeros = bytes(1_000_000)
     packed = b"".join(bomb.compress(zeros) for _ in range(40)) + bomb.flush()
-    body = header(wire.KIND_CONNECTION, wire.ConnectionRecord.SIZE, count) + packed
+    body = header(kind, SIZES[kind], count) + packed
     tracemalloc.start()
     try:
         with pytest.raises(CorruptItemError):
@@ -76,7 +82,7 @@ def test_a_deflate_bomb_allocates_no_more_than_a_full_chunk(count: int) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 4 * items.MAX_CHUNK_RECORDS * wire.ConnectionRecord.SIZE
+    assert peak < 4 * items.MAX_CHUNK_RECORDS * LARGEST
 
 
 @given(body=st.binary(max_size=200), schema=st.integers(-2, 5))
@@ -116,7 +122,10 @@ def test_a_command_that_is_not_utf8_survives() -> None:
 
 
 def test_an_execution_becomes_chunks_summary_and_index_row_in_this_order() -> None:
-    written = execution("id", connections=20_000, syscalls=3)
+    details = {"hosts": {"1": "api.example"}, "lookups": []}
+    written = execution(
+        "id", connections=20_000, exchanges=4, blocked=2, syscalls=3, details=details
+    )
     kinds = [item.kind for item in written]
     assert kinds == [items.CHUNK] * (len(written) - 2) + [items.SUMMARY, items.INDEX]
     keys = [item.key for item in written]
@@ -124,10 +133,69 @@ def test_an_execution_becomes_chunks_summary_and_index_row_in_this_order() -> No
     assert keys[:-2] == sorted(keys[:-2])
     assert all(len(item.body) <= items.MAX_BODY_BYTES for item in written)
     assert items.read_summary(written[-2])["chunks"] == len(written) - 2
-    assert items.read_chunks(written) == (
-        records(wire.ConnectionRecord, 20_000),
-        records(wire.SyscallRecord, 3),
+    found = items.read_chunks(written)
+    assert items.read_details(found.pop(wire.KIND_DETAILS)) == details
+    assert found == {
+        wire.KIND_CONNECTION: records(wire.ConnectionRecord, 20_000),
+        wire.KIND_EXCHANGE: records(wire.ExchangeRecord, 4),
+        wire.KIND_BLOCKED: records(wire.BlockedRecord, 2),
+        wire.KIND_SYSCALL: records(wire.SyscallRecord, 3),
+    }
+
+
+def test_an_execution_of_nothing_has_no_chunks() -> None:
+    written = execution("id", connections=0, details={"hosts": {}, "lookups": [], "tls": {}})
+    assert [item.kind for item in written] == [items.SUMMARY, items.INDEX]
+    assert items.read_chunks(written) == dict.fromkeys(SIZES, b"")
+    assert items.read_details(b"") == {}
+
+
+def test_details_of_any_length_come_back() -> None:
+    details = {"hosts": {str(n): f"host-{n}.example" for n in range(20_000)}}
+    written = execution("id", connections=0, details=details)
+    assert sum(item.kind == items.CHUNK for item in written) > 1
+    found = items.read_chunks(reversed(written))
+    assert items.read_details(found[wire.KIND_DETAILS]) == details
+
+
+@given(st.binary(max_size=100))
+@example(b"[1]")
+@example(b"[" * 100_000)
+@example(b"\xff")
+def test_any_bytes_are_details_or_corrupt(text: bytes) -> None:
+    with contextlib.suppress(CorruptItemError):
+        assert isinstance(items.read_details(text), dict)
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(SIZES.keys() - {wire.KIND_DETAILS})), st.integers(0, 9)),
+    st.randoms(use_true_random=False),
+)
+def test_every_kind_comes_back_by_itself(counts: dict[int, int], order: Any) -> None:
+    packed = {kind: order.randbytes(SIZES[kind] * count) for kind, count in counts.items()}
+    written = items.make_items(summary("id"), packed, NEVER)
+    order.shuffle(written)
+    assert items.read_chunks(written) == {**dict.fromkeys(SIZES, b""), **packed}
+
+
+def test_chunks_that_were_packed_before_come_behind_the_others_and_are_counted() -> None:
+    calls = records(wire.SyscallRecord, 6)
+    half = len(calls) // 2
+    size = wire.SyscallRecord.SIZE
+    packed = [
+        items.pack_records(wire.KIND_SYSCALL, size, part) for part in (calls[:half], calls[half:])
+    ]
+    written = items.make_items(
+        summary("id"),
+        {wire.KIND_CONNECTION: records(wire.ConnectionRecord, 1)},
+        NEVER,
+        None,
+        packed,
     )
+    assert items.read_summary(written[-2])["chunks"] == 3
+    found = items.read_chunks(reversed(written))
+    assert found[wire.KIND_SYSCALL] == calls
+    assert found[wire.KIND_CONNECTION] == records(wire.ConnectionRecord, 1)
 
 
 def test_chunks_are_read_in_order_whatever_order_they_come_in() -> None:

@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from lambdatrace.capture import CAPTURE
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,
@@ -24,7 +25,7 @@ from lambdatrace.model import Status
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from lambdatrace.model import Execution
+    from lambdatrace.model import Ending, Execution
 
 _EDGES = {
     "kernel": "edges exact, from the kernel",
@@ -47,6 +48,18 @@ _LOST_MANY = {
     "items": "items not stored",
     "gaps": "gaps while the agent's worker was away",
 }
+
+
+_FOLDED = {
+    "exchanges": ("exchange", "exchanges"),
+    "blocked": ("blocked syscall", "blocked syscalls"),
+    "texts": (
+        "piece of a DNS message or TLS handshake",
+        "pieces of DNS messages or TLS handshakes",
+    ),
+}
+# From here on threads ran side by side, and their sum is worth a figure of its own.
+_PARALLEL = 1.1
 
 
 def status_style(status: Status) -> str:
@@ -73,6 +86,8 @@ def _rows(execution: Execution) -> list[tuple[str, Text]]:
     ended = Text(duration_words(execution.duration_ns), style="bold")
     ended.append(", ", style="not bold")
     ended.append(str(execution.status), style=status_style(execution.status))
+    if execution.ending is not None:
+        ended.append_text(_ending(execution.ending, execution.exit_code))
     if execution.exit_code is not None:
         ended.append(f", exit code {execution.exit_code}", style="not bold")
     if execution.cold_start:
@@ -80,6 +95,11 @@ def _rows(execution: Execution) -> list[tuple[str, Text]]:
     seen = safe(execution.backend)
     seen.append(f", level {execution.level}, ")
     seen.append_text(safe(_EDGES.get(execution.edges, f"edges: {execution.edges}")))
+    off = [group for group in CAPTURE if group not in execution.capture]
+    if not execution.capture:
+        seen.append(", connections only")
+    elif chosen_off := [group for group in off if group not in execution.unavailable]:
+        seen.append(f", without {', '.join(chosen_off)}")
     connections = Text(counted(execution.connections, "connection"))
     if execution.errors:
         connections.append(", ").append(counted(execution.errors, "error"), style=BAD)
@@ -89,6 +109,7 @@ def _rows(execution: Execution) -> list[tuple[str, Text]]:
         ("started", moment(execution.started_at_ns, milliseconds=True).append(" UTC")),
         ("took", ended),
         ("network", connections),
+        *_machine(execution),
         ("seen by", seen),
     ]
     if execution.command is not None:
@@ -97,6 +118,42 @@ def _rows(execution: Execution) -> list[tuple[str, Text]]:
         cpu = duration_words(execution.agent.cpu_ns)
         peak = f"{execution.agent.peak_bytes / 1e6:.1f} MB"
         rows.append(("agent", Text(f"{cpu} of CPU, {peak} at its peak")))
+    return rows
+
+
+def _ending(ending: Ending, exit_code: int | None) -> Text:
+    """How the function's process ended, as far as the exit code of a command does not say it."""
+    text = Text()
+    if ending.signal is not None:
+        text.append(f", ended by {ending.signal}", style=BAD)
+    elif exit_code is None:
+        style = BAD if ending.exit_code else ""
+        text.append(f", its process ended with exit code {ending.exit_code}", style=style)
+    if ending.out_of_memory:
+        text.append(", out of memory", style=BAD)
+    return text
+
+
+def _machine(execution: Execution) -> list[tuple[str, Text]]:
+    """CPU, steal and page faults, those of which there is something to say."""
+    rows = []
+    cpu = execution.cpu
+    if cpu is not None:
+        share = round(100 * cpu.cpu_wall_ns / max(1, execution.duration_ns))
+        parallel = cpu.cpu_ns > _PARALLEL * cpu.cpu_wall_ns
+        threads = f"; all threads: {duration_words(cpu.cpu_ns)}" if parallel else ""
+        text = f"{duration_words(cpu.cpu_wall_ns)} on a CPU ({share}%{threads})"
+        text += f", {duration_words(cpu.runqueue_wall_ns)} waiting for one"
+        rows.append(("cpu", Text(text)))
+    elif "cpu" in execution.capture:
+        rows.append(("cpu", Text("unavailable", style=WARNING)))
+    machine = []
+    if execution.steal_ns:
+        machine.append(f"{duration_words(execution.steal_ns)} stolen by its host")
+    if execution.major_faults:
+        machine.append(counted(execution.major_faults, "major fault"))
+    if machine:
+        rows.append(("machine", Text(", ".join(machine))))
     return rows
 
 
@@ -112,4 +169,17 @@ def _warnings(execution: Execution, missing_chunks: int) -> list[Text]:
     if missing_chunks:
         chunks = counted(missing_chunks, "event chunk")
         warnings.append(f"missing: {chunks} did not reach the store: connections below are missing")
-    return [Text(f"! {warning}", style=WARNING) for warning in warnings]
+    by_reason: dict[str, list[str]] = {}
+    for group, reason in execution.unavailable.items():
+        by_reason.setdefault(reason, []).append(group)
+    warnings += [
+        f"unavailable: {', '.join(groups)}: {reason}" for reason, groups in by_reason.items()
+    ]
+    warnings += [f"{used} was used: what goes through it is not seen" for used in execution.unseen]
+    folded = [
+        counted(count, *_FOLDED.get(kind, (kind, kind))) for kind, count in execution.folded.items()
+    ]
+    if folded:
+        warnings.append(f"folded: {', '.join(folded)}: counted, but not kept one by one")
+    # Reasons quote what this machine's kernel says.
+    return [safe(f"! {warning}", WARNING, limit=400) for warning in warnings]

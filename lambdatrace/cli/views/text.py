@@ -82,6 +82,13 @@ def destination(host: str | None, address: str, port: int, protocol: Protocol) -
     return safe(f"{name}:{port}{suffix}")
 
 
+def process_text(name: str | None, process_id: int, thread_id: int | None = None) -> Text:
+    """`python3 4711`, or `python3 4711/4712` for a thread that is not the process's first."""
+    text = safe(name).append(" ") if name is not None else Text(overflow="fold")
+    own = "" if thread_id in (None, process_id) else f"/{thread_id}"
+    return text.append(f"{process_id}{own}", style=DIM)
+
+
 def counted(count: int, one: str, many: str = "") -> str:
     """`1 error`, `2 errors`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

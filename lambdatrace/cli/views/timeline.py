@@ -14,17 +14,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from lambdatrace.analysis.phases import mixed_stretch, phases
+from lambdatrace.analysis.phases import phases
 from lambdatrace.cli.views.folding import fold, folded_note
 from lambdatrace.cli.views.text import BAD, DIM, destination, duration_words
 from lambdatrace.model import Outcome, PhaseKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from lambdatrace.model import Connection
+    from lambdatrace.model import Connection, Exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,6 @@ class Glyphs:
     """What the parts of a bar are drawn with."""
 
     phases: dict[PhaseKind, str]
-    mixed: str  # several exchanges, neither mostly waiting nor mostly transfer
     slivers: str  # from one to four eighths of a cell, from its left
     life: str
     failed: str
@@ -42,8 +41,14 @@ class Glyphs:
 
 
 UNICODE = Glyphs(
-    phases={PhaseKind.CONNECT: "░", PhaseKind.WAIT: "▒", PhaseKind.TRANSFER: "█"},
-    mixed="▓",
+    phases={
+        PhaseKind.CONNECT: "░",
+        PhaseKind.TLS: "▓",
+        PhaseKind.SEND: "▄",
+        PhaseKind.WAIT: "▒",
+        PhaseKind.TRANSFER: "█",
+        PhaseKind.EXCHANGES: "═",
+    },
     slivers="▏▎▍▌",
     life="─",
     failed="✗",
@@ -52,8 +57,14 @@ UNICODE = Glyphs(
     axis="─",
 )
 ASCII = Glyphs(
-    phases={PhaseKind.CONNECT: ":", PhaseKind.WAIT: "=", PhaseKind.TRANSFER: "#"},
-    mixed="%",
+    phases={
+        PhaseKind.CONNECT: ":",
+        PhaseKind.TLS: "%",
+        PhaseKind.SEND: "^",
+        PhaseKind.WAIT: "=",
+        PhaseKind.TRANSFER: "#",
+        PhaseKind.EXCHANGES: "~",
+    },
     slivers="||||",
     life="-",
     failed="x",
@@ -63,19 +74,32 @@ ASCII = Glyphs(
 )
 _STYLES = {
     PhaseKind.CONNECT: "yellow",
+    PhaseKind.TLS: "green",
+    PhaseKind.SEND: "bright_cyan",
     PhaseKind.WAIT: "magenta",
     PhaseKind.TRANSFER: "cyan",
-    None: "blue",
+    PhaseKind.EXCHANGES: "blue",
 }
+_ALWAYS_NAMED = (PhaseKind.CONNECT, PhaseKind.WAIT, PhaseKind.TRANSFER)
+_NAMES = {PhaseKind.EXCHANGES: "exchanges, not told apart"}
 _MIN_BAR = 20
 _TICKS = 4
 
 
 class Timeline:
-    """One row for each connection that lived during the execution, of `duration_ns`."""
+    """One row for each connection that lived during the execution, of `duration_ns`.
 
-    def __init__(self, connections: Sequence[Connection], duration_ns: int) -> None:
+    `exchanges` are those of a connection, by its id, where they are known.
+    """
+
+    def __init__(
+        self,
+        connections: Sequence[Connection],
+        exchanges: Mapping[int, Sequence[Exchange]],
+        duration_ns: int,
+    ) -> None:
         self._connections = connections
+        self._exchanges = exchanges
         self._duration_ns = max(1, duration_ns)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -94,10 +118,14 @@ class Timeline:
         grid.add_column(width=bar_width, no_wrap=True, overflow="crop")
         for line in _scale(self._duration_ns, bar_width, glyphs):
             grid.add_row(Text(), line)
-        bars = [bar(row[1], self._duration_ns, bar_width, glyphs) for row in drawn]
+        bars = [
+            bar(each, self._exchanges.get(each.id), self._duration_ns, bar_width, glyphs)
+            for _, each in drawn
+        ]
         for label, line in zip(labels, bars, strict=True):
             grid.add_row(label, line)
-        notes = [_legend(glyphs, {glyph for line in bars for glyph in line.plain})]
+        used = {glyph for line in bars for glyph in line.plain}
+        notes = [_legend(glyphs, used, options.max_width)]
         if len(self._connections) > len(drawn):
             notes = [*self._left_out(len(drawn)), *notes]
         yield Group(grid, *notes)
@@ -113,7 +141,13 @@ class Timeline:
         return notes
 
 
-def bar(connection: Connection, duration_ns: int, width: int, glyphs: Glyphs) -> Text:
+def bar(
+    connection: Connection,
+    exchanges: Sequence[Exchange] | None,
+    duration_ns: int,
+    width: int,
+    glyphs: Glyphs,
+) -> Text:
     """One connection as `width` cells, which stand for 0 to `duration_ns`."""
 
     def position(moment_ns: int) -> float:
@@ -128,22 +162,17 @@ def bar(connection: Connection, duration_ns: int, width: int, glyphs: Glyphs) ->
         # What is left of a cell behind a phase is not worth a dash that looks like a whole one.
         if first == last or min(cell + 1, end) - max(cell, begin) >= 0.5:
             cells[cell] = (glyphs.life, DIM)
-    spans: list[tuple[PhaseKind | None, float, float]] = [
-        (phase.kind, position(phase.start_ns), position(phase.end_ns))
-        for phase in phases(connection)
-    ]
-    mixed = mixed_stretch(connection)
-    if mixed is not None:
-        spans.append((None, position(mixed[0]), position(mixed[1])))
-    for cell in range(width):
-        covered: dict[PhaseKind | None, float] = {}
-        for kind, start, stop in spans:
+    covered: dict[int, dict[PhaseKind, float]] = {}
+    for phase in phases(connection, exchanges):
+        start, stop = position(phase.start_ns), position(phase.end_ns)
+        for cell in range(floor(start), ceil(stop)):
             share = min(cell + 1.0, stop) - max(float(cell), start)
             if share > 0:
-                covered[kind] = covered.get(kind, 0.0) + share
-        if covered:
-            kind = max(covered, key=lambda kind: covered[kind])
-            cells[cell] = (_glyph(kind, sum(covered.values()), glyphs), _STYLES[kind])
+                shares = covered.setdefault(cell, {})
+                shares[phase.kind] = shares.get(phase.kind, 0.0) + share
+    for cell, shares in covered.items():
+        kind = max(shares, key=lambda kind: shares[kind])
+        cells[cell] = (_glyph(kind, sum(shares.values()), glyphs), _STYLES[kind])
     mark = _mark(connection, glyphs)
     if mark is not None:
         # Behind the bar, which stays to scale, unless that ends at the edge.
@@ -151,10 +180,10 @@ def bar(connection: Connection, duration_ns: int, width: int, glyphs: Glyphs) ->
     return Text.assemble(*cells)
 
 
-def _glyph(kind: PhaseKind | None, covered: float, glyphs: Glyphs) -> str:
+def _glyph(kind: PhaseKind, covered: float, glyphs: Glyphs) -> str:
     eighths = round(covered * 8)
     if eighths > len(glyphs.slivers):
-        return glyphs.mixed if kind is None else glyphs.phases[kind]
+        return glyphs.phases[kind]
     return glyphs.slivers[max(0, eighths - 1)]
 
 
@@ -190,18 +219,25 @@ def _scale(duration_ns: int, width: int, glyphs: Glyphs) -> list[Text]:
     return [Text("".join(names), style=DIM), Text("".join(axis), style=DIM)]
 
 
-def _legend(glyphs: Glyphs, used: set[str]) -> Text:
-    """What the glyphs mean: the phases always, the others where they are used."""
-    named = [(glyphs.phases[kind], str(kind), _STYLES[kind]) for kind in PhaseKind]
+def _legend(glyphs: Glyphs, used: set[str], width: int) -> Text:
+    """What the glyphs mean: the usual phases always, the others where they are used."""
+    named = [
+        (glyphs.phases[kind], _NAMES.get(kind, str(kind)), _STYLES[kind])
+        for kind in PhaseKind
+        if kind in _ALWAYS_NAMED or glyphs.phases[kind] in used
+    ]
     others = [
-        (glyphs.mixed, "several exchanges", _STYLES[None]),
         (glyphs.life, "open, idle", ""),
         (glyphs.failed, "failed", BAD),
         (glyphs.open, "not closed", "bold"),
     ]
     named += [other for other in others if other[0] in used]
     legend = Text(style=DIM)
+    free = width  # cells left in the line
     for glyph, name, style in named:
-        legend.append("  " if legend else "").append(glyph, style=f"not dim {style}")
-        legend.append(f" {name}")
+        needed = len(f"  {glyph} {name}")
+        if legend:
+            legend.append("  " if needed <= free else "\n")
+        free = (free if needed <= free else width + len("  ")) - needed
+        legend.append(glyph, style=f"not dim {style}").append(f" {name}")
     return legend

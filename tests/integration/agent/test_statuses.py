@@ -93,10 +93,11 @@ def test_what_is_open_is_written_before_the_deadline(function: Function) -> None
         rows = file.execute(VERSIONS, {"id": late.request_id}).fetchall()
     statuses = [json.loads(body)["status"] for kind, body in rows if kind == items.SUMMARY]
     assert statuses == ["unfinished", "timeout"]
+    chunks = [items.unpack_records(body) for kind, body in rows if kind == items.CHUNK]
     first, last = (
-        wire.ConnectionRecord.unpack(items.unpack_records(body)[2])
-        for kind, body in rows
-        if kind == items.CHUNK
+        wire.ConnectionRecord.unpack(data)
+        for kind, _, data in chunks
+        if kind == wire.KIND_CONNECTION
     )
     assert first.id == last.id
     assert first.port == gate.port

@@ -82,6 +82,10 @@ class Seen:
             self.bytes_out, self.bytes_in, self.sends, self.receives,
         )  # fmt: skip
 
+    def is_unused(self) -> bool:
+        """A datagram socket that was connected, and no more: how resolvers ask for a route."""
+        return self.protocol == "udp" and self.outcome == "ok" and not self.sends + self.receives
+
     def fail(self, error: str) -> None:
         if self.outcome in ("connecting", "ok"):
             self.outcome = OUTCOMES.get(error, "failed")
@@ -228,7 +232,7 @@ class Model:
 
     def connections(self) -> Iterator[Seen]:
         for known in self.sockets.values():
-            yield from known.connections
+            yield from (seen for seen in known.connections if not seen.is_unused())
 
 
 def parameters(servers: Servers) -> dict[str, Any]:

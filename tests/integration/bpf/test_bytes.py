@@ -111,7 +111,7 @@ def test_what_the_kernel_lost_is_in_the_summary(tmp_path: Path, writer: Path) ->
             "command": [str(writer), str(port), str(WRITES)],
             "name": "writes",
             "store": f"sqlite://{tmp_path / 'store.db'}",
-            "level": "syscalls",
+            "environ": {"LAMBDATRACE_LEVEL": "syscalls"},
             "report_fd": write_end,
         }
         subprocess.run(

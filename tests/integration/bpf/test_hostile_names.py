@@ -58,9 +58,8 @@ def test_names_come_out_as_text(traced: tuple[str, dict[str, Any]]) -> None:
         shown = show(store, output)
         assert all(mark.isprintable() for line in shown.split("\n") for mark in line), output
         # The brackets are rich's own language: they were not taken for it.
-        assert shown.count("[bold red]x[/]") == 1, output
-        assert shown.count("[link=x:y]z") == 1, output
-        assert shown.count(":boom:") == 1, output
+        for name in ("[bold red]x[/]", "[link=x:y]z", ":boom:"):
+            assert name in shown, output
 
     assert "'=1+1" in show(store, "csv")  # no formula for a spreadsheet
 

@@ -38,11 +38,18 @@ def test_what_is_open_can_be_read_at_any_time() -> None:
         assert program.stdout is not None
         assert program.stdout.readline() == b"ready\n"
         for _ in range(2):  # reading them changes nothing
-            followed = {record.port: record for record, _ in watch.probe.followed_connections()}
-            assert all(is_open for _, is_open in watch.probe.followed_connections())
+            told = list(watch.probe.followed_connections())
+            followed = {record.port: record for record, _, _ in told}
+            exchanges = {record.port: exchange for record, exchange, _ in told}
+            assert all(is_open for _, _, is_open in told)
             assert set(followed) == set(ports)
             established, connecting, datagrams = (followed[port] for port in ports)
             assert (established.state, established.bytes_out) == (wire.TCP_ESTABLISHED, 5)
+            latest = exchanges[ports[0]]
+            assert (latest.bytes_out, latest.sends, latest.first_in) == (5, 1, 0)
+            assert latest.first_out == established.first_out
+            nothing = wire.Exchange.unpack(bytes(wire.Exchange.SIZE))
+            assert [exchanges[port] for port in ports[1:]] == [nothing, nothing]
             assert established.started < established.established <= established.first_out
             assert (connecting.state, connecting.established) == (wire.TCP_SYN_SENT, 0)
             assert (datagrams.protocol, datagrams.bytes_out) == (17, 3)

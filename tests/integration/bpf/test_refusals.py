@@ -147,7 +147,7 @@ def with_moved_field(event: str) -> tuple[plan.Attachment, ...]:
 
 @pytest.mark.parametrize(
     ("event", "field"),
-    [("task_newtask", "pid"), ("inet_sock_set_state", "skaddr"), ("sys_enter", "id")],
+    [("task_newtask", "pid"), ("inet_sock_set_state", "skaddr")],
 )
 def test_a_moved_field_the_probe_cannot_do_without_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], event: str, field: str

@@ -84,7 +84,7 @@ def test_an_answer_too_long_for_a_datagram(tmp_path: Path) -> None:
     lookups = [each for each in trace["namelookups"] if each["name"] == "big.example"]
     assert lookups[0]["truncated"] is True
     assert lookups[-1]["truncated"] is False
-    # As many as stand in the 600 bytes that are captured.
+    # As many as stand in the 800 bytes that are captured.
     assert len(lookups[-1]["addresses"]) >= 30
     protocols = {each["protocol"] for each in trace["connections"] if each["port"] == 53}
     assert protocols == {"udp", "tcp"}

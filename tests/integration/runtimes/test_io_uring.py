@@ -30,6 +30,7 @@ def program(tmp_path: Path) -> Path:
 def test_a_connection_through_io_uring(room: Room, program: Path) -> None:
     visit = room.visit(program, PLAIN, str(PORTS[PLAIN]))
 
+    assert visit.trace["execution"]["unseen"] == ["io_uring"]
     seen, unseen = visit.accepted
     assert [len(each.requests) for each in (seen, unseen)] == [1, 1]
     assert visit.connections.keys() == {seen.client_port, unseen.client_port}
@@ -39,3 +40,4 @@ def test_a_connection_through_io_uring(room: Room, program: Path) -> None:
     through = visit.connections[unseen.client_port]
     assert (through["host"], through["fd"]) == (PLAIN, -1)
     assert through["connect_ms"] > 0
+    assert (through["bytes_out"], through["bytes_in"], through["sends"]) == (None, None, None)

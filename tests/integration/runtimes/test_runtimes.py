@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import require
 from support_room import (
+    DNS_PORT,
     PLAIN,
     PORTS,
     RESOLVER,
@@ -82,7 +83,17 @@ def check(visit: Visit) -> None:
     traced = visit.connections
     assert traced.keys() == {each.client_port for each in visit.accepted}
     for accepted in visit.accepted:
-        check_connection(traced[accepted.client_port], accepted)
+        connection = traced[accepted.client_port]
+        check_connection(connection, accepted)
+        exchanges = [
+            each for each in visit.trace["exchanges"] if each["connection_id"] == connection["id"]
+        ]
+        check_exchanges(exchanges, accepted)
+    assert visit.trace["execution"]["unseen"] == []
+    # Resolvers also connect datagram sockets, to see from where an address would be reached, and
+    # send nothing: no connection.
+    datagrams = [each for each in visit.trace["connections"] if each["protocol"] == "udp"]
+    assert {(each["address"], each["port"]) for each in datagrams} == {(RESOLVER, DNS_PORT)}
 
     answered = {each["name"] for each in visit.trace["namelookups"] if each["answer"] == "NOERROR"}
     assert answered == {PLAIN, SECURE}
@@ -100,6 +111,33 @@ def check_connection(connection: dict[str, Any], accepted: Accepted) -> None:
         "error": None,
         "reused": False,
         "before": False,
+        "stale": False,
+        "tls_version": accepted.tls_version and accepted.tls_version.removeprefix("TLSv"),
+        "tls_server_name": accepted.server_name,
+        "tls_error": None,
     }
     assert {name: connection[name] for name in expected} == expected
     assert connection["connect_ms"] > 0
+    assert connection["closed_by"] in ("function", "peer")
+    if accepted.tls_version:
+        assert connection["tls_started_ms"] >= connection["started_ms"]
+        assert 0 < connection["tls_ms"] < connection["duration_ms"]
+    else:
+        assert (connection["tls_started_ms"], connection["tls_ms"]) == (None, None)
+
+
+def check_exchanges(exchanges: list[dict[str, Any]], accepted: Accepted) -> None:
+    """One for each request and its answer, in order."""
+    assert len(exchanges) == len(accepted.requests)
+    for exchange, request in zip(exchanges, accepted.requests, strict=True):
+        asked, answered = exchange["bytes_out"], exchange["bytes_in"]
+        if not accepted.tls_version:
+            assert (asked, answered) == (request.bytes_in, request.bytes_out)
+        assert asked >= request.bytes_in
+        assert answered >= request.bytes_out
+        # The request was on its way before the server had it, the answer came after it was sent.
+        assert exchange["request_ms"] + exchange["wait_ms"] >= request.thought_s * 1000
+    # Nothing is counted twice, and what no exchange holds are handshakes.
+    for name, total in (("bytes_out", accepted.bytes_in), ("bytes_in", accepted.bytes_out)):
+        rest = total - sum(each[name] for each in exchanges)
+        assert (rest > 0) if accepted.tls_version else (rest == 0)

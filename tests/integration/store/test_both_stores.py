@@ -88,11 +88,11 @@ def test_what_happens_in_one_nanosecond_all_survives(url: str, aws_environ: dict
     """Two events of an execution, two chunks, and the index rows of two executions."""
     event = wire.SyscallRecord(wire.KIND_SYSCALL, 1, 0, 1, 1, 1, 3, 5, 1_000, 0)
     events = event.pack() * 2
-    write(url, items.make_items(summary("one"), b"", events, NEVER), aws_environ)
+    write(url, items.make_items(summary("one"), {wire.KIND_SYSCALL: events}, NEVER), aws_environ)
     chunks = [Item("two", START_NS, tie, items.CHUNK, b"%d" % tie, NEVER) for tie in (1, 2, 10)]
     write(url, [*chunks, *execution("two", connections=0)], aws_environ)
     store = at_the_end(url)
-    assert items.read_chunks(store.get("one")) == (b"", events)
+    assert items.read_chunks(store.get("one"))[wire.KIND_SYSCALL] == events
     assert store.get("two")[1:] == chunks
     rows = list(store.index(START_NS, START_NS))
     assert {items.read_summary(row)["execution_id"] for row in rows} == {"one", "two"}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support_records import event, make
 
 from lambdatrace import wire
 from lambdatrace.agent import attribution
@@ -20,21 +21,34 @@ REPLY = b"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: %s\r\nContent-"
 
 
 def connection(number: int, started: int, branch: int = RUNTIME, **fields: Any) -> bytes:
-    values = dict.fromkeys(wire.ConnectionRecord.NAMES, 0)
-    values |= {"address": b"", "comm": b"", "kind": wire.KIND_CONNECTION, "family": 4}
-    values |= {"id": number, "started": started, "closed": started + 1, "branch": branch, **fields}
-    return wire.ConnectionRecord(*values.values()).pack()
+    """A connection as the ring has it; fields of its latest exchange begin with exchange_."""
+    mine = {name: fields[name] for name in fields if not name.startswith("exchange_")}
+    its = {name[9:]: fields[name] for name in fields if name.startswith("exchange_")}
+    values = {"kind": wire.KIND_CONNECTION, "family": 4, "closed": started + 1, **mine}
+    record = make(wire.ConnectionRecord, id=number, started=started, branch=branch, **values)
+    return event(record, make(wire.Exchange, **its))
+
+
+def exchange(number: int, first_out: int, branch: int = RUNTIME, **fields: Any) -> bytes:
+    """One that another followed, on connection `number`."""
+    values = {"kind": wire.KIND_EXCHANGE, "first_out": first_out, "branch": branch, **fields}
+    return event(make(wire.ExchangeRecord, connection=number, **values))
+
+
+def blocked(thread: int, started: int, branch: int = RUNTIME, **fields: Any) -> bytes:
+    values = {"kind": wire.KIND_BLOCKED, "started": started, "branch": branch, **fields}
+    return event(make(wire.BlockedRecord, tid=thread, **values))
+
+
+def text(number: int, time: int, branch: int = RUNTIME, kind: int = wire.KIND_DNS) -> bytes:
+    return event(make(wire.TextRecord, kind=kind, connection=number, time=time, branch=branch))
 
 
 def edge(what: int, time: int, request_id: str = "", branch: int = RUNTIME, **fields: Any) -> bytes:
-    values = dict.fromkeys(wire.EdgeRecord.NAMES, 0)
-    values |= {"kind": wire.KIND_EDGE, "edge": what, "branch": branch, "tgid": branch}
-    values |= {"time": time, "syscalls_position": time * 10, "request_id": b"", "text": b""}
-    if what == wire.EDGE_START:
-        values["text"] = REPLY % request_id.encode()
-    else:
-        values["request_id"] = request_id.encode()
-    return wire.EdgeRecord(*{**values, **fields}.values()).pack()
+    words = REPLY % request_id.encode() if what == wire.EDGE_START else request_id.encode()
+    values = {"kind": wire.KIND_EDGE, "tgid": branch, "syscalls_position": time * 10, **fields}
+    values = {"text": words, **values}
+    return event(make(wire.EdgeRecord, edge=what, time=time, branch=branch, **values))
 
 
 def start(time: int, request_id: str, branch: int = RUNTIME) -> bytes:
@@ -50,7 +64,7 @@ def ask(time: int, branch: int = RUNTIME) -> bytes:
 
 
 def ids(cut: Cut) -> list[int]:
-    return [record.id for record in cut.connections]
+    return [record.id for record in cut.records.connections]
 
 
 def told(cuts: list[Cut]) -> list[tuple[str, str, list[int]]]:
@@ -94,7 +108,6 @@ def test_overlapping_executions_of_two_runtimes_stay_apart() -> None:
     ]  # fmt: skip
     state = Attribution()
     assert told(state.feed(b"".join(stream))) == [(B, "ok", [2]), (A, "ok", [1, 3, 4])]
-    assert state.runtimes == 2
 
 
 def test_what_other_extensions_do_is_nobodys() -> None:
@@ -116,8 +129,8 @@ def test_a_runtime_that_exits_is_a_crash_and_its_last_words_can_be_claimed() -> 
     assert told(cuts) == [(A, "crash", [1])]
     assert not state.sees_runtime
     state.feed(connection(2, 4, closed=6) + connection(3, 4, OTHER))
-    assert [record.id for record in state.claim(RUNTIME)] == [2]
-    assert state.claim(RUNTIME) == []
+    assert [record.id for record in state.claim(RUNTIME).connections] == [2]
+    assert not any(state.claim(RUNTIME).lists())
 
 
 def exit_of(branch: int, time: int, tgid: int = 0) -> bytes:
@@ -142,7 +155,7 @@ def test_an_invoke_event_alone_takes_all_traffic() -> None:
     assert (cut.edges, cut.branch) == ("extension", 0)
     state.feed(connection(3, 6))
     state.peek(cut)
-    assert sorted(record.id for record in cut.connections) == [1, 2, 3]
+    assert sorted(record.id for record in cut.records.connections) == [1, 2, 3]
     state.end(cut, attribution.OK, 10)
     assert sorted(ids(cut)) == [1, 2, 3]
     assert state.open_cuts() == []
@@ -197,8 +210,7 @@ def test_an_id_that_the_reply_did_not_show_is_learned_from_the_response() -> Non
 @pytest.mark.parametrize("odd", [b"\xff\xfe" * 18, b"\0" * 36, b"\x1b[2J", b"'; DROP TABLE items"])
 def test_ids_of_odd_bytes_are_text(odd: bytes) -> None:
     state = Attribution()
-    text = REPLY % odd
-    cuts = state.feed(ask(1) + edge(wire.EDGE_START, 2, text=text) + ask(3) + start(4, B))
+    cuts = state.feed(ask(1) + edge(wire.EDGE_START, 2, text=REPLY % odd) + ask(3) + start(4, B))
     assert all(cut.request_id.encode() is not None for cut in cuts)
     assert len(cuts) == 1
 
@@ -214,7 +226,7 @@ def test_what_is_kept_is_bounded_and_what_is_not_is_counted() -> None:
     state.feed(unclaimed)
     cut = state.begin(A, 0)
     state.peek(cut)
-    kept = [record.id for record in cut.connections]
+    kept = [record.id for record in cut.records.connections]
     assert len(kept) <= attribution.MAX_UNCLAIMED
     assert kept == list(range(10_000 - len(kept), 10_000))  # the newest
     state.end(cut, attribution.OK, 10_000)
@@ -237,7 +249,186 @@ def test_the_number_of_branches_is_bounded() -> None:
     assert len(state._branches) <= attribution.MAX_BRANCHES
 
 
-_SIZE = wire.ConnectionRecord.SIZE
+def test_every_kind_of_record_is_cut_by_the_time_it_began() -> None:
+    def round_of(began: int, number: int) -> bytes:
+        pieces = (
+            connection(number, began), exchange(number, began), blocked(number, began),
+            text(number, began), text(number, began, kind=wire.KIND_TLS),
+            exit_of(RUNTIME, began, tgid=number),
+        )  # fmt: skip
+        return b"".join(pieces)
+
+    state = Attribution()
+    stream = [round_of(1, 1), ask(2), start(3, A), round_of(4, 2), round_of(9, 4)]
+    (first,) = state.feed(b"".join([*stream, round_of(5, 3), response(8, A)]))
+    # What began after the response was already there when it came.
+    (second,) = state.feed(start(10, B) + round_of(11, 5) + response(20, B))
+    assert numbers(first) == {kind: [1, 2, 3] for kind in numbers(first)} | {
+        "texts": [1, 1, 2, 2, 3, 3]
+    }
+    assert numbers(second) == {kind: [4, 5] for kind in numbers(second)} | {"texts": [4, 4, 5, 5]}
+
+
+def numbers(cut: Cut) -> dict[str, list[int]]:
+    """What tells the records of a cut apart, by kind."""
+    records = cut.records
+    return {
+        "connections": [record.id for record in records.connections],
+        "exchanges": [record.connection for record in records.exchanges],
+        "blocked": [record.tid for record in records.blocked],
+        "texts": [record.connection for record in records.texts],
+        "processes": [record.tgid for record in records.processes],
+    }
+
+
+def test_overlapping_executions_keep_every_kind_apart() -> None:
+    def round_of(branch: int, began: int, number: int) -> bytes:
+        kinds = exchange, blocked, text, connection
+        pieces = [kind(number, began, branch) for kind in kinds]
+        return b"".join([*pieces, exit_of(branch, began, tgid=number)])
+
+    stream = [ask(1), ask(1, SECOND), start(2, A), start(2, B, SECOND)]
+    stream += [round_of(RUNTIME, 3, 1), round_of(SECOND, 4, 2), round_of(OTHER, 4, 3)]
+    cuts = Attribution().feed(b"".join([*stream, response(5, A), response(6, B, SECOND)]))
+    assert [set(map(tuple, numbers(cut).values())) for cut in cuts] == [{(1,)}, {(2,)}]
+
+
+def test_an_exchange_that_only_the_server_began_has_a_beginning() -> None:
+    state = Attribution()
+    stream = ask(1) + start(2, A) + exchange(1, 0, first_in=3) + exchange(2, 0, first_in=12)
+    (first,) = state.feed(stream + response(10, A))
+    (second,) = state.feed(start(11, B) + response(20, B))
+    assert [numbers(cut)["exchanges"] for cut in (first, second)] == [[1], [2]]
+
+
+def test_the_latest_exchange_of_a_connection_that_ended_is_one_as_well() -> None:
+    state = Attribution()
+    latest = {
+        "exchange_first_out": 4, "exchange_last_out": 5, "exchange_first_in": 7,
+        "exchange_last_in": 8, "exchange_bytes_out": 10, "exchange_bytes_in": 20,
+        "exchange_sends": 1, "exchange_receives": 2, "exchange_retransmits_before": 3,
+    }  # fmt: skip
+    stream = exchange(1, 2) + connection(1, 1, retransmits=5, tgid=77, **latest)
+    (cut,) = state.feed(ask(1) + start(2, A) + stream + connection(2, 3) + response(10, A))
+    before, told = cut.records.exchanges
+    assert (before.connection, before.first_out) == (1, 2)
+    assert (told.kind, told.connection, told.tgid, told.branch) == (
+        wire.KIND_EXCHANGE, 1, 77, RUNTIME,
+    )  # fmt: skip
+    assert (told.first_out, told.last_out, told.first_in, told.last_in) == (4, 5, 7, 8)
+    assert (told.bytes_out, told.bytes_in, told.sends, told.receives) == (10, 20, 1, 2)
+    assert told.retransmits == 2  # its own
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"first_out": 4, "last_out": 5, "first_in": 7, "last_in": 8}, True),
+        ({"first_out": 4, "last_out": 5}, True),  # no answer yet
+        ({"last_in": 8, "first_in": 7}, True),  # a server that spoke first
+        ({"last_in": 8}, False),  # what came was no answer, and nothing was asked
+        ({}, False),
+    ],
+)
+def test_what_an_exchange_is(fields: dict[str, int], told: bool) -> None:
+    record = attribution.exchange_record(
+        make(wire.ConnectionRecord, id=1), make(wire.Exchange, **fields)
+    )
+    assert (record is not None) is told
+    if record is not None:
+        times = {name: getattr(record, name) for name in fields}
+        assert times == fields
+
+
+def test_a_connection_without_any_exchange_tells_none() -> None:
+    none = make(wire.Exchange, retransmits_before=3)
+    assert attribution.exchange_record(make(wire.ConnectionRecord, retransmits=9), none) is None
+    # Retransmits are counted by the kernel at any time.
+    fewer = make(wire.Exchange, first_out=1, retransmits_before=3)
+    told = attribution.exchange_record(make(wire.ConnectionRecord, retransmits=2), fewer)
+    assert told is not None
+    assert told.retransmits == 0
+
+
+@pytest.mark.parametrize(
+    "make_one",
+    [
+        exchange,
+        blocked,
+        text,
+        lambda number, began: text(number, began, kind=wire.KIND_TLS),
+        lambda number, began: exit_of(RUNTIME, began, tgid=1_000 + number),
+        connection,
+    ],
+)
+def test_of_every_kind_so_many_are_kept_and_the_others_counted(make_one: Any) -> None:
+    state = Attribution(max_claimed=10)
+    state.feed(ask(1) + start(2, A))
+    state.feed(b"".join(make_one(number, 3) for number in range(1, 26)))
+    (cut,) = state.feed(response(4, A))
+    assert sorted(map(len, cut.records.lists())) == [0, 0, 0, 0, 10]
+    assert cut.lost == 15
+    (following,) = state.feed(start(5, B) + make_one(1, 6) + response(7, B))
+    assert (sum(map(len, following.records.lists())), following.lost) == (1, 0)
+
+
+def test_a_crash_tells_of_its_own_process_with_how_it_ended() -> None:
+    state = Attribution()
+    child = exit_of(RUNTIME, 4, tgid=RUNTIME + 1)
+    own = edge(wire.EDGE_PROCESS_EXIT, 5, branch=RUNTIME, flags=11, parent=7)
+    (cut,) = state.feed(ask(1) + start(2, A) + child + own)
+    assert [edge.tgid for edge in cut.records.processes] == [RUNTIME + 1, RUNTIME]
+    assert [edge.flags & wire.ENDING_SIGNAL for edge in cut.records.processes] == [0, 11]
+    assert cut.ended == 5
+    # Its children end after it.
+    state.feed(exit_of(RUNTIME, 6, tgid=RUNTIME + 2))
+    assert [edge.tgid for edge in state.claim(RUNTIME).processes] == [RUNTIME + 2]
+
+
+def test_a_runtime_that_ends_between_two_executions_is_nobodys_crash() -> None:
+    state = Attribution()
+    assert len(state.feed(ask(1) + start(2, A) + response(3, A))) == 1
+    assert state.feed(exit_of(RUNTIME, 4)) == []
+    assert not state.sees_runtime
+    assert [edge.tgid for edge in state.claim(RUNTIME).processes] == [RUNTIME]
+
+
+def test_figures_are_those_of_the_executions_own_edges() -> None:
+    state = Attribution()
+    stream = [ask(1), edge(wire.EDGE_START, 2, A, cpu=100), edge(wire.EDGE_RESPONSE, 3, A, cpu=140)]
+    stream += [edge(wire.EDGE_START, 9, B, cpu=500), edge(wire.EDGE_ERROR, 10, B, cpu=501)]
+    cuts = state.feed(b"".join(stream))
+    assert [figures(cut) for cut in cuts] == [(100, 140), (500, 501)]
+
+
+def test_figures_of_an_execution_that_was_moved_on_from_end_with_the_next_one() -> None:
+    stream = [ask(1), edge(wire.EDGE_START, 2, A, cpu=100), edge(wire.EDGE_START, 4, B, cpu=170)]
+    cuts = Attribution().feed(b"".join([*stream, edge(wire.EDGE_RESPONSE, 5, B, cpu=180)]))
+    assert [figures(cut) for cut in cuts] == [(100, 170), (170, 180)]
+
+
+def test_figures_of_a_crash_end_with_its_process() -> None:
+    own = edge(wire.EDGE_PROCESS_EXIT, 5, cpu=190)
+    (cut,) = Attribution().feed(ask(1) + edge(wire.EDGE_START, 2, A, cpu=100) + own)
+    assert figures(cut) == (100, 190)
+
+
+def test_an_execution_without_edges_has_no_figures() -> None:
+    state = Attribution()
+    cut = state.begin(A, 5)
+    state.feed(connection(1, 6))
+    assert figures(state.end(cut, attribution.OK, 10)) == (None, None)
+    # One whose beginning no edge told of: its end is known.
+    state.begin(B, 11)
+    (cut,) = state.feed(edge(wire.EDGE_RESPONSE, 12, B, cpu=7))
+    assert figures(cut) == (None, 7)
+
+
+def figures(cut: Cut) -> tuple[int | None, int | None]:
+    return tuple(edge and edge.cpu for edge in (cut.figures_before, cut.figures))
+
+
+_SIZE = wire.EVENT_BYTES
 _NUMBERS = st.sampled_from([0, 1, 2, 3, 2**32 - 1])
 _EDGES = st.builds(
     lambda what, time, text, branch, tgid: edge(what, time, branch=branch, tgid=tgid, text=text),
@@ -253,7 +444,13 @@ _ANSWERS = st.builds(
     st.sampled_from([A, B, ""]),
     _NUMBERS,
 )
-_CONNECTIONS = st.builds(connection, st.integers(1, 9), st.integers(0, 2**60), _NUMBERS)
+_TIMES = st.integers(0, 2**60)
+_RECORDS = st.one_of(
+    [
+        st.builds(kind, st.integers(1, 9), _TIMES, _NUMBERS)
+        for kind in (connection, exchange, blocked, text)
+    ]
+)
 _NOISE = st.binary(min_size=_SIZE, max_size=_SIZE)
 
 
@@ -268,7 +465,7 @@ def test_arbitrary_bytes_are_refused_or_taken(data: bytes) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(_EDGES | _ANSWERS | _CONNECTIONS | _NOISE | st.just("begin"), max_size=60))
+@given(st.lists(_EDGES | _ANSWERS | _RECORDS | _NOISE | st.just("begin"), max_size=60))
 def test_any_stream_is_cut_without_telling_anything_twice(stream: list[Any]) -> None:
     state = Attribution()
     cuts: list[Cut] = []
@@ -277,13 +474,24 @@ def test_any_stream_is_cut_without_telling_anything_twice(stream: list[Any]) -> 
         if piece == "begin":
             state.begin(A, 3)
         else:
-            fed += piece[0] == wire.KIND_CONNECTION
+            # A connection brings its latest exchange along.
+            fed += 1 + (piece[0] == wire.KIND_CONNECTION)
             cuts += state.feed(piece)
     for cut in state.open_cuts():
         cuts.append(state.end(cut, attribution.UNFINISHED, 2**61))
     assert len({id(cut) for cut in cuts}) == len(cuts)
-    records = [id(record) for cut in cuts for record in cut.connections]
-    assert len(records) == len(set(records)) <= fed
-    assert all(record.started < cut.ended for cut in cuts for record in cut.connections)
+    records = [record for cut in cuts for kind in cut.records.lists() for record in kind]
+    assert len(records) == len({id(record) for record in records}) <= fed
+    assert all(
+        attribution._began(record) < cut.ended
+        for cut in cuts
+        for kind in cut.records.lists()
+        for record in kind
+        if not is_own_end(record, cut)
+    )
     assert state.open_cuts() == []
     assert all(cut.status for cut in cuts)
+
+
+def is_own_end(record: Any, cut: Cut) -> bool:
+    return isinstance(record, wire.EdgeRecord) and record.tgid == cut.branch

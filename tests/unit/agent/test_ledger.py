@@ -6,18 +6,21 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support_records import make
 
 from lambdatrace import wire
-from lambdatrace.agent.ledger import Ledger
+from lambdatrace.agent.ledger import MAX_EXCHANGES_TOLD, Ledger
 
-COUNTERS = ("bytes_out", "bytes_in", "waited", "transferred", "sends", "receives", "retransmits")
+COUNTERS = (
+    "bytes_out", "bytes_in", "waited", "transferred", "sends", "receives", "retransmits",
+    "exchanges",
+)  # fmt: skip
+ZEROS = [0] * len(COUNTERS)
 
 
 def record(number: int = 1, started: int = 100, **fields: Any) -> wire.ConnectionRecord:
-    values = dict.fromkeys(wire.ConnectionRecord.NAMES, 0)
-    values |= {"address": bytes(16), "comm": bytes(16), "kind": wire.KIND_CONNECTION, "family": 4}
-    values |= {"id": number, "started": started, "state": wire.TCP_ESTABLISHED, **fields}
-    return wire.ConnectionRecord(*values.values())
+    values = {"kind": wire.KIND_CONNECTION, "family": 4, "state": wire.TCP_ESTABLISHED, **fields}
+    return make(wire.ConnectionRecord, id=number, started=started, **values)
 
 
 def test_a_connection_within_one_execution_is_told_as_it_is() -> None:
@@ -78,9 +81,79 @@ def test_a_peek_leaves_everything_as_it_was() -> None:
     assert (still_open.pack(), ended.pack()) == packed
 
 
+def test_a_handshake_that_began_or_ended_is_news() -> None:
+    ledger = Ledger()
+    ledger.share([], [record(established=150)], 90, 200)
+    assert len(ledger.share([], [record(established=150, tls_started=250)], 200, 300)) == 1
+    assert ledger.share([], [record(established=150, tls_started=250)], 300, 400) == []
+    done = {"established": 150, "tls_started": 250, "tls_ended": 450}
+    assert len(ledger.share([], [record(**done)], 400, 500)) == 1
+    assert ledger.share([], [record(**done)], 500, 600) == []
+
+
+def exchange(number: int = 1, **fields: int) -> wire.ExchangeRecord:
+    values = {"first_out": 100, "last_out": 101, "bytes_out": 10, "sends": 1, **fields}
+    return make(wire.ExchangeRecord, kind=wire.KIND_EXCHANGE, connection=number, **values)
+
+
+ANSWERED = {"first_in": 150, "last_in": 160, "bytes_in": 20, "receives": 1}
+
+
+def test_an_exchange_is_told_once() -> None:
+    ledger, whole = Ledger(), exchange(**ANSWERED)
+    # Its execution ends with the connection open, and the exchange the latest on it.
+    assert ledger.exchanges([], [whole]) == [whole]
+    assert ledger.exchanges([], [whole]) == []  # nobody used it
+    # The next request completes the record; what the execution did itself is the next one.
+    following = exchange(first_out=300, last_out=300)
+    assert ledger.exchanges([whole], [following]) == [following]
+    # And when the connection has ended.
+    assert ledger.exchanges([following], []) == []
+    assert ledger.exchanges([], []) == []
+
+
+def test_an_exchange_that_was_answered_later_is_told_again() -> None:
+    ledger, asked, whole = Ledger(), exchange(), exchange(**ANSWERED)
+    assert ledger.exchanges([], [asked]) == [asked]
+    assert ledger.exchanges([], [whole]) == [whole]
+    more = exchange(**{**ANSWERED, "last_in": 900, "bytes_in": 70})
+    assert ledger.exchanges([more], []) == [more]
+
+
+def test_exchanges_of_other_connections_are_others() -> None:
+    ledger = Ledger()
+    first, second = exchange(1, **ANSWERED), exchange(2, **ANSWERED)
+    assert ledger.exchanges([], [first]) == [first]
+    assert ledger.exchanges([second], [first]) == [second]
+
+
+def test_exchanges_come_by_start_whoever_spoke_first() -> None:
+    greeting = exchange(1, first_out=0, last_out=0, bytes_out=0, first_in=50, last_in=50)
+    late, early = exchange(2, first_out=60), exchange(3, first_out=40)
+    assert Ledger().exchanges([late, greeting], [early]) == [early, greeting, late]
+
+
+def test_a_peek_at_exchanges_leaves_everything_as_it_was() -> None:
+    ledger, told, latest = Ledger(), exchange(1, **ANSWERED), exchange(2)
+    ledger.exchanges([], [told])
+    for _ in range(2):
+        assert ledger.exchanges([told], [latest], peek=True) == [latest]
+    assert ledger.exchanges([told], [latest]) == [latest]
+    assert ledger.exchanges([], [latest]) == []
+
+
+def test_the_exchanges_remembered_are_bounded() -> None:
+    ledger, count = Ledger(), MAX_EXCHANGES_TOLD + 10
+    latest = [exchange(number) for number in range(1, count + 1)]
+    assert len(ledger.exchanges([], latest)) == count
+    # The newest are known, the others told again rather than none at all.
+    assert ledger.exchanges([], latest[10:]) == []
+    assert ledger.exchanges([], latest[:10]) == latest[:10]
+
+
 _STEPS = st.lists(
     st.tuples(
-        st.dictionaries(st.integers(1, 4), st.lists(st.integers(0, 9), min_size=7, max_size=7)),
+        st.dictionaries(st.integers(1, 4), st.lists(st.integers(0, 9), min_size=8, max_size=8)),
         st.sets(st.integers(1, 4)),
         st.booleans(),
     ),
@@ -95,10 +168,10 @@ def test_the_shares_add_up_to_the_kernels_totals(
 ) -> None:
     ledger = Ledger()
     totals: dict[int, list[int]] = {}  # of what lives
-    kernel, told = [0] * 7, [0] * 7
+    kernel, told = ZEROS, ZEROS
     for number, (grow, close, peek) in enumerate(steps):
         for connection, by in grow.items():
-            now = totals.setdefault(connection, [0] * 7)
+            now = totals.setdefault(connection, ZEROS)
             totals[connection] = [a + b for a, b in zip(now, by, strict=True)]
             kernel = [a + b for a, b in zip(kernel, by, strict=True)]
         time = 1000 * (number + 1)
@@ -114,3 +187,47 @@ def test_the_shares_add_up_to_the_kernels_totals(
             told = [a + getattr(share, name) for a, name in zip(told, COUNTERS, strict=True)]
         assert told == kernel
         totals = {each.id: totals[each.id] for each in still_open}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["ask", "answer", "end of execution", "look", "close"]),
+            st.integers(1, 3),
+        ),
+        max_size=40,
+    )
+)
+def test_no_exchange_is_left_out_and_none_told_twice_as_it_stands(
+    steps: list[tuple[str, int]],
+) -> None:
+    """As the probe does it: a request after an answer completes the exchange before it."""
+    ledger = Ledger()
+    latest: dict[int, dict[str, int]] = {}
+    complete: list[wire.ExchangeRecord] = []
+    told: list[wire.ExchangeRecord] = []
+    expected: dict[tuple[int, int], tuple[int, int]] = {}  # what became of each
+    for time, (step, number) in enumerate([*steps, ("end of execution", 1)], 1):
+        current = latest.get(number)
+        if step == "ask" and (current is None or "first_in" in current):
+            complete += [exchange(number, **current)] if current else []
+            latest[number] = {"first_out": time, "last_out": time}
+        elif step == "answer" and current is not None:
+            current.setdefault("first_in", time)
+            current["bytes_in"] = current.get("bytes_in", 0) + 1
+        elif step == "close" and current is not None:
+            complete.append(exchange(number, **latest.pop(number)))
+        elif step in ("end of execution", "look"):
+            open_ones = [exchange(each, **fields) for each, fields in latest.items()]
+            found = ledger.exchanges(complete, open_ones, peek=step == "look")
+            if step != "look":
+                told += found
+                complete = []
+        for each, fields in latest.items():
+            state = fields.get("first_in", 0), fields.get("bytes_in", 0)
+            expected[each, fields["first_out"]] = state
+    last = {(each.connection, each.first_out): (each.first_in, each.bytes_in) for each in told}
+    assert last == expected
+    packed = [each.pack() for each in told]
+    assert len(packed) == len(set(packed))

@@ -5,32 +5,22 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from support_dns import AAAA, POINTER, A, answer, question
+from support_records import texts
 
 from lambdatrace import wire
 from lambdatrace.agent.names import MAX_LOOKUPS, Names
 
-SERVER = bytes([192, 0, 2, 53]).ljust(16, b"\0")
+
+def pieces(text: bytes, direction: int, time: int, **more: int) -> list[wire.TextRecord]:
+    return texts(wire.KIND_DNS, direction, text, time, **more)
 
 
-def pieces(
-    text: bytes, direction: int, time: int, *, tid: int = 5, connection: int = 1, flags: int = 0
-) -> list[wire.DnsRecord]:
-    size = wire.DNS_FRAGMENT_BYTES
-    return [
-        wire.DnsRecord(
-            wire.KIND_DNS, direction, number, 4, connection, 5, tid, 5, len(text), flags, time,
-            SERVER, text[number * size : (number + 1) * size].ljust(size, b"\0"),
-        )
-        for number in range(min(wire.DNS_FRAGMENTS, -(-len(text) // size)))
-    ]  # fmt: skip
+def query(text: bytes, time: int, **more: int) -> list[wire.TextRecord]:
+    return pieces(text, wire.TEXT_SENT, time, **more)
 
 
-def query(text: bytes, time: int, **more: int) -> list[wire.DnsRecord]:
-    return pieces(text, wire.DNS_QUERY, time, **more)
-
-
-def reply(text: bytes, time: int, **more: int) -> list[wire.DnsRecord]:
-    return pieces(text, wire.DNS_ANSWER, time, **more)
+def reply(text: bytes, time: int, **more: int) -> list[wire.TextRecord]:
+    return pieces(text, wire.TEXT_RECEIVED, time, **more)
 
 
 def connection(address: bytes, started: int, number: int = 9) -> wire.ConnectionRecord:
@@ -70,18 +60,53 @@ def test_a_pair_of_questions_stays_a_pair() -> None:
 
 
 def test_a_long_answer_comes_in_pieces() -> None:
-    records = [(POINTER, A, bytes([192, 0, 2, n])) for n in range(30)]
+    records = [(POINTER, A, bytes([192, 0, 2, n])) for n in range(45)]
     text = answer("big.example", records)
-    assert len(text) > 4 * wire.DNS_FRAGMENT_BYTES
+    assert 3 * wire.TEXT_FRAGMENT_BYTES < len(text) <= 4 * wire.TEXT_FRAGMENT_BYTES
 
     (found,) = Names().read(query(question("big.example"), 1) + reply(text, 2))
 
-    assert found.addresses == [f"192.0.2.{n}" for n in range(30)]
+    assert found.addresses == [f"192.0.2.{n}" for n in range(45)]
+
+
+def test_of_an_answer_that_is_longer_still_the_beginning_is_read() -> None:
+    text = answer("big.example", [(POINTER, A, bytes([192, 0, 2, n])) for n in range(60)])
+    assert len(text) > wire.DNS_FRAGMENTS * wire.TEXT_FRAGMENT_BYTES
+
+    (found,) = Names().read(query(question("big.example"), 1) + reply(text, 2))
+
+    assert found.answered == 2
+    assert 40 < len(found.addresses) < 60
+
+
+def test_messages_of_two_threads_that_come_in_turns_are_kept_apart() -> None:
+    first = reply(_many(7, "one.example"), 2, tid=5)
+    second = reply(_many(8, "two.example"), 3, tid=6)
+    mixed = [record for pair in zip(first, second, strict=True) for record in pair]
+    asked = query(question("one.example", A, 7), 1) + query(question("two.example", A, 8), 1, tid=6)
+
+    found = Names().read(asked + mixed)
+
+    assert [(lookup.name, len(lookup.addresses)) for lookup in found] == [
+        ("one.example", 20), ("two.example", 20),
+    ]  # fmt: skip
+
+
+def _many(number: int, host: str) -> bytes:
+    records = [(POINTER, A, bytes([192, 0, 2, n])) for n in range(20)]
+    return number.to_bytes(2, "big") + answer(host, records)[2:]
+
+
+def test_a_handshake_is_no_dns_message() -> None:
+    text = question("api.example")
+    found = Names().read(texts(wire.KIND_TLS, wire.TEXT_SENT, text, 1) + query(text, 2))
+
+    assert [lookup.started for lookup in found] == [2]
 
 
 def test_over_tcp_the_length_is_no_part_of_the_message() -> None:
     asked, told = question("api.example"), answer("api.example", [(POINTER, A, TEN)])
-    stream = wire.DNS_STREAM
+    stream = wire.TEXT_STREAM
     (found,) = Names().read(
         query(len(asked).to_bytes(2, "big") + asked, 1, flags=stream)
         + reply(len(told).to_bytes(2, "big"), 2, flags=stream)
@@ -135,7 +160,7 @@ def test_the_number_of_lookups_is_bounded() -> None:
     st.lists(
         st.tuples(
             st.binary(max_size=600),
-            st.sampled_from([wire.DNS_QUERY, wire.DNS_ANSWER, 0, 9]),
+            st.sampled_from([wire.TEXT_SENT, wire.TEXT_RECEIVED, 0, 9]),
             st.integers(0, 3),
             st.integers(0, 255),
             st.integers(0, 65535),

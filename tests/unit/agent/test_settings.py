@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdatrace.agent.settings import DEFAULT_TTL_DAYS, Settings
+from lambdatrace.capture import CAPTURE
 
 
 def test_everything_has_a_default() -> None:
@@ -14,6 +15,8 @@ def test_everything_has_a_default() -> None:
     assert (settings.function, settings.version, settings.memory_mb) == ("unknown", None, None)
     assert (settings.level, settings.ttl_days) == ("flows", DEFAULT_TTL_DAYS)
     assert (settings.store, settings.runtime_api) == ("", "")
+    assert settings.capture == CAPTURE
+    assert settings.threshold_ns == 1_000_000
 
 
 def test_what_lambda_and_the_user_say() -> None:
@@ -25,12 +28,16 @@ def test_what_lambda_and_the_user_say() -> None:
         "LAMBDATRACE_STORE": "dynamodb://Traces",
         "LAMBDATRACE_LEVEL": "syscalls",
         "LAMBDATRACE_TTL_DAYS": "3",
+        "LAMBDATRACE_CAPTURE": "tls,dns",
+        "LAMBDATRACE_THRESHOLD_MS": "25",
     }
     settings = Settings(environ)
     assert settings.runtime_api == "127.0.0.1:9001"
     assert (settings.function, settings.version, settings.memory_mb) == ("pay", "$LATEST", 256)
     assert (settings.store, settings.level) == ("dynamodb://Traces", "syscalls")
     assert settings.ttl_days == 3
+    assert settings.capture == ("dns", "tls")
+    assert settings.threshold_ns == 25_000_000
     assert settings.environ is environ
 
 
@@ -45,6 +52,9 @@ def test_what_lambda_and_the_user_say() -> None:
         ("LAMBDATRACE_TTL_DAYS", "9" * 30),
         ("LAMBDATRACE_TTL_DAYS", "٣"),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "much"),
+        ("LAMBDATRACE_THRESHOLD_MS", "1.5"),
+        ("LAMBDATRACE_THRESHOLD_MS", "-1"),
+        ("LAMBDATRACE_THRESHOLD_MS", "1" * 10),
     ],
 )
 def test_nonsense_is_told_in_one_line_and_the_default_taken(
@@ -55,11 +65,63 @@ def test_nonsense_is_told_in_one_line_and_the_default_taken(
     assert line.startswith(f"lambdatrace: {name}=")
     assert (settings.level, settings.ttl_days) == ("flows", DEFAULT_TTL_DAYS)
     assert settings.memory_mb is None
+    assert settings.threshold_ns == 1_000_000
 
 
-@given(st.dictionaries(st.sampled_from(["LAMBDATRACE_LEVEL", "LAMBDATRACE_TTL_DAYS"]), st.text()))
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [
+        ("", CAPTURE),
+        ("all", CAPTURE),
+        ("all,dns", CAPTURE),
+        ("none", ()),
+        ("cpu", ("cpu",)),
+        (" blocked , cpu ", ("cpu", "blocked")),
+        ("dns,dns,none", ("dns",)),
+        ("dns,", ("dns",)),
+        (",", CAPTURE),
+        (",".join(reversed(CAPTURE)), CAPTURE),
+    ],
+)
+def test_the_groups_that_are_wanted(
+    capfd: pytest.CaptureFixture[str], text: str, groups: tuple[str, ...]
+) -> None:
+    assert Settings({"LAMBDATRACE_CAPTURE": text}).capture == groups
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [("dns,disks", ("dns",)), ("DNS", CAPTURE), ("connections,x", CAPTURE)],
+)
+def test_a_group_that_is_none_is_told_with_those_there_are(
+    capfd: pytest.CaptureFixture[str], text: str, groups: tuple[str, ...]
+) -> None:
+    assert Settings({"LAMBDATRACE_CAPTURE": text}).capture == groups
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("lambdatrace: LAMBDATRACE_CAPTURE: there is no ")
+    assert line.endswith("dns, tls, exchanges, cpu, blocked, processes, or all, or none")
+
+
+def test_a_threshold_of_nothing_tells_of_everything() -> None:
+    assert Settings({"LAMBDATRACE_THRESHOLD_MS": "0"}).threshold_ns == 0
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "LAMBDATRACE_LEVEL", "LAMBDATRACE_TTL_DAYS", "LAMBDATRACE_CAPTURE",
+                "LAMBDATRACE_THRESHOLD_MS",
+            ]
+        ),
+        st.text(),
+    )
+)  # fmt: skip
 def test_no_text_makes_it_fail(environ: dict[str, str]) -> None:
     settings = Settings(environ)
     assert settings.level in ("flows", "syscalls")
     assert settings.ttl_days is not None
     assert settings.ttl_days >= 0
+    assert set(settings.capture) <= set(CAPTURE)
+    assert settings.threshold_ns >= 0

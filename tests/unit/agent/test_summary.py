@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support_records import make
 
 from lambdatrace import wire
 from lambdatrace.agent import summary
+from lambdatrace.agent.attribution import Cut
 
 SIZE = wire.ConnectionRecord.SIZE
 V4 = socket.inet_aton("192.0.2.7").ljust(16, b"\0")
@@ -20,10 +22,12 @@ V6 = socket.inet_pton(socket.AF_INET6, "2001:db8::7")
 
 
 def record(number: int = 1, **fields: Any) -> wire.ConnectionRecord:
-    values = dict.fromkeys(wire.ConnectionRecord.NAMES, 0)
-    values |= {"address": V4, "comm": bytes(16), "kind": wire.KIND_CONNECTION, "family": 4}
-    values |= {"id": number, "protocol": 6, "port": 443, "started": 1000, **fields}
-    return wire.ConnectionRecord(*values.values())
+    values = {"address": V4, "kind": wire.KIND_CONNECTION, "family": 4, "protocol": 6, "port": 443}
+    return make(wire.ConnectionRecord, id=number, **{"started": 1000, **values, **fields})
+
+
+def edge(**fields: Any) -> wire.EdgeRecord:
+    return make(wire.EdgeRecord, kind=wire.KIND_EDGE, **fields)
 
 
 def rows(*records: wire.ConnectionRecord) -> list[list[Any]]:
@@ -98,6 +102,72 @@ def test_only_counters_that_rose_are_told() -> None:
     now = (before[0] + 3, *before[1:-1], before[-1] + 1)
     assert summary.lost_since(before, now) == {wire.COUNTERS[0]: 3, wire.COUNTERS[-1]: 1}
     assert summary.lost_since(before, before) == {}
+
+
+def test_cpu_is_what_rose_between_the_edges() -> None:
+    before = edge(cpu=100, cpu_wall=90, runqueue=10, runqueue_wall=5)
+    after = edge(cpu=150, cpu_wall=120, runqueue=17, runqueue_wall=6)
+    assert summary.cpu(before, after) == [50, 30, 7, 1]
+    # An execution whose beginning was not seen: since its branch began.
+    assert summary.cpu(None, after) == [150, 120, 17, 6]
+    assert summary.cpu(before, None) is None
+    # What two CPUs wrote at once may be a few ns short.
+    assert summary.cpu(after, before) == [0, 0, 0, 0]
+
+
+def test_folded_is_what_rose_and_only_that() -> None:
+    before = edge(folded_exchanges=5, folded_blocked=2, folded_texts=1)
+    assert summary.folded(before, edge(folded_exchanges=9, folded_blocked=2)) == {"exchanges": 4}
+    assert summary.folded(None, before) == {"exchanges": 5, "blocked": 2, "texts": 1}
+    assert summary.folded(before, before) == {}
+    assert summary.folded(None, None) == {}
+
+
+def test_what_cannot_be_seen_into() -> None:
+    assert summary.unseen(None) == []
+    assert summary.unseen(edge()) == []
+    assert summary.unseen(edge(flags=wire.UNSEEN_IO_URING | 9)) == ["io_uring"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "ending"),
+    [
+        ({"exit_code": 3}, [3, 0, 0]),
+        ({"flags": 11}, [0, 11, 0]),
+        ({"flags": 9 | wire.ENDING_OUT_OF_MEMORY}, [0, 9, 1]),
+        ({"flags": 64 | wire.UNSEEN_IO_URING}, [0, 64, 0]),
+    ],
+)
+def test_how_a_process_ended(fields: dict[str, int], ending: list[int]) -> None:
+    own = edge(tgid=100, branch=100, **fields)
+    cut = Cut("id", 100, 0, "kernel")
+    assert summary.ending(cut) is None
+    cut.records.processes += [edge(tgid=101, branch=100, exit_code=77), own]
+    assert summary.ending(cut) == ending
+    row = {"parent": 50, "born": 1000, "time": 3000, "text": b"sh\xff\0junk".ljust(96, b"\0")}
+    for name, value in row.items():
+        setattr(own, name, value)
+    assert summary.process_row(own) == [
+        100, 50, "sh\N{REPLACEMENT CHARACTER}", 1000, 3000, *ending,
+    ]  # fmt: skip
+
+
+def test_a_child_that_ended_is_no_ending_of_the_execution() -> None:
+    cut = Cut("id", 100, 0, "kernel")
+    cut.records.processes.append(edge(tgid=101, branch=100, exit_code=1))
+    assert summary.ending(cut) is None
+
+
+@given(st.binary(min_size=wire.EdgeRecord.SIZE, max_size=wire.EdgeRecord.SIZE))
+def test_any_edge_makes_figures_and_a_row(data: bytes) -> None:
+    one = wire.EdgeRecord.unpack(data)
+    cut = Cut("id", 100, 0, "kernel")
+    cut.records.processes.append(one)
+    told = [
+        summary.cpu(edge(cpu=5), one), summary.folded(None, one), summary.ending(cut),
+        summary.process_row(one), summary.unseen(one),
+    ]  # fmt: skip
+    json.dumps(told)
 
 
 def test_the_clocks_and_the_time_to_live() -> None:

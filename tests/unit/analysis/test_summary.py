@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from lambdatrace.analysis.summary import read_execution
 from lambdatrace.errors import CorruptItemError
-from lambdatrace.model import AgentCost, DestinationFigures, Dropped, Level, Protocol, Status
+from lambdatrace.model import (
+    AgentCost,
+    CpuTime,
+    DestinationFigures,
+    Dropped,
+    Ending,
+    Level,
+    Protocol,
+    Status,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -41,6 +50,45 @@ def test_a_valid_summary() -> None:
     )  # fmt: skip
 
 
+def test_what_the_machine_and_the_process_did() -> None:
+    execution = read_execution(
+        traces.summary(
+            cpu=[4, 3, 2, 1], steal_ns=10_000_000, major_faults=7, ending=[0, 9, 1],
+            folded={"exchanges": 12}, capture=["dns", "cpu", "processes"],
+            unavailable={"blocked": "no sched_switch"}, unseen=["io_uring"],
+        )
+    )  # fmt: skip
+    assert execution.cpu == CpuTime(cpu_ns=4, cpu_wall_ns=3, runqueue_ns=2, runqueue_wall_ns=1)
+    assert (execution.steal_ns, execution.major_faults) == (10_000_000, 7)
+    assert execution.ending == Ending(exit_code=None, signal="SIGKILL", out_of_memory=True)
+    assert execution.folded == {"exchanges": 12}
+    assert execution.capture == ("dns", "cpu", "processes")
+    assert execution.unavailable == {"blocked": "no sched_switch"}
+    assert execution.unseen == ("io_uring",)
+
+
+def test_what_is_not_known_is_none() -> None:
+    execution = read_execution(
+        traces.summary(cpu=None, steal_ns=None, major_faults=None, ending=None)
+    )
+    assert execution.cpu is None
+    assert (execution.steal_ns, execution.major_faults) == (None, None)
+    assert execution.ending is None
+
+
+def test_without_its_group_the_signal_behind_an_ending_is_not_known() -> None:
+    execution = read_execution(traces.summary(ending=[0, 0, 0], capture=["cpu"]))
+    assert execution.ending is None
+
+
+def test_an_exit_code_is_one_only_without_a_signal() -> None:
+    assert read_execution(traces.summary(ending=[3, 0, 0])).ending == Ending(3, None, False)
+    assert read_execution(traces.summary(ending=[0, 0, 0])).ending == Ending(0, None, False)
+    assert read_execution(traces.summary(ending=[3, 11, 0])).ending == Ending(
+        None, "SIGSEGV", False
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -61,6 +109,34 @@ def test_a_valid_summary() -> None:
         ("dropped", []),
         ("dropped", {"cats": 1}),
         ("dropped", {"events": -1}),
+        ("folded", []),
+        ("folded", None),
+        ("folded", {"blocked": -1}),
+        ("folded", {"blocked": "12"}),
+        ("capture", "dns"),
+        ("capture", [1]),
+        ("capture", {}),
+        ("unavailable", ["cpu"]),
+        ("unavailable", {"cpu": None}),
+        ("unavailable", {"cpu": "x" * 200_000}),
+        ("unseen", None),
+        ("unseen", [[]]),
+        ("cpu", 5),
+        ("cpu", []),
+        ("cpu", [1, 2, 3]),
+        ("cpu", [1, 2, 3, 4, 5]),
+        ("cpu", [1, 2, 3, -4]),
+        ("cpu", [1, 2, 3, True]),
+        ("cpu", {"cpu": 1}),
+        ("steal_ns", -1),
+        ("steal_ns", 1.5),
+        ("major_faults", "few"),
+        ("major_faults", 2**61),
+        ("ending", [0]),
+        ("ending", [0, 0, 0, 0]),
+        ("ending", [None, 9, 0]),
+        ("ending", [-1, 0, 0]),
+        ("ending", "SIGKILL"),
         ("agent", {}),
         ("agent", []),
         ("destinations", None),

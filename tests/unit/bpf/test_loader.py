@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lambdatrace.bpf import image, loader
+from lambdatrace.bpf import image, loading
 from lambdatrace.errors import ProbeError
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ def test_the_runtime_api_s_address_is_taken_apart(
 ) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     packed = socket.inet_pton(family, address).ljust(16, b"\0")
-    assert loader._runtime_address(runtime_api) == (packed, port)
+    assert loading._runtime_address(runtime_api) == (packed, port)
 
 
 @pytest.mark.parametrize(
     "runtime_api", ["", "127.0.0.1", "127.0.0.1:", ":9001", "runtime.internal:9001", "1.2.3.4:x"]
 )
 def test_what_is_no_address_switches_the_edges_off(runtime_api: str) -> None:
-    assert loader._runtime_address(runtime_api) == NOTHING
+    assert loading._runtime_address(runtime_api) == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,16 @@ def test_what_is_no_address_switches_the_edges_off(runtime_api: str) -> None:
 def test_a_damaged_probe_is_said_to_be_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:
-    monkeypatch.setattr(loader, "__file__", str(tmp_path / "loader.py"))
+    monkeypatch.setattr(loading, "__file__", str(tmp_path / "loading.py"))
     if content is not None:
         (tmp_path / "probe.bin").write_bytes(content)
     with pytest.raises(ProbeError, match="the compiled probe cannot be read") as caught:
-        loader._read_probe()
+        loading._read_probe()
     assert caught.value.hint == "reinstall lambdatrace, or rebuild it: make probe"
 
 
 def test_the_committed_probe_is_read() -> None:
-    probe = loader._read_probe()
+    probe = loading._read_probe()
     assert probe.programs
     assert len(probe.code) % 8 == 0
     assert image.pack(probe) == image.pack(image.unpack(image.pack(probe)))

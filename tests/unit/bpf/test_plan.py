@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import re
 from pathlib import Path
@@ -10,7 +11,11 @@ import pytest
 from support import require
 
 from lambdatrace import wire
+from lambdatrace.bpf import compile as compiler
 from lambdatrace.bpf import plan
+from lambdatrace.bpf.loading import Loading, Wanted
+from lambdatrace.capture import CAPTURE
+from lambdatrace.errors import ProbeError
 
 COMMON = """name: {name}
 ID: 123
@@ -51,17 +56,37 @@ NEWTASK_5_10 = """\tfield:pid_t pid;\toffset:8;\tsize:4;\tsigned:1;
 \tfield:short oom_score_adj;\toffset:40;\tsize:2;\tsigned:1;
 """
 NEWTASK_6_18 = NEWTASK_5_10.replace("unsigned long", "u64").replace("signed:1;", "signed:0;")
-EXIT_5_10 = """\tfield:char comm[16];\toffset:8;\tsize:16;\tsigned:1;
+SWITCH = """\tfield:char prev_comm[16];\toffset:8;\tsize:16;\tsigned:1;
+\tfield:pid_t prev_pid;\toffset:24;\tsize:4;\tsigned:1;
+\tfield:int prev_prio;\toffset:28;\tsize:4;\tsigned:1;
+\tfield:long prev_state;\toffset:32;\tsize:8;\tsigned:1;
+\tfield:char next_comm[16];\toffset:40;\tsize:16;\tsigned:1;
+\tfield:pid_t next_pid;\toffset:56;\tsize:4;\tsigned:1;
+\tfield:int next_prio;\toffset:60;\tsize:4;\tsigned:1;
+"""
+WAKEUP_5_10 = """\tfield:char comm[16];\toffset:8;\tsize:16;\tsigned:1;
 \tfield:pid_t pid;\toffset:24;\tsize:4;\tsigned:1;
 \tfield:int prio;\toffset:28;\tsize:4;\tsigned:1;
+\tfield:int success;\toffset:32;\tsize:4;\tsigned:1;
+\tfield:int target_cpu;\toffset:36;\tsize:4;\tsigned:1;
 """
-EXIT_6_18 = EXIT_5_10 + "\tfield:bool group_dead;\toffset:32;\tsize:1;\tsigned:0;\n"
-ENTER = """\tfield:long id;\toffset:8;\tsize:8;\tsigned:1;
-\tfield:unsigned long args[6];\toffset:16;\tsize:48;\tsigned:0;
+WAKEUP_6_18 = WAKEUP_5_10.replace("\tfield:int success;\toffset:32;\tsize:4;\tsigned:1;\n", "")
+SIGNAL = """\tfield:int sig;\toffset:8;\tsize:4;\tsigned:1;
+\tfield:int errno;\toffset:12;\tsize:4;\tsigned:1;
+\tfield:int code;\toffset:16;\tsize:4;\tsigned:1;
+\tfield:unsigned long sa_handler;\toffset:24;\tsize:8;\tsigned:0;
+\tfield:unsigned long sa_flags;\toffset:32;\tsize:8;\tsigned:0;
 """
-EXIT_SYSCALL = """\tfield:long id;\toffset:8;\tsize:8;\tsigned:1;
-\tfield:long ret;\toffset:16;\tsize:8;\tsigned:1;
+GENERATE = """\tfield:int sig;\toffset:8;\tsize:4;\tsigned:1;
+\tfield:int errno;\toffset:12;\tsize:4;\tsigned:1;
+\tfield:int code;\toffset:16;\tsize:4;\tsigned:1;
+\tfield:char comm[16];\toffset:20;\tsize:16;\tsigned:1;
+\tfield:pid_t pid;\toffset:36;\tsize:4;\tsigned:1;
+\tfield:int group;\toffset:40;\tsize:4;\tsigned:1;
+\tfield:int result;\toffset:44;\tsize:4;\tsigned:1;
 """
+VICTIM_5_10 = "\tfield:int pid;\toffset:8;\tsize:4;\tsigned:1;\n"
+VICTIM_6_18 = VICTIM_5_10 + "\tfield:__data_loc char[] comm;\toffset:12;\tsize:4;\tsigned:0;\n"
 # Not used, because of this: between the two, names became strings of any length.
 FORK_5_10 = """\tfield:char parent_comm[16];\toffset:8;\tsize:16;\tsigned:1;
 \tfield:pid_t parent_pid;\toffset:24;\tsize:4;\tsigned:1;
@@ -76,19 +101,21 @@ FORK_6_18 = """\tfield:__data_loc char[] parent_comm;\toffset:8;\tsize:4;\tsigne
 KERNELS = {
     "5.10": {
         "task_newtask": NEWTASK_5_10,
-        "sched_process_exec": EXEC,
-        "sched_process_exit": EXIT_5_10,
+        "sched_switch": SWITCH,
+        "sched_wakeup": WAKEUP_5_10,
+        "signal_deliver": SIGNAL,
+        "signal_generate": GENERATE,
+        "mark_victim": VICTIM_5_10,
         "inet_sock_set_state": STATE,
-        "sys_enter": ENTER,
-        "sys_exit": EXIT_SYSCALL,
     },
     "6.18": {
         "task_newtask": NEWTASK_6_18,
-        "sched_process_exec": EXEC,
-        "sched_process_exit": EXIT_6_18,
+        "sched_switch": SWITCH,
+        "sched_wakeup": WAKEUP_6_18,
+        "signal_deliver": SIGNAL,
+        "signal_generate": GENERATE,
+        "mark_victim": VICTIM_6_18,
         "inet_sock_set_state": STATE,
-        "sys_enter": ENTER,
-        "sys_exit": EXIT_SYSCALL,
     },
 }
 HEADERS = {
@@ -123,12 +150,13 @@ def test_a_kernel_that_is_too_old_is_told_by_its_narrow_field() -> None:
 @pytest.mark.parametrize(
     ("event", "fields", "field"),
     [
-        ("sched_process_exec", EXEC.replace("offset:12;", "offset:16;", 1), "pid"),
-        ("sched_process_exit", EXIT_5_10.replace("pid_t pid", "pid_t tid"), "pid"),
+        ("sched_switch", SWITCH.replace("offset:56;", "offset:60;", 1), "next_pid"),
+        ("sched_switch", SWITCH.replace("offset:32;\tsize:8", "offset:32;\tsize:4"), "prev_state"),
+        ("sched_wakeup", WAKEUP_5_10.replace("pid_t pid", "pid_t tid"), "pid"),
+        ("signal_deliver", SIGNAL.replace("sa_handler", "handler"), "sa_handler"),
         ("task_newtask", NEWTASK_5_10.replace("offset:32;\tsize:8", "offset:32;\tsize:4"),
          "clone_flags"),
-        ("sys_enter", ENTER.replace("size:48", "size:24"), "args"),
-        ("sys_exit", "", "id"),
+        ("mark_victim", "", "pid"),
     ],
 )  # fmt: skip
 def test_a_field_that_moved_shrank_or_went_is_named(event: str, fields: str, field: str) -> None:
@@ -137,7 +165,7 @@ def test_a_field_that_moved_shrank_or_went_is_named(event: str, fields: str, fie
 
 
 def test_a_file_without_any_field_does_not_fit() -> None:
-    assert plan.mismatch(attachment("sys_enter"), "")
+    assert plan.mismatch(attachment("sched_switch"), "")
 
 
 def test_field_names_are_found_in_every_kind_of_declaration() -> None:
@@ -152,35 +180,148 @@ def test_field_names_are_found_in_every_kind_of_declaration() -> None:
     assert (old["child_comm"], new["child_comm"]) == ((28, 16), (16, 4))
 
 
-def test_every_operation_is_dispatched_and_nothing_else() -> None:
-    assert set(plan.DISPATCH) == set(wire.OPS) - {"none"}
-    for name, (entry, leave) in plan.DISPATCH.items():
-        assert entry or leave
-        if name.startswith("exit_"):
-            assert leave
-            assert not entry  # only ever reached from another exit
+def test_every_operation_of_the_plan_is_one_of_the_wire_and_has_its_places() -> None:
+    assert set(plan.OPERATIONS) <= set(wire.OPS) - {"none"}
+    for name, (entry, leave, traits) in plan.OPERATIONS.items():
+        assert {entry, leave} <= {"", *plan.PLACES}, name
+        assert entry or leave or traits, name
+        # on_sys_enter hands a transfer on by itself, and asks for its descriptor.
+        if traits & plan.IS_TRANSFER:
+            assert not entry, name
+            assert traits & plan.HAS_FD, name
+        if traits & plan.IS_FILE:
+            assert traits & plan.HAS_FD, name
+        # What is handed on when it comes out has to have begun when it went in.
+        assert not leave or entry or traits & plan.IS_TRANSFER, name
 
 
-def test_groups_and_sets_of_programs_name_what_there_is() -> None:
-    dispatched = {program for pair in plan.DISPATCH.values() for program in pair if program}
-    attached = {each.program for each in plan.PLAN}
+TRAITS = {
+    name: value
+    for name, value in vars(plan).items()
+    if name.startswith(("IS_", "HAS_")) or name == "RECEIVES"
+}
+
+
+def test_traits_are_bits_and_places_fit_a_byte() -> None:
+    assert sorted(TRAITS.values()) == [1 << bit for bit in range(len(TRAITS))]
+    assert max(TRAITS.values()) < 256
+    assert all(f"#define {name} {value}\n" in plan.c_header() for name, value in TRAITS.items())
+    assert list(plan.PLACE_NUMBERS.values()) == list(range(1, len(plan.PLACES) + 1))
+    assert len(set(plan.PLACES.values())) == len(plan.PLACES) < 256
+
+
+def test_every_place_is_called_by_the_plan_or_by_another_program() -> None:
+    source = compiler.source_text()
+    by_the_plan = {
+        place for entry, leave, _ in plan.OPERATIONS.values() for place in (entry, leave)
+    }
+    for place, program in plan.PLACES.items():
+        assert re.search(rf"hand_on\(ctx, [^)]*\bAT_{place}\b", source) or (
+            place in by_the_plan or re.search(rf"->next = [^;]*\bAT_{place}\b", source)
+        ), place
+        assert re.search(rf"^int {program}\(raw \*ctx\)$", source, re.MULTILINE), program
+
+
+def test_programs_have_the_context_that_their_tracepoint_gives() -> None:
+    source = compiler.source_text()
     assert {each.group for each in plan.PLAN} >= plan.ESSENTIAL
-    assert dispatched >= plan.SYSCALL_PROGRAMS
-    assert attached >= plan.RAW_PROGRAMS
-    assert not dispatched & attached
-    # The kernel checks what a plain program reads; a raw one gets the tracepoint's own arguments.
-    assert {each.raw for each in plan.PLAN if each.program.endswith("_raw")} == {True}
-    assert {each.raw for each in plan.PLAN if not each.program.endswith("_raw")} == {False}
+    for each in plan.PLAN:
+        [context] = re.findall(rf"^int {each.program}\((.+) \*ctx\)$", source, re.MULTILINE)
+        assert (context == "raw") == each.raw
+        # The kernel checks what a plain program reads; a raw one gets the tracepoint's arguments.
+        assert bool(each.fields) != each.raw
+        assert (each.program in plan.PLAIN_PROGRAMS) != each.raw
+    # The compiler takes no others: every program is attached or handed on to.
+    programs = set(re.findall(r"^int (on_\w+)\(", source, re.MULTILINE))
+    assert programs == {each.program for each in plan.PLAN} | set(plan.PLACES.values())
+
+
+EVERYTHING = plan.programs(frozenset(CAPTURE), record_syscalls=True)
+NOTHING = plan.programs(frozenset(), record_syscalls=False)
+
+
+def attached(*groups: str) -> set[str]:
+    return {each.program for each in plan.PLAN if each.group in groups}
+
+
+def at(*places: str) -> set[str]:
+    return {plan.PLACES[place] for place in places}
+
+
+@pytest.mark.parametrize(
+    ("group", "own"),
+    [
+        ("dns", at("DNS", "PIECE")),
+        ("tls", at("TLS", "PIECE")),
+        ("exchanges", at("EXCHANGE")),
+        ("cpu", attached("cpu")),
+        ("blocked", attached("cpu") | at("BLOCKED")),  # sleep is seen by the scheduler's events
+        ("processes", attached("processes")),
+    ],
+)
+def test_a_group_brings_its_programs_and_no_others(group: str, own: set[str]) -> None:
+    assert own
+    assert plan.programs(frozenset({group}), record_syscalls=False) == NOTHING | own
+    assert not NOTHING & own
+    others = frozenset(CAPTURE) - {group}
+    assert plan.programs(others, record_syscalls=True) | own == EVERYTHING
+
+
+def test_without_any_group_connections_are_still_seen() -> None:
+    assert attached("tree", "states", "retransmits", "resets", "calls") <= NOTHING
+    needed = [
+        place
+        for name, (entry, leave, _) in plan.OPERATIONS.items()
+        if name not in ("open", "openat")
+        for place in (entry, leave)
+        if place
+    ]
+    assert at(*needed) <= NOTHING
+
+
+def test_the_syscall_level_is_one_program_more() -> None:
+    without = plan.programs(frozenset(CAPTURE), record_syscalls=False)
+    assert EVERYTHING - without == at("RECORD")
+
+
+# Not on every machine, because others take their place there: open for openat, and so on.
+ELSEWHERE = {"aarch64": {
+    "open", "poll", "select", "epoll_wait", "pause", "rename", "mkdir", "unlink", "vfork",
+}}  # fmt: skip
 
 
 @pytest.mark.parametrize("machine", plan.SYSCALL_NUMBERS)
 def test_every_machine_has_every_syscall(machine: str) -> None:
-    syscalls = {name for name in plan.DISPATCH if not name.startswith("exit_")}
-    assert set(plan.SYSCALL_NUMBERS[machine].values()) == syscalls
+    named = set(wire.OPS) - {"none"}
+    assert set(plan.SYSCALL_NUMBERS[machine].values()) == named - ELSEWHERE.get(machine, set())
+    assert machine in plan.ARGUMENTS
 
 
 @pytest.mark.parametrize("machine", plan.SYSCALL_NUMBERS)
 def test_syscall_numbers_are_the_kernel_headers(machine: str) -> None:
+    names = numbered(machine)
+    # dup2 exists on x86 only and closes its target, like dup3.
+    same = {"dup2": "dup3"}
+    for number, name in plan.SYSCALL_NUMBERS[machine].items():
+        assert name in {same.get(each, each) for each in names[number]}, number
+
+
+@pytest.mark.parametrize("machine", plan.SYSCALL_NUMBERS)
+def test_no_syscall_of_a_name_in_the_plan_is_left_out(machine: str) -> None:
+    """What a machine has under a known name is known there."""
+    names = numbered(machine)
+    known = plan.SYSCALL_NUMBERS[machine]
+    missing = {
+        (number, name)
+        for number, found in names.items()
+        for name in found & set(wire.OPS)
+        if number not in known
+    }
+    assert missing == set()
+
+
+def numbered(machine: str) -> dict[int, set[str]]:
+    """The names the kernel's headers have for each number."""
     header = Path(HEADERS[machine])
     require(header.exists(), f"there is no {header} (linux-libc-dev)")
     names: dict[int, set[str]] = {}
@@ -188,7 +329,89 @@ def test_syscall_numbers_are_the_kernel_headers(machine: str) -> None:
         r"^#define __NR(?:3264)?_(\w+)\s+(\d+)$", header.read_text(), re.MULTILINE
     ):
         names.setdefault(int(number), set()).add(name)
-    # dup2 exists on x86 only and closes its target, like dup3.
-    same = {"dup2": "dup3"}
-    for number, name in plan.SYSCALL_NUMBERS[machine].items():
-        assert name in {same.get(each, each) for each in names[number]}, number
+    # Some have one name on machines of 64 bits and another one in the list for all of them.
+    for number, other in re.findall(
+        r"^#define __NR_(\w+) __NR3264_(\w+)$", header.read_text(), re.MULTILINE
+    ):
+        for found in names.values():
+            if other in found:
+                found.add(number)
+    return names
+
+
+def moved(event: str) -> tuple[plan.Attachment, ...]:
+    """The plan, as if the running kernel had this tracepoint's fields elsewhere."""
+    return tuple(
+        plan.Attachment(
+            each.group, each.program, each.category, each.event,
+            tuple((name, offset + 4, size) for name, offset, size in each.fields),
+        )
+        if each.event == event and not each.raw
+        else each
+        for each in plan.PLAN
+    )  # fmt: skip
+
+
+@pytest.fixture
+def tracefs(tmp_path: Path) -> Path:
+    """Format files of a kernel where everything is as it should be."""
+    for each in plan.PLAN:
+        folder = tmp_path / "events" / each.category / each.event
+        folder.mkdir(parents=True, exist_ok=True)
+        fields = KERNELS["6.18"].get(each.event, "")
+        (folder / "format").write_text(text(fields))
+    return tmp_path
+
+
+def loading() -> Loading:
+    wanted = Wanted(
+        capture=frozenset(CAPTURE), record_syscalls=False, root=0, runtime_api="", sizes={},
+        scale=1, threshold_ns=0, most_exchanges=0, most_blocked=0, most_texts=0,
+    )  # fmt: skip
+    return Loading(ctypes.CDLL(None), wanted)
+
+
+def test_a_kernel_that_fits_loses_nothing(tracefs: Path) -> None:
+    one = loading()
+    assert one._usable(str(tracefs)) == list(plan.PLAN)
+    assert one.unavailable == {}
+
+
+@pytest.mark.parametrize(
+    ("event", "groups"),
+    [
+        ("sched_switch", {"cpu", "blocked"}),  # sleep is what makes a syscall blocked
+        ("sched_wakeup", {"cpu", "blocked"}),
+        ("signal_deliver", {"processes"}),
+        ("signal_generate", {"processes"}),
+        ("mark_victim", {"processes"}),
+    ],
+)
+def test_a_format_that_does_not_fit_switches_its_group_off(
+    monkeypatch: pytest.MonkeyPatch, tracefs: Path, event: str, groups: set[str]
+) -> None:
+    monkeypatch.setattr(plan, "PLAN", moved(event))
+    one = loading()
+    usable = one._usable(str(tracefs))
+    assert set(one.unavailable) == groups
+    assert all(event in reason for reason in one.unavailable.values())
+    # And its other programs, which would have nothing to tell without it.
+    assert {each.group for each in plan.PLAN} - {each.group for each in usable} == groups - {
+        "blocked"
+    }
+
+
+def test_a_tracepoint_that_is_not_there_is_named(tracefs: Path) -> None:
+    (tracefs / "events/oom/mark_victim/format").unlink()
+    one = loading()
+    one._usable(str(tracefs))
+    assert one.unavailable == {"processes": "tracepoint oom:mark_victim: No such file or directory"}
+
+
+@pytest.mark.parametrize("event", ["task_newtask", "inet_sock_set_state"])
+def test_what_the_probe_cannot_do_without_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tracefs: Path, event: str
+) -> None:
+    monkeypatch.setattr(plan, "PLAN", moved(event))
+    with pytest.raises(ProbeError, match=f"the kernel lacks what the probe needs: {event}"):
+        loading()._usable(str(tracefs))

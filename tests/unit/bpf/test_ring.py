@@ -21,7 +21,7 @@ PAGE = mmap.PAGESIZE
 BUSY = 1 << 31  # BPF_RINGBUF_BUSY_BIT, include/uapi/linux/bpf.h
 DISCARD = 1 << 30
 HEADER = 8
-SIZES = [wire.SyscallRecord.SIZE, wire.ConnectionRecord.SIZE]
+SIZES = [wire.SyscallRecord.SIZE, wire.EVENT_BYTES]
 
 
 class Kernel:
@@ -39,8 +39,8 @@ class Kernel:
         return int(struct.unpack_from("<Q", self.memory, 0)[0])
 
     def room(self) -> int:
-        """How many records fit."""
-        return (self.size - (self.position - self.consumer)) // self.stride
+        """How many records fit; the kernel leaves a byte free at least."""
+        return (self.size - 1 - (self.position - self.consumer)) // self.stride
 
     def reserve(self, payload: bytes, *, header: bytes | None = None) -> int:
         """Take the place of a record, busy unless `header` says otherwise; returns the place."""

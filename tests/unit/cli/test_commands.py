@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sqlite3
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,6 +33,16 @@ def store(tmp_path: Path) -> str:
             status="timeout",
             errors=1,
             dropped={"events": 2},
+            folded={"exchanges": 3},
+            capture=["dns", "tls", "exchanges", "cpu", "processes"],
+            unavailable={"blocked": "no sched_switch"},
+            unseen=["io_uring"],
+            steal_ns=20 * traces.MS,
+            major_faults=None,
+            ending=[0, 9, 1],
+            exchanges=[
+                traces.exchange(2, first_out=80, last_out=82, first_in=1_240, last_in=1_310)
+            ],
             destinations=[traces.destination(time=1_285, connect=[51])],
         ),
         *(
@@ -69,7 +80,18 @@ def test_show_json(store: str) -> None:
         "error_count": 1,
         "dropped": 2,
         "dropped_by": {"events": 2},
+        "folded": {"exchanges": 3},
         "missing_chunks": 0,
+        "capture": ["dns", "tls", "exchanges", "cpu", "processes"],
+        "unavailable": {"blocked": "no sched_switch"},
+        "unseen": ["io_uring"],
+        "cpu_ms": 310.0,
+        "cpu_wall_ms": 300.0,
+        "runqueue_ms": 12.0,
+        "runqueue_wall_ms": 9.0,
+        "steal_ms": 20.0,
+        "major_faults": None,
+        "ending": {"exit_code": None, "signal": "SIGKILL", "out_of_memory": True},
         "agent": {"cpu_ms": 11.4, "peak_mb": 18.3},
     }
     assert "syscalls" not in document
@@ -84,6 +106,70 @@ def test_show_json(store: str) -> None:
     assert by_id[3]["connect_ms"] is None
     assert (by_id[5]["outcome"], by_id[5]["connect_ms"]) == ("connecting", None)
     assert by_id[4]["reused"] is True
+
+
+CONNECTION = {
+    "established": 1, "first_out": 2, "first_in": 6, "tls_started": 2, "tls_ended": 9,
+    "last_out": 50, "closed": 90, "exchanges": 1, "waited": 1_000, "transferred": 1_000,
+}  # fmt: skip
+
+
+def test_show_what_was_captured_in_json_and_lines(tmp_path: Path) -> None:
+    items = traces.execution(
+        [traces.connection(**CONNECTION)],
+        exchanges=[
+            traces.exchange(first_out=10, last_out=11, first_in=20, last_in=25, bytes_in=7,
+                            receives=2, retransmits=1),
+            traces.exchange(first_out=50),
+        ],
+        blocked=[traces.blocked("fsync", started=3, ended=8, waited=4, path=b"/tmp/x", result=-5)],
+        details={
+            "hosts": {"1": "api.test"},
+            "tls": {"1": ["api.test", "1.3", ""]},
+            "processes": [traces.process(200, name="sh", started=1, ended=2, signal=11)],
+        },
+    )  # fmt: skip
+    url = traces.write(tmp_path / "store.db", items)
+    document = json.loads(run("show", ID, "--store", url, "-o", "json").stdout)
+    (one,) = document["connections"]
+    assert (one["host"], one["tls_server_name"], one["tls_version"]) == ("api.test",) * 2 + ("1.3",)
+    assert (one["tls_started_ms"], one["tls_ms"], one["tls_error"]) == (2.0, 7.0, None)
+    # 9 ms for the first answer, 40 ms in vain: what the exchanges say, not the connection's sums.
+    assert (one["exchanges"], one["wait_ms"], one["transfer_ms"]) == (2, 49.0, 5.0)
+    assert document["exchanges"] == [
+        {"connection_id": 1, "started_ms": 10.0, "request_ms": 1.0, "wait_ms": 9.0,
+         "transfer_ms": 5.0, "bytes_out": 100, "bytes_in": 7, "sends": 1, "receives": 2,
+         "retransmits": 1},
+        {"connection_id": 1, "started_ms": 50.0, "request_ms": 0.0, "wait_ms": None,
+         "transfer_ms": None, "bytes_out": 100, "bytes_in": 0, "sends": 1, "receives": 0,
+         "retransmits": 0},
+    ]  # fmt: skip
+    assert document["blocked"] == [
+        {"op": "fsync", "kind": "file", "fd": 5, "path": "/tmp/x", "process_id": 100,
+         "thread_id": 100, "started_ms": 3.0, "duration_ms": 5.0, "blocked_ms": 4.0, "result": -5}
+    ]  # fmt: skip
+    assert document["processes"] == [
+        {"process_id": 200, "parent_id": 100, "name": "sh", "started_ms": 1.0, "duration_ms": 1.0,
+         "exit_code": None, "signal": "SIGSEGV", "out_of_memory": False}
+    ]  # fmt: skip
+    lines = run("show", ID, "--store", url, "-o", "jsonl").stdout.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["record"] for row in rows] == [
+        "execution", "connection", "exchange", "exchange", "blocked", "process",
+    ]  # fmt: skip
+    assert rows[4] == {"schema_version": 1, "record": "blocked", **document["blocked"][0]}
+
+
+@pytest.mark.parametrize("changes", [{"capture": ["tls"]}, {"folded": {"exchanges": 1}}])
+def test_waits_that_are_not_known_are_null(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """The sums of a connection hold its handshake; not all of its exchanges are there."""
+    items = traces.execution(
+        [traces.connection(**CONNECTION)], exchanges=[traces.exchange(first_out=50)], **changes
+    )
+    url = traces.write(tmp_path / "store.db", items)
+    (one,) = json.loads(run("show", ID, "--store", url, "-o", "json").stdout)["connections"]
+    assert (one["wait_ms"], one["transfer_ms"]) == (None, None)
+    assert one["exchanges"] == (None if "capture" in changes else 2)
 
 
 def test_show_syscalls_in_json_and_lines(tmp_path: Path) -> None:
@@ -291,6 +377,65 @@ def test_retries_under_one_id_are_owned_up_to(tmp_path: Path) -> None:
     result = run("show", ID, "--store", url, "-o", "json")
     assert json.loads(result.stdout)["execution"]["status"] == "error"
     assert result.stderr.startswith("note: 2 executions have this id")
+
+
+@pytest.mark.parametrize("command", ["run", "invoke"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--capture", "dns,disks"), "there is no disks; the groups are dns, tls, exchanges"),
+        (("--capture", ""), "there is no ''; the groups are dns"),
+        (("--capture", "DNS"), "there is no DNS"),
+        (("--threshold", "-1"), "--threshold"),
+        (("--threshold", "1.5"), "--threshold"),
+        (("--threshold", "900001"), "--threshold"),
+    ],
+)
+def test_nothing_runs_with_a_bad_choice_of_what_to_record(
+    tmp_path: Path, command: str, options: tuple[str, str], message: str
+) -> None:
+    url = f"sqlite://{tmp_path}/store.db"
+    word = "app.handler" if command == "invoke" else str(tmp_path / "not there")
+    found, error = error_of(command, *options, "--store", url, word)
+    assert found == 2
+    assert message in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), {"LAMBDATRACE_LEVEL": "flows"}),
+        (
+            ("--capture", "tls, cpu", "--threshold", "0", "--level", "syscalls"),
+            {
+                "LAMBDATRACE_LEVEL": "syscalls",
+                "LAMBDATRACE_CAPTURE": "tls, cpu",
+                "LAMBDATRACE_THRESHOLD_MS": "0",
+            },
+        ),
+    ],
+)
+def test_run_tells_the_agent_what_to_record_and_leaves_the_rest_to_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], told: dict[str, str]
+) -> None:
+    """The agent is a stand-in that writes down what it was given."""
+    given = tmp_path / "given.json"
+    agent = (
+        "import json, os, sys; wanted = json.loads(sys.argv[-1]);"
+        f"open({str(given)!r}, 'w').write(sys.argv[-1]);"
+        "os.write(wanted['report_fd'], json.dumps({'error': 'so', 'hint': 'it is', "
+        "'exit_code': 7}).encode())"
+    )
+    real = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen",
+        lambda command, **more: real([command[0], "-c", agent, command[-1]], **more),
+    )  # fmt: skip
+    result = run("run", *options, "--store", f"sqlite://{tmp_path}/s.db", "--", "true", "--capture")
+    assert result.code == 7
+    wanted = json.loads(given.read_text())
+    assert (wanted["command"], wanted["environ"]) == (["true", "--capture"], told)
 
 
 def test_200_000_syscalls_are_shown_quickly(tmp_path: Path) -> None:

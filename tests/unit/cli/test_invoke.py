@@ -68,14 +68,26 @@ def test_an_event_from_a_file(emulator: type[StandIn], tmp_path: Path) -> None:
 
 def test_the_agent_is_told_level_and_store(emulator: type[StandIn], tmp_path: Path) -> None:
     options = ("--level", "syscalls", "--timeout", "7", "--memory", "512", "--name", "orders")
+    options += ("--capture", "dns,cpu", "--threshold", "20")
     run("invoke", "app.handler", "--folder", str(tmp_path), *options, environ=ENVIRON)
     (started,) = emulator.started
     assert (started["timeout_s"], started["memory_mb"]) == (7, 512)
     told = started["environ"]
     assert told["LAMBDATRACE_LEVEL"] == "syscalls"
+    assert told["LAMBDATRACE_CAPTURE"] == "dns,cpu"
+    assert told["LAMBDATRACE_THRESHOLD_MS"] == "20"
     assert told["LAMBDATRACE_STORE"].startswith("sqlite:///home/me/")
     assert told["AWS_LAMBDA_FUNCTION_NAME"] == "orders"
     assert told["PATH"] == "/bin"
+
+
+def test_what_is_recorded_may_come_from_the_environment(
+    emulator: type[StandIn], tmp_path: Path
+) -> None:
+    environ = {**ENVIRON, "LAMBDATRACE_CAPTURE": "none", "LAMBDATRACE_THRESHOLD_MS": "3"}
+    run("invoke", "app.handler", "--folder", str(tmp_path), environ=environ)
+    told = emulator.started[0]["environ"]
+    assert (told["LAMBDATRACE_CAPTURE"], told["LAMBDATRACE_THRESHOLD_MS"]) == ("none", "3")
 
 
 def test_the_function_is_named_after_its_folder(emulator: type[StandIn], tmp_path: Path) -> None:

@@ -15,15 +15,18 @@ from support_cli import rendered
 
 from lambdatrace.analysis.destinations import destination_rows
 from lambdatrace.analysis.summary import read_execution
-from lambdatrace.analysis.trace import connections, read_records
+from lambdatrace.analysis.trace import blocked, connections, processes, read_records
+from lambdatrace.analysis.waiting import blocked_totals
 from lambdatrace.cli import documents
 from lambdatrace.cli.environment import Environment
 from lambdatrace.cli.output import encoded, write_array, write_csv, write_lines, write_object
 from lambdatrace.cli.sanitize import cell, clean
+from lambdatrace.cli.views.blocked import BlockedTable
 from lambdatrace.cli.views.connections import ConnectionTable
 from lambdatrace.cli.views.destinations import DestinationTable
 from lambdatrace.cli.views.execution import execution_view
 from lambdatrace.cli.views.executions import ExecutionTable
+from lambdatrace.cli.views.processes import ProcessTable
 from lambdatrace.cli.views.timeline import Timeline
 
 HOSTILE = [
@@ -91,8 +94,20 @@ def test_views_show_hostile_names_as_they_are(name: str, comm: bytes) -> None:
         traces.connection(1, comm=comm),
         traces.connection(2, port=444, tgid=101, comm=comm, closed=5),
     ]
+    rows.append(traces.connection(3, tls_started=1, closed=4))
     items = traces.execution(
-        rows, execution_id=f"id {name}".encode(errors="replace").decode(), function=name,
+        rows,
+        blocked=[traces.blocked("fsync", path=name.encode(errors="surrogatepass")[:96])],
+        details={
+            "hosts": {"3": name},
+            "tls": {"3": [name, name, name]},
+            "processes": [traces.process(100, name=name), traces.process(101, name=name)],
+        },
+        unavailable={"cpu": name, name: name},
+        unseen=[name],
+        folded={name: 2},
+        capture=[name, "processes", "blocked"],
+        execution_id=f"id {name}".encode(errors="replace").decode(), function=name,
         version=name, command=name, backend=name, edges=name,
         destinations=[traces.destination(host=name), traces.destination(name, port=444)],
     )  # fmt: skip
@@ -101,8 +116,10 @@ def test_views_show_hostile_names_as_they_are(name: str, comm: bytes) -> None:
     for width in (80, 200):
         lines = rendered(
             execution_view(execution),
-            ConnectionTable(decoded),
-            Timeline(decoded, execution.duration_ns),
+            ConnectionTable(decoded, {}),
+            Timeline(decoded, {}, execution.duration_ns),
+            BlockedTable(blocked_totals(blocked(records)), {100: name}),
+            ProcessTable(processes(records)),
             ExecutionTable([execution], [execution.execution_id]),
             DestinationTable(destination_rows([execution])),
             width=width,
@@ -110,7 +127,7 @@ def test_views_show_hostile_names_as_they_are(name: str, comm: bytes) -> None:
         assert is_harmless("\n".join(lines))
     for markup in ("[red]", "[/]", ":smile:"):  # shown, not interpreted
         if name == markup:
-            assert joined(lines).count(markup) >= 8
+            assert joined(lines).count(markup) >= 15
 
 
 @given(name=TEXT)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 from traffic import HOST, connect, exchange, keep_connecting
 
@@ -24,7 +25,14 @@ def handler(event: dict, context: object) -> dict:
     return {"id": context.aws_request_id, "secret": event.get("secret")}
 
 
-def do(what: str = "", port: int = 0, send: int = 1, times: int = 1, payload: str = "") -> None:
+def do(
+    what: str = "",
+    port: int = 0,
+    send: int = 1,
+    times: int = 1,
+    payload: str = "",
+    seconds: float = 0,
+) -> None:
     if what == "connect":
         for _ in range(times):
             connect(port, payload.encode() or b"x" * send)
@@ -43,6 +51,12 @@ def do(what: str = "", port: int = 0, send: int = 1, times: int = 1, payload: st
             [sys.executable, "-c", f"import socket; socket.create_connection(('{HOST}', {port}))"],
             check=True,
         )
+    elif what == "spin":
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+    elif what == "sleep":
+        time.sleep(seconds)
     elif what == "raise":
         raise ValueError("boom")
     elif what == "exit":

@@ -1,0 +1,386 @@
+"""Run time: from package data to an attached probe, through libbcc_bpf alone.
+
+Every refusal of the kernel becomes a ProbeError that says what to do. Needs root, or CAP_BPF and
+CAP_PERFMON, and a mounted tracefs (mounted here where it is not).
+"""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import errno
+import os
+import struct
+
+from lambdatrace import wire
+from lambdatrace.bpf import image, plan
+from lambdatrace.errors import ProbeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+_SCALED = frozenset({"threads", "sockets", "connections", "peers", "files"})
+_LICENSE = b"GPL"
+_INSN_BYTES = 8
+_LOG_BYTES = 1 << 16
+_ANY = 0  # BPF_ANY
+NEVER_NS = (1 << 64) - 1
+
+
+class Wanted:
+    """What a probe is to record; see Probe.load."""
+
+    __slots__ = (
+        "capture",
+        "most_blocked",
+        "most_exchanges",
+        "most_texts",
+        "record_syscalls",
+        "root",
+        "runtime_api",
+        "scale",
+        "sizes",
+        "threshold_ns",
+    )
+
+    def __init__(
+        self,
+        *,
+        capture: frozenset[str],
+        record_syscalls: bool,
+        root: int,
+        runtime_api: str,
+        sizes: dict[str, int],
+        scale: int,
+        threshold_ns: int,
+        most_exchanges: int,
+        most_blocked: int,
+        most_texts: int,
+    ) -> None:
+        self.capture = capture
+        self.record_syscalls = record_syscalls
+        self.root = root
+        self.runtime_api = runtime_api
+        self.sizes = sizes  # of the rings, bytes
+        self.scale = scale
+        self.threshold_ns = threshold_ns
+        self.most_exchanges = most_exchanges
+        self.most_blocked = most_blocked
+        self.most_texts = most_texts
+
+
+class Loading:
+    """The steps from package data to an attached probe."""
+
+    def __init__(self, library: ctypes.CDLL, wanted: Wanted) -> None:
+        self._library = library
+        self._wanted = wanted
+        self._maps: dict[str, int] = {}
+        self._value_sizes: dict[str, int] = {}
+        self.descriptors: list[int] = []
+        self.unavailable: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Load and attach. Raises ProbeError; the descriptors are the caller's to close."""
+        probe = _read_probe()
+        machine = os.uname().machine
+        if machine not in plan.SYSCALL_NUMBERS:
+            raise ProbeError(
+                f"the probe does not know the syscalls of {machine}",
+                "lambdatrace runs on x86_64 and aarch64",
+            )
+        with _without_stderr():
+            self._create_maps(probe.maps)
+            self._configure(machine)
+            tracefs = _find_tracefs()
+            entries = self._usable(tracefs)
+            available = self._wanted.capture - self.unavailable.keys()
+            names = plan.programs(available, self._wanted.record_syscalls)
+            maps = self.descriptors[: len(self._maps)]
+            self._load_programs(
+                [
+                    (name, _relocated(probe.code, first, count, relocations, maps))
+                    for name, first, count, relocations in probe.programs
+                    if name in names
+                ],
+                {entry.program: entry for entry in entries},
+            )
+
+    def _usable(self, tracefs: str) -> list[plan.Attachment]:
+        """What the running kernel has, as the probe knows it; the rest becomes unavailable."""
+        usable = []
+        for entry in plan.PLAN:
+            reason = "" if entry.raw else _misfit(entry, tracefs)
+            if not reason:
+                usable.append(entry)
+            else:
+                self._give_up(entry.group, reason)
+        return [entry for entry in usable if entry.group not in self.unavailable]
+
+    def _give_up(self, group: str, reason: str) -> None:
+        """Switch a group off. Raises ProbeError if the probe is useless without it."""
+        if group in plan.ESSENTIAL:
+            raise ProbeError(
+                f"the kernel lacks what the probe needs: {reason}",
+                "lambdatrace needs Linux 5.10 or later with syscall tracepoints "
+                "(CONFIG_FTRACE_SYSCALLS)",
+            )
+        self.unavailable[group] = reason
+        # A thread's sleep is what makes a syscall blocked.
+        if group == "cpu":
+            self.unavailable["blocked"] = reason
+
+    def _load_programs(
+        self, wanted: list[tuple[str, bytes]], entries: dict[str, plan.Attachment]
+    ) -> None:
+        """Load, dispatch and attach, two programs at a time.
+
+        The time is the verifier's, and the kernel's for patching itself: both run without Python's
+        lock. Nothing is missed by what is attached later: only children of the root that begin from
+        now on are followed.
+        """
+        wanted.sort(key=_size)  # taken from the end: the largest first
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            while wanted and not errors:
+                try:
+                    name, body = wanted.pop()
+                except IndexError:
+                    return
+                try:
+                    program = self._load_program(name, body)
+                    self._dispatch(name, program)
+                    if name in entries:
+                        self._attach(entries[name], program)
+                except BaseException as error:  # noqa: BLE001  # raised again below
+                    errors.append(error)
+
+        def assist() -> None:
+            work()
+            assisted.release()
+
+        assisted = _thread.allocate_lock()
+        assisted.acquire()
+        try:
+            _thread.start_new_thread(assist, ())
+        except RuntimeError:
+            # No thread to be had: it takes longer.
+            assisted.release()
+        work()
+        assisted.acquire()
+        if errors:
+            raise errors[0]
+
+    def layout(self) -> dict[str, Any]:
+        """What another process has to know of the descriptors, see Handover."""
+        return {
+            "maps": list(self._maps),
+            "value_sizes": self._value_sizes,
+            "unavailable": self.unavailable,
+            **self._wanted.sizes,
+        }
+
+    def _create_maps(self, maps: Sequence[tuple[Any, ...]]) -> None:
+        for name, kind, key, value, entries, flags in maps:
+            if name in _SCALED:
+                entries *= self._wanted.scale
+            fd = self._library.bcc_create_map(
+                kind, name.encode(), key, value, self._wanted.sizes.get(name, entries), flags
+            )
+            if fd < 0:
+                raise refusal(f"creating the map {name!r}")
+            self.descriptors.append(fd)
+            self._maps[name] = fd
+            self._value_sizes[name] = value
+
+    def _configure(self, machine: str) -> None:
+        wanted = self._wanted
+        namespace = os.stat("/proc/self/ns/pid")
+        address, port = _runtime_address(wanted.runtime_api)
+        arguments = plan.ARGUMENTS[machine]
+        config = wire.Config(
+            namespace.st_dev,
+            namespace.st_ino,
+            wanted.sizes["events"] // 2,
+            wanted.sizes["syscalls"] // 2,
+            wanted.threshold_ns,
+            wanted.root,
+            port,
+            address,
+            arguments.block,
+            arguments.first,
+            arguments.reversed,
+            wanted.most_exchanges,
+            wanted.most_blocked,
+            wanted.most_texts,
+            wanted.record_syscalls,
+            0,
+        )
+        self._update("config", struct.pack("<I", 0), config.pack())
+        numbers = plan.SYSCALL_NUMBERS[machine]
+        keys, values = [], b""
+        for number, name in numbers.items():
+            if name in plan.ONLY_FOR_BLOCKED and "blocked" not in wanted.capture:
+                continue
+            entry, exit_, traits = plan.OPERATIONS.get(name, ("", "", 0))
+            places = plan.PLACE_NUMBERS.get(entry, 0), plan.PLACE_NUMBERS.get(exit_, 0)
+            keys.append(number)
+            values += struct.pack("<4B", wire.OP_NUMBERS[name], *places, traits)
+        count = ctypes.c_uint(len(keys))
+        packed = struct.pack(f"<{len(keys)}I", *keys)
+        if self._library.bpf_update_batch(
+            self._maps["operations"], packed, values, ctypes.byref(count)
+        ):
+            raise refusal("writing the map 'operations'")
+
+    def _load_program(self, name: str, body: bytes) -> int:
+        kind = plan.TRACEPOINT if name in plan.PLAIN_PROGRAMS else plan.RAW_TRACEPOINT
+        fd: int = self._library.bcc_prog_load(
+            kind, name.encode(), body, len(body), _LICENSE, 0, 0, None, 0
+        )
+        if fd < 0:
+            code = ctypes.get_errno()
+            # EACCES here is the verifier's word for a wrong access, not one about privileges.
+            if code == errno.EPERM:
+                raise refusal(f"loading the program {name!r}", code)
+            # Ask again for the verifier's reason; only then does the log cost anything.
+            log = ctypes.create_string_buffer(_LOG_BYTES)
+            self._library.bcc_prog_load(
+                kind, name.encode(), body, len(body), _LICENSE, 0, 1, log, _LOG_BYTES
+            )
+            lines = log.value.decode("utf-8", "replace").strip().splitlines()
+            # The reason stands before the statistics.
+            statistics = ("processed ", "verification time ", "stack depth ")
+            lines = [line for line in lines if not line.startswith(statistics)]
+            raise ProbeError(
+                f"the kernel's verifier refused the program {name!r}: "
+                + (lines[-1] if lines else os.strerror(code)),
+                f"please report this with the output of uname -r ({os.uname().release})",
+            )
+        self.descriptors.append(fd)
+        return fd
+
+    def _update(self, name: str, key: bytes, value: bytes) -> None:
+        if self._library.bpf_update_elem(self._maps[name], key, value, _ANY) != 0:
+            raise refusal(f"writing the map {name!r}")
+
+    def _dispatch(self, program: str, fd: int) -> None:
+        """Put a program into the place it is called at, if it has one."""
+        place = _PLACE_OF.get(program)
+        if place is not None:
+            self._update("places", struct.pack("<I", place), struct.pack("<i", fd))
+
+    def _attach(self, entry: plan.Attachment, program: int) -> None:
+        event = entry.event.encode()
+        if entry.raw:
+            fd = self._library.bpf_attach_raw_tracepoint(program, event)
+        else:
+            fd = self._library.bpf_attach_tracepoint(program, entry.category.encode(), event)
+        if fd >= 0:
+            self.descriptors.append(fd)
+            return
+        code = ctypes.get_errno()
+        if code in (errno.EPERM, errno.EACCES):
+            raise refusal(f"attaching to {entry.event}", code)
+        self._give_up(
+            entry.group, f"tracepoint {entry.category}:{entry.event}: {os.strerror(code)}"
+        )
+
+
+_PLACE_OF = {program: plan.PLACE_NUMBERS[name] for name, program in plan.PLACES.items()}
+
+
+def _misfit(entry: plan.Attachment, tracefs: str) -> str:
+    """Why the running kernel's tracepoint is not what the probe was written for; empty: it is."""
+    path = f"{tracefs}/events/{entry.category}/{entry.event}/format"
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return plan.mismatch(entry, file.read())
+    except OSError as error:
+        return f"tracepoint {entry.category}:{entry.event}: {error.strerror}"
+
+
+class _without_stderr:  # noqa: N801  # reads as a statement
+    """libbcc_bpf prints to stderr what this module says in words."""
+
+    def __enter__(self) -> None:
+        self._saved = os.dup(2)
+        null = os.open("/dev/null", os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._saved, 2)
+        os.close(self._saved)
+
+
+def _size(program: tuple[str, bytes]) -> int:
+    return len(program[1])
+
+
+def _relocated(
+    code: bytes, first: int, count: int, relocations: list[tuple[int, int]], maps: list[int]
+) -> bytes:
+    """One program's instructions with this process's map descriptors in them."""
+    body = bytearray(code[first * _INSN_BYTES : (first + count) * _INSN_BYTES])
+    for instruction, index in relocations:
+        struct.pack_into("<i", body, instruction * _INSN_BYTES + 4, maps[index])
+    return bytes(body)
+
+
+def _read_probe() -> image.Image:
+    path = os.path.join(os.path.dirname(__file__), "probe.bin")
+    try:
+        with open(path, "rb") as file:
+            return image.unpack(file.read())
+    except (OSError, ValueError, IndexError) as error:
+        raise ProbeError(
+            f"the compiled probe cannot be read: {error}",
+            "reinstall lambdatrace, or rebuild it: make probe",
+        ) from error
+
+
+def refusal(what: str, code: int | None = None) -> ProbeError:
+    """The kernel's refusal of `what` in words, by `code` or the C library's last error."""
+    code = ctypes.get_errno() if code is None else code
+    if code in (errno.EPERM, errno.EACCES):
+        return ProbeError(
+            f"the kernel refused eBPF ({errno.errorcode[code]}, {what})",
+            "run as root, or with CAP_BPF and CAP_PERFMON; stock Lambda functions have neither",
+        )
+    if code == errno.ENOSYS:
+        return ProbeError("this kernel has no bpf(2)", "lambdatrace needs Linux 5.10 or later")
+    name = errno.errorcode.get(code, str(code))
+    return ProbeError(f"{what} failed: {os.strerror(code)} ({name})", "see SECURITY.md for limits")
+
+
+def _find_tracefs() -> str:
+    for folder in _TRACEFS:
+        if os.path.exists(folder + "/events/sched"):
+            return folder
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.mount(b"tracefs", _TRACEFS[0].encode(), b"tracefs", 0, None) == 0:
+        return _TRACEFS[0]
+    raise ProbeError(
+        f"tracefs is not mounted ({os.strerror(ctypes.get_errno())})",
+        "as root: mount -t tracefs tracefs /sys/kernel/tracing",
+    )
+
+
+def _runtime_address(runtime_api: str) -> tuple[bytes, int]:
+    """`host:port` as (16 bytes, port); zeros where it is empty or no address."""
+    host, _, port = runtime_api.rpartition(":")
+    if not host or not port.isdigit():
+        return bytes(16), 0
+    import socket
+
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            return socket.inet_pton(family, host.strip("[]")).ljust(16, b"\0"), int(port)
+        except OSError:
+            continue
+    return bytes(16), 0

@@ -1,0 +1,535 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// ---- syscalls, going in (probe_calls.c)
+
+static inline void begin(struct thread *t, u8 op, s32 fd, u64 now)
+{
+    t->started = now;
+    t->connection = 0;
+    t->fd = fd;
+    t->op = op;
+    t->edge = 0;
+    t->uncounted = 0;
+    t->peer = 0;
+    t->length = 0;
+    t->messages = 0;
+    t->fragment = 0;
+    t->opened = 0;
+    t->looked = 0;
+}
+
+static inline struct socket *begin_on_socket(struct thread *t, u8 op, s32 fd, u64 now)
+{
+    struct socket *s = find_socket(t, fd);
+    if (!s)
+        return 0;
+    begin(t, op, fd, now);
+    t->connection = s->connection;
+    t->connection_started = s->connection_started;
+    return s;
+}
+
+static inline int receives(struct thread *t)
+{
+    return t->traits & RECEIVES;
+}
+
+// Where the bytes of the first piece stand: behind the message header, behind the first iovec.
+static inline u64 first_buffer(struct thread *t)
+{
+    u64 buffer = t->buffer;
+    if (t->traits & HAS_MESSAGE)
+        bpf_probe_read_user(&buffer, sizeof(buffer), (void *)(buffer + MESSAGE_VECTOR));
+    if (t->traits & HAS_VECTOR)
+        bpf_probe_read_user(&buffer, sizeof(buffer), (void *)buffer);
+    return buffer;
+}
+
+// The syscall's first five arguments, from the block of struct pt_regs that loader.py names.
+static inline void read_arguments(struct thread *t, raw *ctx, struct config *cfg)
+{
+    u64 block[8];
+    bpf_probe_read_kernel(block, sizeof(block), (void *)(ctx->args[0] + cfg->arguments_at));
+    if (cfg->reversed) {
+        // x86: r10, r9, r8, ax, cx, dx, si, di
+        t->arguments[0] = block[7];
+        t->arguments[1] = block[6];
+        t->arguments[2] = block[5];
+        t->arguments[3] = block[0];
+        t->arguments[4] = block[2];
+    } else {
+        __builtin_memcpy(t->arguments, block, 40);
+    }
+}
+
+// TP_PROTO(struct pt_regs *regs, long id)
+int on_sys_enter(raw *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    // Asleep outside any syscall: a page had to be read.
+    if (t->waited) {
+        t->next = AT_SYS_ENTER;
+        hand_on(ctx, AT_BLOCKED);
+    }
+    u32 number = ctx->args[1];
+    t->number = number;
+    t->slept = t->waited = 0;
+    struct operation *operation = operations.lookup(&number);
+    struct config *cfg = get_config();
+    if (!operation || !cfg || !(operation->entry | (operation->traits & IS_TRANSFER)))
+        return 0;
+    read_arguments(t, ctx, cfg);
+    u8 op = operation->op, traits = operation->traits;
+    t->exit = operation->exit;
+    t->traits = traits;
+    if (!(traits & IS_TRANSFER)) {
+        t->entering = op;
+        hand_on(ctx, operation->entry);
+        return 0;
+    }
+    // sendto, sendmsg, sendmmsg, write, writev, sendfile and their receiving twins
+    struct socket *s = begin_on_socket(t, op, t->arguments[0], 0);
+    if (!s)
+        return 0;
+    // When a receive began is of no interest to its connection, and a clock costs as much as a look-up.
+    if (!(traits & RECEIVES) || cfg->record_syscalls)
+        t->started = bpf_ktime_get_ns();
+    t->entering = op;
+    u64 buffer = t->arguments[1], flags = 0;
+    t->buffer = buffer;
+    if (traits & HAS_PEER)
+        t->peer = t->arguments[4];
+    if (op == OP_RECVFROM || op == OP_RECVMMSG)
+        flags = t->arguments[3];
+    else if (op == OP_RECVMSG)
+        flags = t->arguments[2];
+    t->uncounted = (flags & (MSG_PEEK_ | MSG_ERRQUEUE_)) != 0;
+    return 0;
+}
+
+int on_connect(raw *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    int kind = read_destination(t->arguments[1], &t->destination);
+    // AF_UNSPEC dissolves an association; anything else (unix, netlink) is not a connection here.
+    if (kind < 0)
+        return 0;
+    begin(t, OP_CONNECT, t->arguments[0], bpf_ktime_get_ns());
+    t->dissolves = kind;
+    find_socket(t, t->arguments[0]);
+    return 0;
+}
+
+// socket, shutdown, dup, fcntl(F_DUPFD), getsockopt(SO_ERROR), close_range, open, openat,
+// openat2, exit_group, io_uring_setup
+int on_other(raw *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    u8 op = t->entering;
+    u64 first = t->arguments[0], second = t->arguments[1], third = t->arguments[2];
+    if (op == OP_OPEN || op == OP_OPENAT || op == OP_OPENAT2) {
+        t->op = OP_OPEN;
+        t->buffer = op == OP_OPEN ? first : second;
+        return 0;
+    }
+    if (op == OP_SOCKET) {
+        if (first != AF_INET_ && first != AF_INET6_)
+            return 0;
+        begin(t, OP_SOCKET, -1, bpf_ktime_get_ns());
+        t->length = second & SOCK_TYPE_MASK_;
+        return 0;
+    }
+    if (op == OP_CLOSE_RANGE) {
+        // How a fresh child rids itself of what it inherited.
+        if (first <= 3 && !(third & CLOSE_RANGE_CLOEXEC_))
+            t->shares = 0;
+        return 0;
+    }
+    if (op == OP_EXIT_GROUP) {
+        u32 tgid = t->tgid;
+        struct thread *leader = threads.lookup(&tgid);
+        if (leader) {
+            leader->exiting = 1;
+            leader->exit_code = first & 0xff;
+        }
+        return 0;
+    }
+    if (op == OP_IO_URING_SETUP) {
+        struct branch *b = branches.lookup(&t->branch);
+        if (b)
+            b->unseen = UNSEEN_IO_URING;
+        return 0;
+    }
+    if (op == OP_FCNTL && second != F_DUPFD_ && second != F_DUPFD_CLOEXEC_)
+        return 0;
+    if (op == OP_GETSOCKOPT && (second != SOL_SOCKET_ || third != SO_ERROR_))
+        return 0;
+    if (begin_on_socket(t, op, first, bpf_ktime_get_ns()))
+        t->buffer = t->arguments[3];
+    return 0;
+}
+
+static inline void close_socket(struct thread *t, s32 fd, struct socket *s)
+{
+    u64 now = bpf_ktime_get_ns();
+    if (t->socket.tgid != t->tgid) {
+        // A child closes what is still its parent's.
+        struct socket_key own = {t->tgid, fd};
+        struct socket gone = *s;
+        gone.closed = now;
+        sockets.update(&own, &gone);
+        return;
+    }
+    u64 key = s->connection, started = s->connection_started;
+    struct connection *c = find_connection(key, started);
+    s->closed = now;
+    if (!c)
+        return;
+    if (c->record.protocol == PROTO_UDP) {
+        if (c->references)
+            c->references -= 1;
+        else
+            finish_connection(key, c, now);
+        return;
+    }
+    if (c->record.state == STATE_CLOSE || c->record.flags & CONNECTION_HALF_CLOSED) {
+        finish_connection(key, c, now);
+        return;
+    }
+    // The transition that follows, inside this very syscall, finishes it; if none does, another
+    // descriptor is still open.
+    begin(t, OP_CLOSE, fd, now);
+    t->connection = key;
+    t->connection_started = started;
+}
+
+// close, and dup2 and dup3, which close what was there before
+int on_close(raw *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    u8 op = t->entering;
+    u64 first = t->arguments[0], second = t->arguments[1];
+    s32 fd = op == OP_CLOSE ? first : second;
+    if (op != OP_CLOSE && first == second)
+        return 0;
+    struct socket *s = find_socket(t, fd);
+    if (s) {
+        close_socket(t, fd, s);
+    } else {
+        struct socket_key file = {t->tgid, fd};
+        files.delete(&file);
+    }
+    if (op != OP_CLOSE)
+        begin_on_socket(t, op, first, bpf_ktime_get_ns());
+    return 0;
+}
+
+// ---- syscalls, coming out
+
+static inline int is_network_error(s64 error)
+{
+    u64 bit = error - E_FIRST;
+    return error == E_PIPE || (bit < 32 && (NETWORK_ERRORS >> bit) & 1);
+}
+
+static inline void note_error(struct connection *c, s64 ret)
+{
+    if (ret < 0 && !c->record.error && is_network_error(-ret))
+        c->record.error = -ret;
+}
+
+static inline void account(struct connection *c, int sends, u64 bytes, u64 started, u64 now)
+{
+    struct connection_record *r = &c->record;
+    if (sends) {
+        if (!r->first_out)
+            r->first_out = started;
+        r->last_out = now;
+        lock_xadd(&r->bytes_out, bytes);
+        lock_xadd(&r->sends, 1);
+    } else {
+        if (!r->first_in)
+            r->first_in = now;
+        if (r->last_out > r->last_in)
+            r->waited += now - r->last_out;
+        else if (r->last_in)
+            r->transferred += now - r->last_in;
+        r->last_in = now;
+        lock_xadd(&r->bytes_in, bytes);
+        lock_xadd(&r->receives, 1);
+    }
+}
+
+// A new TLS 1.3 connection brings session tickets before its first answer (RFC 8446, 4.6.1; two of
+// about 250 bytes from OpenSSL). So a first answer of no more than this, behind which the reader
+// slept and got more, was none.
+#define MOST_TICKETS 1024
+
+// The same for the exchange under way, on streams.
+static inline void account_exchange(
+    struct thread *t, struct connection *c, int sends, u64 bytes, u64 now)
+{
+    struct exchange *e = &c->exchange;
+    if (sends) {
+        if (!e->first_out)
+            e->first_out = t->started;
+        e->last_out = now;
+        lock_xadd(&e->bytes_out, bytes);
+        lock_xadd(&e->sends, 1);
+        return;
+    }
+    u32 tid = (u32)bpf_get_current_pid_tgid();
+    if (!e->first_in) {
+        e->first_in = now;
+        e->tentative = c->tickets && !c->record.exchanges;
+    } else if (e->tentative && (c->reader != tid || c->sleeps != t->sleeps)) {
+        e->first_in = now;
+        e->tentative = 0;
+    }
+    if (e->bytes_in + bytes > MOST_TICKETS)
+        e->tentative = 0;
+    c->reader = tid;
+    c->sleeps = t->sleeps;
+    e->last_in = now;
+    lock_xadd(&e->bytes_in, bytes);
+    lock_xadd(&e->receives, 1);
+}
+
+// TP_PROTO(struct pt_regs *regs, long ret)
+int on_sys_exit(raw *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    if (t->waited) {
+        t->next = AT_SYS_EXIT;
+        hand_on(ctx, AT_BLOCKED);
+    }
+    u8 op = t->op;
+    if (op == OP_NONE)
+        return 0;
+    if (t->exit) {
+        hand_on(ctx, t->exit);
+        return 0;
+    }
+    // The common case: a stream, one buffer or iovec.
+    struct connection *c = find_connection(t->connection, t->connection_started);
+    if (!c || c->record.protocol == PROTO_UDP) {
+        // A datagram socket may have another peer each time.
+        hand_on(ctx, AT_DATAGRAM);
+        return 0;
+    }
+    s64 ret = ctx->args[1];
+    int sends = !receives(t);
+    if (ret > 0 && !t->uncounted) {
+        if (c->tls < PLAIN && !t->looked && (sends || c->tls == SHAKING))
+            hand_on(ctx, AT_TLS);
+        if (sends && c->exchange.first_in)
+            hand_on(ctx, AT_EXCHANGE);
+        u64 now = bpf_ktime_get_ns();
+        account(c, sends, ret, t->started, now);
+        if (c->tls != SHAKING)
+            account_exchange(t, c, sends, ret, now);
+        if (c->runtime)
+            hand_on(ctx, AT_RUNTIME);
+    }
+    t->op = OP_NONE;
+    note_error(c, ret);
+    t->record_id = c->record.id;
+    if (c->record.port == DNS_PORT && ret > 0 && !t->uncounted)
+        hand_on(ctx, AT_DNS);
+    if (!c->runtime)
+        hand_on(ctx, AT_RECORD);
+    return 0;
+}
+
+// A request begins where an answer has come: the exchange before it is complete. Then back.
+int on_exit_exchange(raw *ctx)
+{
+    struct thread *t = current_thread();
+    struct config *cfg = get_config();
+    union scratch *room = get_scratch();
+    if (!t || !cfg || !room)
+        return 0;
+    struct connection *c = find_connection(t->connection, t->connection_started);
+    if (!c)
+        return 0;
+    struct exchange *e = &c->exchange;
+    struct branch *b = branches.lookup(&t->branch);
+    if (!c->runtime && b) {
+        if (b->exchanges < cfg->most_exchanges) {
+            clear(room->event, EVENT_BYTES);
+            struct exchange_record *record = &room->exchange;
+            record->kind = KIND_EXCHANGE;
+            record->connection = c->record.id;
+            record->tgid = t->tgid;
+            record->branch = t->branch;
+            record->first_out = e->first_out;
+            record->last_out = e->last_out;
+            record->first_in = e->first_in;
+            record->last_in = e->last_in;
+            record->bytes_out = e->bytes_out;
+            record->bytes_in = e->bytes_in;
+            record->sends = e->sends;
+            record->receives = e->receives;
+            record->retransmits = c->record.retransmits - e->retransmits_before;
+            emit(record, when_half_full(cfg));
+            b->exchanges += 1;
+        } else {
+            lock_xadd(&b->folded_exchanges, 1);
+        }
+        c->record.exchanges += 1;
+    }
+    clear(e, sizeof(*e));
+    e->retransmits_before = c->record.retransmits;
+    hand_on(ctx, AT_SYS_EXIT);
+    return 0;
+}
+
+// Level `syscalls`: the call's own record, for whoever has left a connection's id.
+int on_exit_record(raw *ctx)
+{
+    struct thread *t = current_thread();
+    struct config *cfg = get_config();
+    if (!t || !cfg)
+        return 0;
+    struct syscall_record record = {};
+    record.kind = KIND_SYSCALL;
+    record.op = t->entering;
+    record.connection = t->record_id;
+    record.tgid = t->tgid;
+    record.tid = (u32)bpf_get_current_pid_tgid();
+    record.fd = t->fd;
+    record.result = ctx->args[1];
+    record.started = t->started;
+    record.duration = bpf_ktime_get_ns() - t->started;
+    u64 flags = wake_flags(bpf_ringbuf_query(SYSCALLS_MAP, BPF_RB_AVAIL_DATA), cfg->syscalls_wake,
+                           sizeof(record) + RING_HEADER_BYTES);
+    count_lost_if(syscalls.ringbuf_output(&record, sizeof(record), flags), LOST_SYSCALLS);
+    return 0;
+}
+
+static inline int is_failure(s64 error)
+{
+    // Under way, done before, or interrupted and going on in the background: no failure.
+    u64 bit = error - E_FIRST;
+    return error > 0 && error < E_RESTART_FIRST && error != E_INTR
+        && !(bit < 32 && (NO_FAILURES >> bit) & 1);
+}
+
+int on_exit_connect(raw *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    u64 now = bpf_ktime_get_ns();
+    // Set by this very call if CLOSE -> SYN_SENT was seen in it.
+    struct connection *c = find_connection(t->connection, t->connection_started);
+    if (!c) {
+        struct socket *s = same_socket(t);
+        if (!s || s->type != SOCK_STREAM_) {
+            hand_on(ctx, AT_DATAGRAM_CONNECT);
+            return 0;
+        }
+        // A later call on a socket that is connecting, or a first one that found no route.
+        c = find_connection(s->connection, s->connection_started);
+        if (!c || c->record.state == STATE_CLOSE) {
+            hand_on(ctx, AT_NO_ROUTE);
+            return 0;
+        }
+    }
+    s64 ret = ctx->args[1];
+    t->op = OP_NONE;
+    if (ret == 0 && !c->record.established)
+        c->record.established = now;
+    if (is_failure(-ret) && !c->record.error)
+        c->record.error = -ret;
+    t->record_id = c->record.id;
+    if (!c->runtime)
+        hand_on(ctx, AT_RECORD);
+    return 0;
+}
+
+// Refused before any state changed, for want of a route or of a local port: a connection that ended
+// as it began.
+int on_exit_no_route(raw *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    t->op = OP_NONE;
+    struct socket *s = same_socket(t);
+    s64 error = -ctx->args[1];
+    if (!s)
+        return 0;
+    t->record_id = 0;
+    // ECONNABORTED only tells of the attempt before, whose error has been fetched.
+    if (!is_failure(error) || error == E_CONNABORTED || t->dissolves) {
+        hand_on(ctx, AT_RECORD);
+        return 0;
+    }
+    u64 now = bpf_ktime_get_ns();
+    u8 protocol = s->type == SOCK_STREAM_ ? PROTO_TCP : PROTO_UDP;
+    struct connection *c = new_connection(t, t->fd, protocol, &t->destination, t->started);
+    if (!c)
+        return 0;
+    c->record.state = STATE_CLOSE;
+    c->record.error = error;
+    c->record.closed = now;
+    emit_connection(c);
+    t->record_id = c->record.id;
+    hand_on(ctx, AT_RECORD);
+    return 0;
+}
+
+int on_exit_other(raw *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    u8 op = t->op;
+    s64 ret = ctx->args[1];
+    t->op = OP_NONE;
+    if (ret < 0)
+        return 0;
+    struct socket_key made = {t->tgid, ret};
+    struct socket fresh = {};
+    if (op == OP_OPEN) {
+        // By which path: for a call on it that waits.
+        union scratch *room = get_scratch();
+        if (!room)
+            return 0;
+        clear(&room->path, sizeof(room->path));
+        bpf_probe_read_user_str(room->path.text, sizeof(room->path), (void *)t->buffer);
+        files.update(&made, &room->path);
+    } else if (op == OP_SOCKET) {
+        fresh.created = t->started;
+        fresh.id = next_number();
+        fresh.type = t->length;
+        count_lost_if(sockets.update(&made, &fresh), LOST_SOCKETS);
+    } else if (op == OP_DUP || op == OP_DUP3 || op == OP_FCNTL) {
+        struct socket *s = same_socket(t);
+        if (!s)
+            return 0;
+        fresh = *s;
+        fresh.created = t->started;
+        struct connection *c = find_connection(s->connection, s->connection_started);
+        if (c)
+            lock_xadd(&c->references, 1);
+        count_lost_if(sockets.update(&made, &fresh), LOST_SOCKETS);
+    } else if (op == OP_GETSOCKOPT) {
+        u32 error = 0;
+        bpf_probe_read_user(&error, sizeof(error), (void *)t->buffer);
+        struct connection *c = find_connection(t->connection, t->connection_started);
+        if (c && error && !c->record.error)
+            c->record.error = error;
+    }
+    return 0;
+}

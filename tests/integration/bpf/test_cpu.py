@@ -1,0 +1,139 @@
+"""CPU time and time in a run queue: what the probe counts is what the kernel's own books say."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+import support_probe as kernel
+from support import require
+
+from lambdatrace import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+MS = 1_000_000
+# A scheduler may come between any two looks at a clock.
+SLACK_NS = 5 * MS
+
+
+class Ran(NamedTuple):
+    """A command that ended: its figures by the probe, and by the kernel's own accounting (ns)."""
+
+    figures: wire.EdgeRecord
+    cpu: int  # of it and all it waited for, as wait4 tells it
+    took: int
+    output: str
+
+
+def run(command: Sequence[str | Path]) -> Ran:
+    with kernel.watching() as watch:
+        began = time.monotonic_ns()
+        process = subprocess.Popen(
+            list(map(str, command)), stdout=subprocess.PIPE, env=kernel.environment(), text=True
+        )
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        took = time.monotonic_ns() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        process.stdout.close()
+        assert process.returncode == 0
+        [figures] = [edge for edge in watch.ends() if edge.tgid == edge.branch]
+    assert figures.tgid == process.pid
+    return Ran(figures, round((usage.ru_utime + usage.ru_stime) * 1e9), took, output)
+
+
+def about(expected: int) -> object:
+    return pytest.approx(expected, rel=0.1, abs=SLACK_NS)
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return kernel.compiled("busy.c", tmp_path_factory.mktemp("busy"))
+
+
+def test_a_busy_thread_is_on_a_cpu_for_as_long_as_the_kernel_says(busy: Path) -> None:
+    ran = run([busy, "1", "300", "-1", "0"])
+    assert ran.cpu >= 290 * MS
+    assert ran.figures.cpu == about(ran.cpu)
+    # The main thread only waits for it: never two at once.
+    assert ran.figures.cpu_wall == about(ran.figures.cpu)
+    assert ran.figures.cpu_wall + ran.figures.runqueue_wall <= ran.took
+
+
+def test_who_sleeps_uses_no_cpu(busy: Path) -> None:
+    ran = run([busy, "4", "0", "-1", "400"])
+    assert ran.took >= 400 * MS
+    assert ran.figures.cpu == about(ran.cpu)
+    assert ran.figures.cpu < 100 * MS
+    assert ran.figures.runqueue < 4 * 400 * MS / 4  # four threads slept all that time
+
+
+def test_threads_on_several_cpus_are_summed_and_their_wall_time_is_not(busy: Path) -> None:
+    require((os.cpu_count() or 1) > 1, "there is one CPU only")
+    ran = run([busy, "2", "200", "-1", "0"])
+    assert ran.figures.cpu == about(ran.cpu)
+    assert ran.figures.cpu_wall <= ran.figures.cpu + SLACK_NS
+    assert ran.figures.cpu_wall >= ran.figures.cpu // 2 - SLACK_NS
+    assert ran.figures.cpu_wall <= ran.took
+
+
+def test_two_busy_threads_on_one_cpu_wait_for_each_other(busy: Path) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    ran = run([busy, "2", "200", str(cpu), "0"])
+    on_cpu, in_queue, _ = map(int, ran.output.split())
+    require(in_queue, "this kernel does not keep schedstat")
+    assert in_queue > 100 * MS  # each of them waited while the other one ran
+    assert ran.figures.cpu == about(ran.cpu)
+    assert ran.figures.cpu == about(on_cpu)
+    assert ran.figures.runqueue == about(in_queue)
+    # While one of the two waits the other one runs, unless a stranger does.
+    assert ran.figures.cpu_wall == about(ran.figures.cpu)
+    assert ran.figures.runqueue_wall <= ran.figures.runqueue - ran.figures.cpu // 3
+
+
+def test_a_branch_is_all_its_processes(busy: Path) -> None:
+    script = f"{busy} 1 100 -1 0; {busy} 1 50 -1 0 & {busy} 1 50 -1 0; wait"
+    ran = run(["sh", "-c", script])
+    assert ran.cpu >= 190 * MS
+    # Fork, exec and exit of six processes are in it.
+    assert ran.figures.cpu == about(ran.cpu)
+
+
+def test_figures_of_a_branch_that_still_runs(busy: Path) -> None:
+    differences = []
+    with kernel.watching() as watch:
+        assert watch.probe.figures(os.getpid(), time.monotonic_ns()) is None
+        for _ in range(5):
+            process = subprocess.Popen([busy, "2", "150", "-1", "0"], stdout=subprocess.DEVNULL)
+            try:
+                time.sleep(0.1)
+                # The CPU clock of another process, clock_getcpuclockid(3).
+                spent = time.clock_gettime_ns((~process.pid << 3) | 2)
+                figures = watch.probe.figures(process.pid, time.monotonic_ns())
+            finally:
+                process.wait()
+            assert process.returncode == 0
+            assert figures is not None
+            assert (figures.branch, figures.kind) == (process.pid, wire.KIND_EDGE)
+            differences.append(abs(figures.cpu - spent) - spent // 10)
+    # While a bpf(2) call is preempted, whosever it is, its CPU's scheduler events pass unseen.
+    assert statistics.median(differences) < SLACK_NS
+
+
+def test_two_branches_have_figures_of_their_own(busy: Path) -> None:
+    with kernel.watching() as watch:
+        works = subprocess.Popen([busy, "1", "200", "-1", "0"], stdout=subprocess.DEVNULL)
+        sleeps = subprocess.Popen([busy, "1", "0", "-1", "100"], stdout=subprocess.DEVNULL)
+        assert [works.wait(), sleeps.wait()] == [0, 0]
+        figures = {edge.branch: edge.cpu for edge in watch.ends()}
+    assert set(figures) == {works.pid, sleeps.pid}
+    assert figures[works.pid] >= 195 * MS
+    assert figures[sleeps.pid] < 100 * MS
