@@ -123,11 +123,12 @@ def read_records(items: Iterable[Item]) -> Records:
 def read_trace(items: Iterable[Item]) -> Trace:
     """The items of one execution, decoded. Raises CorruptItemError or NewerSchemaError."""
     records = read_records(items)
+    found, told = connections_and_exchanges(records)
     return Trace(
         execution=records.execution,
-        connections=connections(records),
+        connections=found,
         namelookups=namelookups(records),
-        exchanges=exchanges(records),
+        exchanges=told,
         blocked=blocked(records),
         processes=processes(records),
         syscalls=tuple(syscalls(records)),
@@ -137,15 +138,36 @@ def read_trace(items: Iterable[Item]) -> Trace:
 
 def connections(records: Records) -> tuple[Connection, ...]:
     """The connections of an execution by start. Raises CorruptItemError."""
+    return connections_and_exchanges(records)[0]
+
+
+def exchanges(records: Records) -> tuple[Exchange, ...]:
+    """The exchanges of an execution by start; none where they were not told apart.
+
+    Raises CorruptItemError.
+    """
+    return connections_and_exchanges(records)[1]
+
+
+def connections_and_exchanges(
+    records: Records,
+) -> tuple[tuple[Connection, ...], tuple[Exchange, ...]]:
+    """Both, each by start: one is not known without the other. Raises CorruptItemError."""
     hosts = _Hosts(records)
     told: dict[int, list[Exchange]] = {}
-    for exchange in _all_exchanges(records):
+    for exchange in _decoded_exchanges(records):
         told.setdefault(exchange.connection_id, []).append(exchange)
-    decoded = [
-        _connection(record, records, hosts, told.get(record.id, []))
-        for record in _connection_records(records)
-    ]
-    return tuple(sorted(decoded, key=lambda connection: (connection.started_ns, connection.id)))
+    decoded = []
+    for record in wire.ConnectionRecord.iter_unpack(records.by_kind[wire.KIND_CONNECTION]):
+        own = told.get(record.id, [])
+        ends = own and record.tls_ended and record.closed
+        parting = own.pop() if ends and _is_alert(own[-1]) else None
+        decoded.append(_connection(record, records, hosts, own, parting))
+    rest = [exchange for own in told.values() for exchange in own]
+    return (
+        tuple(sorted(decoded, key=lambda connection: (connection.started_ns, connection.id))),
+        tuple(sorted(rest, key=lambda row: (row.started_ns, row.connection_id))),
+    )
 
 
 def namelookups(records: Records) -> tuple[Namelookup, ...]:
@@ -179,31 +201,13 @@ def _namelookup(row: Any, fields: Fields, records: Records) -> Namelookup:
     )
 
 
-def exchanges(records: Records) -> tuple[Exchange, ...]:
-    """The exchanges of an execution by start; none where they were not told apart."""
-    ended = {record.id for record in _connection_records(records) if _may_part(record)}
-    return tuple(
-        exchange
-        for exchange in _all_exchanges(records)
-        if exchange.connection_id not in ended or not _is_alert(exchange)
-    )
-
-
-def _may_part(record: wire.ConnectionRecord) -> bool:
-    return bool(record.tls_ended and record.closed)
-
-
 def _is_alert(exchange: Exchange) -> bool:
     """Whether this is how TLS ends, well or badly, rather than a request."""
     alone = exchange.sends == 1 and not exchange.receives
     return alone and exchange.bytes_out in _ALERT_BYTES
 
 
-def _connection_records(records: Records) -> Iterator[wire.ConnectionRecord]:
-    return wire.ConnectionRecord.iter_unpack(records.by_kind[wire.KIND_CONNECTION])
-
-
-def _all_exchanges(records: Records) -> tuple[Exchange, ...]:
+def _decoded_exchanges(records: Records) -> tuple[Exchange, ...]:
     if "exchanges" not in records.execution.capture:
         return ()
     rows = [
@@ -373,6 +377,7 @@ def _connection(
     records: Records,
     hosts: _Hosts,
     told: list[Exchange],
+    parting: Exchange | None,
 ) -> Connection:
     protocol = _PROTOCOLS.get(record.protocol)
     if (
@@ -396,8 +401,6 @@ def _connection(
     address = wire.address_text(record.family, record.address)
     known = record.established >= record.started
     outcome = _outcome(record, protocol)
-    parting = told[-1] if told and _may_part(record) and _is_alert(told[-1]) else None
-    told = told[:-1] if parting else told
     told_apart = protocol is Protocol.TCP and "exchanges" in records.execution.capture
     server_name, version, alert = hosts.tls(record.id)
     return Connection(

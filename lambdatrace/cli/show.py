@@ -95,8 +95,8 @@ def _draw(environment: Environment, records: Records) -> None:
     from lambdatrace.cli.views.timeline import Timeline
 
     execution = records.execution
-    connections = trace.connections(records)
-    exchanges = told_apart(connections, trace.exchanges(records), _all_exchanges_kept(records))
+    connections, told = trace.connections_and_exchanges(records)
+    exchanges = told_apart(connections, told, _all_exchanges_kept(records))
     complete = _is_whole(records) and execution.connections <= len(connections)
     views: list[RenderableType] = [execution_view(execution, records.missing_chunks)]
     if lookups := trace.namelookups(records):
@@ -144,7 +144,7 @@ def _write(environment: Environment, records: Records, output: Output) -> None:
 
     version = documents.SCHEMA_VERSION
     execution = documents.execution_document(records.execution, records.missing_chunks)
-    connections, exchanges = trace.connections(records), trace.exchanges(records)
+    connections, exchanges = trace.connections_and_exchanges(records)
     known = told_apart(connections, exchanges, _all_exchanges_kept(records))
     rows = [documents.connection_document(each, known.get(each.id)) for each in connections]
     parts = {
