@@ -74,6 +74,15 @@ def _began(record: Any) -> int:
     return moment
 
 
+# Kind of a record -> its layout, and the list of Records it goes into.
+_KEPT_AS_THEY_ARE: dict[int, tuple[type[wire.Record], str]] = {
+    wire.KIND_DNS: (wire.TextRecord, "texts"),
+    wire.KIND_TLS: (wire.TextRecord, "texts"),
+    wire.KIND_EXCHANGE: (wire.ExchangeRecord, "exchanges"),
+    wire.KIND_BLOCKED: (wire.BlockedRecord, "blocked"),
+}
+
+
 class Cut:
     """One execution's part of the stream. Times are ns on the records' clock."""
 
@@ -109,6 +118,13 @@ class Cut:
         self.figures: wire.EdgeRecord | None = None
         # Where in the syscall ring it ends (bytes); None: everything there is.
         self.syscalls_position: int | None = None
+
+    def own_end(self) -> wire.EdgeRecord | None:
+        """The end of the execution's own process, not of one it started; None: it goes on."""
+        for edge in self.records.processes:
+            if edge.tgid == edge.branch:
+                return edge
+        return None
 
 
 class _Branch:
@@ -168,18 +184,11 @@ class Attribution:
             if kind == wire.KIND_CONNECTION:
                 exchange = wire.Exchange.unpack(events, offset + wire.ConnectionRecord.SIZE)
                 self.keep(wire.ConnectionRecord.unpack(events, offset), exchange)
-            elif kind in (wire.KIND_DNS, wire.KIND_TLS):
-                text = wire.TextRecord.unpack(events, offset)
-                branch = self._branch(text.branch)
-                self._keep(branch, branch.records.texts, text)
-            elif kind == wire.KIND_EXCHANGE:
-                told = wire.ExchangeRecord.unpack(events, offset)
-                branch = self._branch(told.branch)
-                self._keep(branch, branch.records.exchanges, told)
-            elif kind == wire.KIND_BLOCKED:
-                blocked = wire.BlockedRecord.unpack(events, offset)
-                branch = self._branch(blocked.branch)
-                self._keep(branch, branch.records.blocked, blocked)
+            elif kind in _KEPT_AS_THEY_ARE:
+                layout, name = _KEPT_AS_THEY_ARE[kind]
+                record: Any = layout.unpack(events, offset)
+                branch = self._branch(record.branch)
+                self._keep(branch, getattr(branch.records, name), record)
             elif kind == wire.KIND_EDGE:
                 cut = self._edge(wire.EdgeRecord.unpack(events, offset))
                 if cut is not None:

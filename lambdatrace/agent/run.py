@@ -82,9 +82,7 @@ class Tracing:
         exit_code, how = _exit_code(status), _status(status)
         self._attribution.end(cut, how, time.monotonic_ns())
         # The command is the only branch, and its end has told its figures.
-        for edge in cut.records.processes:
-            if edge.tgid == edge.branch:
-                cut.figures = edge
+        cut.figures = cut.own_end()
         text = " ".join(command)
         summary, lost = self._recorder.store(
             cut, time.monotonic() + WRITE_BUDGET_S, command=text[:1000], exit_code=exit_code

@@ -112,10 +112,8 @@ def unseen(figures: wire.EdgeRecord | None) -> list[str]:
 
 def ending(cut: Cut) -> list[int] | None:
     """[exit code, signal, out of memory] of the execution's own process; None: it goes on."""
-    for edge in cut.records.processes:
-        if edge.tgid == edge.branch:
-            return _ending(edge)
-    return None
+    edge = cut.own_end()
+    return None if edge is None else _ending(edge)
 
 
 def process_row(edge: wire.EdgeRecord) -> list[Any]:
