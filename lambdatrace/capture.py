@@ -6,6 +6,7 @@ Used by the agent at cold start: no import.
 from __future__ import annotations
 
 CAPTURE = ("dns", "tls", "exchanges", "cpu", "blocked", "processes")
+DEFAULT_THRESHOLD_MS = 1  # of the group `blocked`
 ALL = "all"
 NONE = "none"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lambdatrace.agent.log import log
-from lambdatrace.capture import read_capture, unknown_groups
+from lambdatrace.capture import DEFAULT_THRESHOLD_MS, read_capture, unknown_groups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 FLOWS = "flows"
 SYSCALLS = "syscalls"
 DEFAULT_TTL_DAYS = 14
-DEFAULT_THRESHOLD_MS = 1
 
 
 class Settings:

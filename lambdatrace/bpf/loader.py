@@ -10,7 +10,7 @@ from lambdatrace import wire
 from lambdatrace.bpf.libbpf import open_library
 from lambdatrace.bpf.loading import NEVER_NS, Loading, Wanted, refusal
 from lambdatrace.bpf.ring import Ring
-from lambdatrace.capture import CAPTURE
+from lambdatrace.capture import CAPTURE, DEFAULT_THRESHOLD_MS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ SYSCALLS_RING = 4 << 20
 UNUSED_RING = 4096
 
 CAPTURE_ALL = frozenset(CAPTURE)
-DEFAULT_THRESHOLD_NS = 1_000_000
+DEFAULT_THRESHOLD_NS = DEFAULT_THRESHOLD_MS * 1_000_000
 # Of one execution: what a diagnosis can use, and half of the ring. The rest is counted.
 MOST_EXCHANGES = 1000
 MOST_BLOCKED = 500
