@@ -443,13 +443,12 @@ class Recorded:
         known: dict[int, tuple[type[wire.Record], list[Any]]] = {
             wire.KIND_CONNECTION: (wire.ConnectionRecord, self.connections),
             wire.KIND_EDGE: (wire.EdgeRecord, self.edges),
-            wire.KIND_DNS: (text_record(), self.dns),
+            wire.KIND_DNS: (wire.TextRecord, self.dns),
             wire.KIND_SYSCALL: (wire.SyscallRecord, self.syscalls),
+            wire.KIND_TLS: (wire.TextRecord, self.tls),
+            wire.KIND_BLOCKED: (wire.BlockedRecord, self.blocked),
+            wire.KIND_EXCHANGE: (wire.ExchangeRecord, self.exchanges),
         }
-        if reworked():
-            known[wire.KIND_TLS] = (wire.TextRecord, self.tls)
-            known[wire.KIND_BLOCKED] = (wire.BlockedRecord, self.blocked)
-            known[wire.KIND_EXCHANGE] = (wire.ExchangeRecord, self.exchanges)
         for ring in (probe.events, probe.syscalls):
             size = ring.stride - RING_HEADER_BYTES
             records = ring.drain()
@@ -458,29 +457,15 @@ class Recorded:
                 if kind in known:
                     record, kept = known[kind]
                     kept.append(record.unpack(records, offset))
-                    if kind == wire.KIND_CONNECTION and reworked():
+                    if kind == wire.KIND_CONNECTION:
                         exchange = wire.Exchange.unpack(records, offset + record.SIZE)
                         self.latest[kept[-1].id] = exchange
                 else:
                     self.unknown[kind] = self.unknown.get(kind, 0) + 1
-        for one, *more in probe.followed_connections():
+        for one, exchange, _ in probe.followed_connections():
             self.connections.append(one)
-            self.latest[one.id] = more[0]
+            self.latest[one.id] = exchange
         self.lost = dict(zip(wire.COUNTERS, probe.lost(), strict=True))
-
-
-def reworked() -> bool:
-    """Whether this package's probe has more than connections, syscalls and DNS."""
-    from lambdatrace import wire
-
-    return hasattr(wire, "BlockedRecord")
-
-
-def text_record() -> type[wire.Record]:
-    """A piece of a message that the probe hands on; its class has had two names."""
-    from lambdatrace import wire
-
-    return getattr(wire, "TextRecord", None) or wire.DnsRecord
 
 
 class Checks:
@@ -520,8 +505,6 @@ def check(
             check_syscalls(checks, what, record, recorded.syscalls)
     check_dns(checks, recorded)
     check_processes(checks, recorded, notes)
-    if not reworked():
-        return checks
     if "exchanges" not in unavailable:
         check_exchanges(checks, recorded, diary)
     if "tls" not in unavailable:
