@@ -105,7 +105,7 @@ class ConnectionRecord(Record):
 
     kind: u8  # KIND_CONNECTION
     family: u8  # 4 or 6
-    protocol: u8  # IPPROTO_TCP or IPPROTO_UDP
+    protocol: u8  # PROTOCOL_TCP or PROTOCOL_UDP
     state: u8  # TCP state, TCP_* below; a UDP connection is ESTABLISHED until it is closed
     id: u32  # unique while the probe is loaded
     tgid: u32  # process that opened it, pid in the initial pid namespace
@@ -327,7 +327,6 @@ CONNECTION_RESET = 32  # the peer sent a reset
 CONNECTION_ABANDONED = 64  # closed by the function before it was established
 CONNECTION_INBOUND = 128  # UDP: the peer spoke first
 CONNECTION_BEFORE = 256  # ended before this execution began (set by the agent): init, background
-CONNECTION_UNANSWERED = 512  # a send after answers was answered by a reset or the peer's end
 CONNECTION_SELF_CLOSED = 1024  # the function ended first
 
 ENDING_SIGNAL = 0xFF  # EdgeRecord.flags: the signal that ended the process, 0: none
@@ -335,6 +334,10 @@ ENDING_OUT_OF_MEMORY = 0x100
 UNSEEN_IO_URING = 0x1000  # the branch set up io_uring: what goes through it is not seen
 
 BLOCKED_FAULT = 0xFFFF  # BlockedRecord.number
+
+# The numbers of /etc/protocols, as ConnectionRecord.protocol has them.
+PROTOCOL_TCP = 6
+PROTOCOL_UDP = 17
 
 # include/net/tcp_states.h
 TCP_ESTABLISHED = 1
@@ -382,8 +385,8 @@ def c_header() -> str:
     ):
         lines.append(record.c_struct(name))
     prefixes = (
-        "KIND_", "EDGE_", "EVENT_", "CONNECTION_", "DNS_", "TEXT_", "TLS_", "ENDING_", "UNSEEN_",
-        "BLOCKED_",
+        "KIND_", "PROTOCOL_", "EDGE_", "EVENT_", "CONNECTION_", "DNS_", "TEXT_", "TLS_", "ENDING_",
+        "UNSEEN_", "BLOCKED_",
     )  # fmt: skip
     for key, value in globals().items():
         if key.startswith(prefixes) and isinstance(value, int):

@@ -23,8 +23,6 @@ _STATES = ("established", "error", "tls_started", "tls_ended")
 # Connections whose latest exchange is remembered: those an environment keeps alive, and more.
 MAX_EXCHANGES_TOLD = 4096
 
-_UDP = 17
-
 
 class Ledger:
     """Remembers, by connection id, what has been told of connections that are still open."""
@@ -120,7 +118,12 @@ def is_unused(record: wire.ConnectionRecord) -> bool:
     Resolvers connect a datagram socket to each address of a name, to see from where it would be
     reached (RFC 6724), and send nothing.
     """
-    return record.protocol == _UDP and not record.sends and not record.receives and not record.error
+    return (
+        record.protocol == wire.PROTOCOL_UDP
+        and not record.sends
+        and not record.receives
+        and not record.error
+    )
 
 
 def _state(record: wire.ExchangeRecord) -> tuple[int, ...]:

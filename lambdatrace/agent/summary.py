@@ -19,8 +19,7 @@ MAX_DESTINATIONS = 12
 # More connect times than this are thinned to evenly spaced quantiles.
 MAX_CONNECT_TIMES = 32
 
-_TCP = 6
-_PROTOCOLS = {_TCP: "tcp", 17: "udp"}
+_PROTOCOLS = {wire.PROTOCOL_TCP: "tcp", wire.PROTOCOL_UDP: "udp"}
 _DNS_PORT = 53
 _DAY_S = 86_400
 
@@ -147,7 +146,7 @@ def lost_since(before: Sequence[int], now: Sequence[int]) -> dict[str, int]:
 
 def _unanswered(record: wire.ConnectionRecord, started: int, ended: int) -> int:
     """How long (ns) the last request waited in vain; the kernel sums up answered ones only."""
-    awaits = record.protocol == _TCP or record.port == _DNS_PORT
+    awaits = record.protocol == wire.PROTOCOL_TCP or record.port == _DNS_PORT
     if not awaits or record.last_out <= record.last_in:
         return 0
     return max(0, (record.closed or ended) - max(started, record.last_out))

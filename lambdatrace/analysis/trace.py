@@ -6,7 +6,6 @@ execution's start, which the summary gives on both clocks.
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
     from lambdatrace.items import Item
 
-_PROTOCOLS = {socket.IPPROTO_TCP: Protocol.TCP, socket.IPPROTO_UDP: Protocol.UDP}
+_PROTOCOLS = {wire.PROTOCOL_TCP: Protocol.TCP, wire.PROTOCOL_UDP: Protocol.UDP}
 _OUTCOMES = {
     "ECONNREFUSED": Outcome.REFUSED,
     "ECONNRESET": Outcome.RESET,

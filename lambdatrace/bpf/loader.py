@@ -30,7 +30,6 @@ MOST_EXCHANGES = 1000
 MOST_BLOCKED = 500
 MOST_TEXTS = 1000
 
-_PROTO_UDP = 17
 # struct connection in probe.c: record and exchange, then socket_id, shaken, references, runtime,
 # awaits_invocation, tls, looks, reader, sleeps, tickets, padding
 _CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQIBBBBIIB7x")
@@ -220,7 +219,7 @@ class Probe:
         )  # fmt: skip
 
     def _is_open(self, record: wire.ConnectionRecord, socket_id: int) -> bool:
-        if record.protocol != _PROTO_UDP and record.state != wire.TCP_CLOSE:
+        if record.protocol != wire.PROTOCOL_UDP and record.state != wire.TCP_CLOSE:
             # The state machine would have told.
             return True
         found = self._lookup(
@@ -229,7 +228,7 @@ class Probe:
         if found is None or not self._process_lives(record.tgid):
             return False
         _, started, _, now_id, closed, _, _ = _SOCKET_VALUE.unpack(found)
-        if record.protocol == _PROTO_UDP:
+        if record.protocol == wire.PROTOCOL_UDP:
             return bool(now_id == socket_id and not closed)
         return bool(started == record.started and not closed)
 

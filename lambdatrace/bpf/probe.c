@@ -48,8 +48,6 @@
 #define CLONE_THREAD_ 0x00010000
 #define SIG_KILL 9
 #define CLOSE_RANGE_CLOEXEC_ 4
-#define PROTO_TCP 6
-#define PROTO_UDP 17
 
 #define STATE_ESTABLISHED 1
 #define STATE_SYN_SENT 2

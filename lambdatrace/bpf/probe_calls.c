@@ -190,7 +190,7 @@ static inline void close_socket(struct thread *t, s32 fd, struct socket *s)
     s->closed = now;
     if (!c)
         return;
-    if (c->record.protocol == PROTO_UDP) {
+    if (c->record.protocol == PROTOCOL_UDP) {
         if (c->references)
             c->references -= 1;
         else
@@ -321,7 +321,7 @@ int on_sys_exit(raw *ctx)
     }
     // The common case: a stream, one buffer or iovec.
     struct connection *c = find_connection(t->connection, t->connection_started);
-    if (!c || c->record.protocol == PROTO_UDP) {
+    if (!c || c->record.protocol == PROTOCOL_UDP) {
         // A datagram socket may have another peer each time.
         hand_on(ctx, AT_DATAGRAM);
         return 0;
@@ -476,7 +476,7 @@ int on_exit_no_route(raw *ctx)
         return 0;
     }
     u64 now = bpf_ktime_get_ns();
-    u8 protocol = s->type == SOCK_STREAM_ ? PROTO_TCP : PROTO_UDP;
+    u8 protocol = s->type == SOCK_STREAM_ ? PROTOCOL_TCP : PROTOCOL_UDP;
     struct connection *c = new_connection(t, t->fd, protocol, &t->destination, t->started);
     if (!c)
         return 0;

@@ -7,7 +7,7 @@
 int on_state(struct state_ctx *ctx)
 {
     u64 key = ctx->socket;
-    if (ctx->protocol != PROTO_TCP)
+    if (ctx->protocol != PROTOCOL_TCP)
         return 0;
     if (!(ctx->old_state == STATE_CLOSE && ctx->new_state == STATE_SYN_SENT)) {
         // The kernel chooses the local port after SYN_SENT.
@@ -32,7 +32,7 @@ int on_state(struct state_ctx *ctx)
         __builtin_memcpy(d->address, ctx->address6, 16);
         normalise(d);
     }
-    struct connection *c = new_connection(t, t->fd, PROTO_TCP, d, now);
+    struct connection *c = new_connection(t, t->fd, PROTOCOL_TCP, d, now);
     struct config *cfg = get_config();
     if (!c || !cfg)
         return 0;

@@ -62,6 +62,14 @@ int on_exit_runtime(raw *ctx)
     return 0;
 }
 
+// A process has ended: its last thread goes, and its leading one, which was kept until now.
+static inline void forget_process(struct thread *t, u32 tid)
+{
+    u32 tgid = t->tgid;
+    threads.delete(&tid);
+    threads.delete(&tgid);
+}
+
 // t->edge has come, at t->started.
 int on_edge(raw *ctx)
 {
@@ -72,6 +80,8 @@ int on_edge(raw *ctx)
     struct branch *b = branches.lookup(&t->branch);
     if (!b) {
         count_lost_if(-1, LOST_EVENTS);
+        if (t->edge == EDGE_PROCESS_EXIT)
+            forget_process(t, tid);
         return 0;
     }
     struct edge_record record;
@@ -110,11 +120,8 @@ int on_edge(raw *ctx)
         bpf_probe_read_kernel(record.text, sizeof(t->request_id), t->request_id);
     }
     emit(&record, flags);
-    if (edge == EDGE_PROCESS_EXIT) {
-        u32 tgid = t->tgid;
-        threads.delete(&tid);
-        threads.delete(&tgid);
-    }
+    if (edge == EDGE_PROCESS_EXIT)
+        forget_process(t, tid);
     return 0;
 }
 
@@ -255,7 +262,7 @@ int on_exit_piece(raw *ctx)
     record.branch = t->branch;
     record.length = t->text_length;
     record.flags = t->text_flags;
-    if (c->record.protocol == PROTO_TCP)
+    if (c->record.protocol == PROTOCOL_TCP)
         record.flags |= TEXT_STREAM;
     record.time = t->started;
     if (receives(t))

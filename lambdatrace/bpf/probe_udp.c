@@ -115,7 +115,7 @@ int on_exit_udp_open(raw *ctx)
     struct socket *s = same_socket(t);
     u64 now = bpf_ktime_get_ns();
     u64 started = receives(t) ? now : t->started;
-    struct connection *c = new_connection(t, t->fd, PROTO_UDP, &t->destination, started);
+    struct connection *c = new_connection(t, t->fd, PROTOCOL_UDP, &t->destination, started);
     if (!s || !c)
         return 0;
     c->record.state = STATE_ESTABLISHED;
