@@ -40,6 +40,9 @@ SIGNALLED = 128
 
 # About 2 kB each: no function has to make room for them here.
 MAX_CONNECTIONS = 100_000
+# What the kernel may write of a kind: fewer than are kept, because each connection brings its
+# latest exchange with it, and one too many would be told as a loss instead of being folded.
+MAX_RECORDS = 50_000
 MAX_TEXTS = 20_000
 WRITE_BUDGET_S = 10.0  # nobody is billed for waiting here
 _HANDED_ON = (signal.SIGTERM, signal.SIGHUP)
@@ -62,8 +65,8 @@ class Tracing:
             scale=8,
             capture=frozenset(settings.capture),
             threshold_ns=settings.threshold_ns,
-            most_exchanges=MAX_CONNECTIONS,
-            most_blocked=MAX_CONNECTIONS,
+            most_exchanges=MAX_RECORDS,
+            most_blocked=MAX_RECORDS,
             most_texts=MAX_TEXTS,
         )
         self._recorder = Recorder(self._probe, self._writer, settings)
