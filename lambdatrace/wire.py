@@ -110,7 +110,7 @@ class ConnectionRecord(Record):
     id: u32  # unique while the probe is loaded
     tgid: u32  # process that opened it, pid in the initial pid namespace
     tid: u32  # thread that opened it
-    branch: u32  # the traced root's direct child this process descends from
+    branch: u32  # a number for each direct child of the traced root, and all that descend from it
     fd: s32
     local_port: u16  # host byte order; 0: not known
     port: u16  # destination, host byte order
@@ -158,7 +158,7 @@ class EdgeRecord(Record):
     runqueue_wall: u64  # ns during which one could have run and none did
     folded_exchanges: u32  # counted, and not told one by one
     folded_blocked: u32
-    parent: u32  # EDGE_PROCESS_EXIT: the process that forked it
+    parent: u32  # EDGE_PROCESS_EXIT: the process that forked it, 0 if that is the root
     exit_code: u32  # EDGE_PROCESS_EXIT
     born: u64  # EDGE_PROCESS_EXIT: when it was forked
     # EDGE_START: headers of the runtime API's reply, which hold the request id. EDGE_RESPONSE,

@@ -116,6 +116,12 @@ class Watch:
         if told is not None:
             self._exchanges.append(told)
 
+    def branches(self) -> set[int]:
+        """The numbers of all branches there have been, except for the very oldest."""
+        size = self.probe._value_sizes["branches"]
+        keys = [key for key, _ in self.probe._entries("branches", 4, size)]
+        return {int.from_bytes(key, "little") for key in keys}
+
     def connections(self) -> list[wire.ConnectionRecord]:
         """Every connection seen since the probe was loaded, ended or not, by start."""
         return self._all()[0]

@@ -122,7 +122,7 @@ class Cut:
     def own_end(self) -> wire.EdgeRecord | None:
         """The end of the execution's own process, not of one it started; None: it goes on."""
         for edge in self.records.processes:
-            if edge.tgid == edge.branch:
+            if not edge.parent:
                 return edge
         return None
 
@@ -292,7 +292,7 @@ class Attribution:
         return unfinished
 
     def _process_exit(self, edge: wire.EdgeRecord, branch: _Branch) -> Cut | None:
-        if edge.tgid == edge.branch and branch.is_runtime:
+        if not edge.parent and branch.is_runtime:
             branch.is_runtime = False
             if branch.cut is not None:
                 branch.cut.figures = edge

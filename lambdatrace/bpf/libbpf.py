@@ -10,17 +10,27 @@ from lambdatrace.errors import ProbeError
 _SONAMES = ("libbcc_bpf.so.0", "libbcc_bpf.so")
 
 
+def link() -> None:
+    """Have the library linked, without Python's lock, so that open_library() takes no time."""
+    this = ctypes.CDLL(None)
+    # Where it is not, open_library() says so.
+    this.dlopen(_names()[0].encode(), os.RTLD_NOW)
+
+
+def _names() -> list[str]:
+    named = os.environ.get("LAMBDATRACE_LIBBCC_BPF")
+    return [named, *_SONAMES] if named else list(_SONAMES)
+
+
 def open_library() -> ctypes.CDLL:
     """The library, from LAMBDATRACE_LIBBCC_BPF or the system. Raises ProbeError if it is absent."""
-    names = (os.environ.get("LAMBDATRACE_LIBBCC_BPF"), *_SONAMES)
-    for name in names:
-        if name:
-            try:
-                library = ctypes.CDLL(name, use_errno=True)
-            except OSError:
-                continue
-            _declare(library)
-            return library
+    for name in _names():
+        try:
+            library = ctypes.CDLL(name, use_errno=True)
+        except OSError:
+            continue
+        _declare(library)
+        return library
     raise ProbeError(
         "libbcc_bpf, bcc's run-time library, is not on this machine",
         "install it: apt-get install libbpfcc",

@@ -32,9 +32,10 @@ MOST_TEXTS = 1000
 
 # struct connection in probe.c: record and exchange, then socket_id, shaken, references, runtime,
 # awaits_invocation, tls, looks, reader, sleeps, tickets, padding
-_CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQIBBBBIIB7x")
+_CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQQIBBBBIIB7x")
 _SOCKET_KEY = struct.Struct("<Ii")
 _SOCKET_VALUE = struct.Struct("<QQQQQBB6x")
+_TGID = struct.Struct("<I")  # the first field of struct thread
 # struct branch
 _BRANCH_VALUE = struct.Struct("<QQQQQiiIIIIIIII")
 
@@ -115,7 +116,6 @@ class Probe:
         ProbeError
             The kernel refused, or something it needs is missing.
         """
-        library = open_library()
         wanted = Wanted(
             capture=capture,
             record_syscalls=record_syscalls,
@@ -131,10 +131,10 @@ class Probe:
             most_blocked=most_blocked,
             most_texts=most_texts,
         )
-        loading = Loading(library, wanted)
+        loading = Loading(wanted)
         try:
             loading.run()
-            return cls(library, Handover(loading.descriptors, loading.layout()))
+            return cls(loading.library, Handover(loading.descriptors, loading.layout()))
         except BaseException:
             for fd in loading.descriptors:
                 os.close(fd)
@@ -180,12 +180,12 @@ class Probe:
         several peers, or whose process ended) is forgotten by the kernel with this call.
         """
         for key, value in self._entries("connections", 8, _CONNECTION_VALUE.size):
-            data, socket_id, _, _, runtime, *_ = _CONNECTION_VALUE.unpack(value)
+            data, leader, socket_id, _, _, runtime, *_ = _CONNECTION_VALUE.unpack(value)
             if runtime:
                 continue
             record = wire.ConnectionRecord.unpack(data)
             exchange = wire.Exchange.unpack(data, wire.ConnectionRecord.SIZE)
-            is_open = self._is_open(record, socket_id)
+            is_open = self._is_open(record, leader, socket_id)
             if not is_open:
                 # The kernel saw no end of it, or not on this descriptor: when it was last used.
                 record.closed = record.closed or max(
@@ -218,25 +218,23 @@ class Probe:
             folded_exchanges, folded_blocked, 0, 0, 0, b"", folded_texts, 0, b"",
         )  # fmt: skip
 
-    def _is_open(self, record: wire.ConnectionRecord, socket_id: int) -> bool:
+    def _is_open(self, record: wire.ConnectionRecord, leader: int, socket_id: int) -> bool:
         if record.protocol != wire.PROTOCOL_UDP and record.state != wire.TCP_CLOSE:
             # The state machine would have told.
             return True
         found = self._lookup(
             "sockets", _SOCKET_KEY.pack(record.tgid, record.fd), _SOCKET_VALUE.size
         )
-        if found is None or not self._process_lives(record.tgid):
+        if found is None or not self._process_lives(leader, record.tgid):
             return False
         _, started, _, now_id, closed, _, _ = _SOCKET_VALUE.unpack(found)
         if record.protocol == wire.PROTOCOL_UDP:
             return bool(now_id == socket_id and not closed)
         return bool(started == record.started and not closed)
 
-    def _process_lives(self, tgid: int) -> bool:
-        return (
-            self._lookup("threads", struct.pack("<I", tgid), self._value_sizes["threads"])
-            is not None
-        )
+    def _process_lives(self, leader: int, tgid: int) -> bool:
+        thread = self._lookup("threads", struct.pack("<Q", leader), self._value_sizes["threads"])
+        return thread is not None and _TGID.unpack_from(thread)[0] == tgid
 
     def close(self) -> None:
         """Detach everything; the maps go with the last descriptor."""

@@ -11,14 +11,15 @@ import ctypes
 import errno
 import os
 import struct
+from functools import partial
 
 from lambdatrace import wire
-from lambdatrace.bpf import image, plan
+from lambdatrace.bpf import image, libbpf, plan
 from lambdatrace.errors import ProbeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
     from typing import Any
 
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
@@ -75,38 +76,54 @@ class Wanted:
 class Loading:
     """The steps from package data to an attached probe."""
 
-    def __init__(self, library: ctypes.CDLL, wanted: Wanted) -> None:
-        self._library = library
+    def __init__(self, wanted: Wanted) -> None:
+        self.library: Any = None
         self._wanted = wanted
         self._maps: dict[str, int] = {}
         self._value_sizes: dict[str, int] = {}
+        self._bodies: dict[str, bytes] = {}
         self.descriptors: list[int] = []
         self.unavailable: dict[str, str] = {}
 
     def run(self) -> None:
-        """Load and attach. Raises ProbeError; the descriptors are the caller's to close."""
-        probe = _read_probe()
+        """Load and attach. Raises ProbeError; the descriptors are the caller's to close.
+
+        In three steps, each on two threads: what takes long is the dynamic linker's, and the
+        kernel's for clearing memory, verifying, and patching itself; all of it runs without
+        Python's lock.
+        """
         machine = os.uname().machine
         if machine not in plan.SYSCALL_NUMBERS:
             raise ProbeError(
                 f"the probe does not know the syscalls of {machine}",
                 "lambdatrace runs on x86_64 and aarch64",
             )
+        probe: Any = None
+
+        def read() -> None:
+            nonlocal probe
+            probe = _read_probe()
+
+        _on_two_threads([read, libbpf.link])
+        self.library = libbpf.open_library()
         with _without_stderr():
-            self._create_maps(probe.maps)
+            maps = [map_[0] for map_ in probe.maps]
+            _on_two_threads([partial(self._create_map, *map_) for map_ in probe.maps])
             self._configure(machine)
-            tracefs = _find_tracefs()
-            entries = self._usable(tracefs)
+            entries = {entry.program: entry for entry in self._usable(_find_tracefs())}
+            self._bodies = {
+                name: _relocated(
+                    probe.code, first, count, relocations, [self._maps[map_] for map_ in maps]
+                )
+                for name, first, count, relocations in probe.programs
+            }
             available = self._wanted.capture - self.unavailable.keys()
             names = plan.programs(available, self._wanted.record_syscalls)
-            maps = self.descriptors[: len(self._maps)]
-            self._load_programs(
-                [
-                    (name, _relocated(probe.code, first, count, relocations, maps))
-                    for name, first, count, relocations in probe.programs
-                    if name in names
-                ],
-                {entry.program: entry for entry in entries},
+            # Taken from the end: the largest first. Nothing is missed by what is attached later:
+            # only children of the root that begin from now on are followed.
+            ordered = sorted(names, key=self._size)
+            _on_two_threads(
+                [partial(self._start_program, name, entries.get(name)) for name in ordered]
             )
 
     def _usable(self, tracefs: str) -> list[plan.Attachment]:
@@ -133,47 +150,14 @@ class Loading:
         if group == "cpu":
             self.unavailable["blocked"] = reason
 
-    def _load_programs(
-        self, wanted: list[tuple[str, bytes]], entries: dict[str, plan.Attachment]
-    ) -> None:
-        """Load, dispatch and attach, two programs at a time.
+    def _size(self, program: str) -> int:
+        return len(self._bodies[program])
 
-        The time is the verifier's, and the kernel's for patching itself: both run without Python's
-        lock. Nothing is missed by what is attached later: only children of the root that begin from
-        now on are followed.
-        """
-        wanted.sort(key=_size)  # taken from the end: the largest first
-        errors: list[BaseException] = []
-
-        def work() -> None:
-            while wanted and not errors:
-                try:
-                    name, body = wanted.pop()
-                except IndexError:
-                    return
-                try:
-                    program = self._load_program(name, body)
-                    self._dispatch(name, program)
-                    if name in entries:
-                        self._attach(entries[name], program)
-                except BaseException as error:  # noqa: BLE001  # raised again below
-                    errors.append(error)
-
-        def assist() -> None:
-            work()
-            assisted.release()
-
-        assisted = _thread.allocate_lock()
-        assisted.acquire()
-        try:
-            _thread.start_new_thread(assist, ())
-        except RuntimeError:
-            # No thread to be had: it takes longer.
-            assisted.release()
-        work()
-        assisted.acquire()
-        if errors:
-            raise errors[0]
+    def _start_program(self, name: str, entry: plan.Attachment | None) -> None:
+        program = self._load_program(name, self._bodies[name])
+        self._dispatch(name, program)
+        if entry is not None:
+            self._attach(entry, program)
 
     def layout(self) -> dict[str, Any]:
         """What another process has to know of the descriptors, see Handover."""
@@ -184,18 +168,19 @@ class Loading:
             **self._wanted.sizes,
         }
 
-    def _create_maps(self, maps: Sequence[tuple[Any, ...]]) -> None:
-        for name, kind, key, value, entries, flags in maps:
-            if name in _SCALED:
-                entries *= self._wanted.scale
-            fd = self._library.bcc_create_map(
-                kind, name.encode(), key, value, self._wanted.sizes.get(name, entries), flags
-            )
-            if fd < 0:
-                raise refusal(f"creating the map {name!r}")
-            self.descriptors.append(fd)
-            self._maps[name] = fd
-            self._value_sizes[name] = value
+    def _create_map(
+        self, name: str, kind: int, key: int, value: int, entries: int, flags: int
+    ) -> None:
+        if name in _SCALED:
+            entries *= self._wanted.scale
+        fd = self.library.bcc_create_map(
+            kind, name.encode(), key, value, self._wanted.sizes.get(name, entries), flags
+        )
+        if fd < 0:
+            raise refusal(f"creating the map {name!r}")
+        self.descriptors.append(fd)
+        self._maps[name] = fd
+        self._value_sizes[name] = value
 
     def _configure(self, machine: str) -> None:
         wanted = self._wanted
@@ -232,14 +217,14 @@ class Loading:
             values += struct.pack("<4B", wire.OP_NUMBERS[name], *places, traits)
         count = ctypes.c_uint(len(keys))
         packed = struct.pack(f"<{len(keys)}I", *keys)
-        if self._library.bpf_update_batch(
+        if self.library.bpf_update_batch(
             self._maps["operations"], packed, values, ctypes.byref(count)
         ):
             raise refusal("writing the map 'operations'")
 
     def _load_program(self, name: str, body: bytes) -> int:
         kind = plan.TRACEPOINT if name in plan.PLAIN_PROGRAMS else plan.RAW_TRACEPOINT
-        fd: int = self._library.bcc_prog_load(
+        fd: int = self.library.bcc_prog_load(
             kind, name.encode(), body, len(body), _LICENSE, 0, 0, None, 0
         )
         if fd < 0:
@@ -249,7 +234,7 @@ class Loading:
                 raise refusal(f"loading the program {name!r}", code)
             # Ask again for the verifier's reason; only then does the log cost anything.
             log = ctypes.create_string_buffer(_LOG_BYTES)
-            self._library.bcc_prog_load(
+            self.library.bcc_prog_load(
                 kind, name.encode(), body, len(body), _LICENSE, 0, 1, log, _LOG_BYTES
             )
             lines = log.value.decode("utf-8", "replace").strip().splitlines()
@@ -265,7 +250,7 @@ class Loading:
         return fd
 
     def _update(self, name: str, key: bytes, value: bytes) -> None:
-        if self._library.bpf_update_elem(self._maps[name], key, value, _ANY) != 0:
+        if self.library.bpf_update_elem(self._maps[name], key, value, _ANY) != 0:
             raise refusal(f"writing the map {name!r}")
 
     def _dispatch(self, program: str, fd: int) -> None:
@@ -274,18 +259,22 @@ class Loading:
         if place is not None:
             self._update("places", struct.pack("<I", place), struct.pack("<i", fd))
 
-    def _attach(self, entry: plan.Attachment, program: int) -> None:
+    def _attach(self, entry: plan.Attachment, program: int, fallen_back: bool = False) -> None:
         event = entry.event.encode()
         if entry.raw:
-            fd = self._library.bpf_attach_raw_tracepoint(program, event)
+            fd = self.library.bpf_attach_raw_tracepoint(program, event)
         else:
-            fd = self._library.bpf_attach_tracepoint(program, entry.category.encode(), event)
+            fd = self.library.bpf_attach_tracepoint(program, entry.category.encode(), event)
         if fd >= 0:
             self.descriptors.append(fd)
             return
         code = ctypes.get_errno()
         if code in (errno.EPERM, errno.EACCES):
             raise refusal(f"attaching to {entry.event}", code)
+        other = plan.FALLBACKS.get(entry.program)
+        if code == errno.EINVAL and other and not fallen_back:
+            self._attach(entry, self._load_program(other, self._bodies[other]), fallen_back=True)
+            return
         self._give_up(
             entry.group, f"tracepoint {entry.category}:{entry.event}: {os.strerror(code)}"
         )
@@ -298,10 +287,41 @@ def _misfit(entry: plan.Attachment, tracefs: str) -> str:
     """Why the running kernel's tracepoint is not what the probe was written for; empty: it is."""
     path = f"{tracefs}/events/{entry.category}/{entry.event}/format"
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return plan.mismatch(entry, file.read())
+        # As bytes: Python would have to import a codec.
+        with open(path, "rb") as file:
+            return plan.mismatch(entry, file.read().decode("latin-1"))
     except OSError as error:
         return f"tracepoint {entry.category}:{entry.event}: {error.strerror}"
+
+
+def _on_two_threads(jobs: list[Callable[[], None]]) -> None:
+    """Do all of `jobs`, from the last to the first, two at a time. Raises what the first raised."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        while jobs and not errors:
+            try:
+                jobs.pop()()
+            except IndexError:
+                return
+            except BaseException as error:  # noqa: BLE001  # raised again below
+                errors.append(error)
+
+    def assist() -> None:
+        work()
+        assisted.release()
+
+    assisted = _thread.allocate_lock()
+    assisted.acquire()
+    try:
+        _thread.start_new_thread(assist, ())
+    except RuntimeError:
+        # No thread to be had: it takes longer.
+        assisted.release()
+    work()
+    assisted.acquire()
+    if errors:
+        raise errors[0]
 
 
 class _without_stderr:  # noqa: N801  # reads as a statement
@@ -316,10 +336,6 @@ class _without_stderr:  # noqa: N801  # reads as a statement
     def __exit__(self, *_: object) -> None:
         os.dup2(self._saved, 2)
         os.close(self._saved)
-
-
-def _size(program: tuple[str, bytes]) -> int:
-    return len(program[1])
 
 
 def _relocated(

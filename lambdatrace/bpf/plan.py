@@ -22,12 +22,6 @@ _STATE = (
     ("daddr", 36, 4),
     ("daddr_v6", 56, 16),
 )
-_NEWTASK = (("pid", 8, 4), ("clone_flags", 32, 8))
-_SWITCH = (("prev_pid", 24, 4), ("prev_state", 32, 8), ("next_pid", 56, 4))
-_WAKEUP = (("pid", 24, 4),)
-_SIGNAL = (("sig", 8, 4), ("sa_handler", 24, 8))
-_SEND_SIGNAL = (("sig", 8, 4), ("pid", 36, 4))
-_VICTIM = (("pid", 8, 4),)
 
 
 class Attachment:
@@ -53,15 +47,14 @@ class Attachment:
 
 
 PLAN: tuple[Attachment, ...] = (
-    Attachment("tree", "on_newtask", "task", "task_newtask", _NEWTASK),
+    Attachment("tree", "on_newtask", "task", "task_newtask", raw=True),
     Attachment("tree", "on_exec", "sched", "sched_process_exec", raw=True),
     Attachment("tree", "on_exit_task", "sched", "sched_process_exit", raw=True),
-    Attachment("cpu", "on_switch", "sched", "sched_switch", _SWITCH),
-    Attachment("cpu", "on_switch_raw", "sched", "sched_switch", raw=True),
-    Attachment("cpu", "on_wakeup", "sched", "sched_wakeup", _WAKEUP),
-    Attachment("processes", "on_signal", "signal", "signal_deliver", _SIGNAL),
-    Attachment("processes", "on_send_signal", "signal", "signal_generate", _SEND_SIGNAL),
-    Attachment("processes", "on_victim", "oom", "mark_victim", _VICTIM),
+    Attachment("cpu", "on_switch", "sched", "sched_switch", raw=True),
+    Attachment("cpu", "on_wakeup", "sched", "sched_wakeup", raw=True),
+    Attachment("processes", "on_signal", "signal", "signal_deliver", raw=True),
+    Attachment("processes", "on_send_signal", "signal", "signal_generate", raw=True),
+    Attachment("processes", "on_victim", "oom", "mark_victim", raw=True),
     Attachment("states", "on_state", "sock", "inet_sock_set_state", _STATE),
     Attachment("states", "on_state_raw", "sock", "inet_sock_set_state", raw=True),
     Attachment("retransmits", "on_retransmit_raw", "tcp", "tcp_retransmit_skb", raw=True),
@@ -70,6 +63,8 @@ PLAN: tuple[Attachment, ...] = (
     Attachment("calls", "on_sys_exit", "raw_syscalls", "sys_exit", raw=True),
 )
 ESSENTIAL = frozenset({"tree", "states", "calls"})
+# What is attached where a raw tracepoint has fewer arguments than the program reads (EINVAL).
+FALLBACKS = {"on_switch": "on_switch_before_5_18"}
 
 # Programs that are needed for one of the groups of CAPTURE only; others are always loaded.
 _NEEDED_FOR = {
@@ -78,7 +73,6 @@ _NEEDED_FOR = {
     "on_exit_piece": {"dns", "tls"},
     "on_exit_exchange": {"exchanges"},
     "on_switch": {"cpu", "blocked"},
-    "on_switch_raw": {"cpu", "blocked"},
     "on_wakeup": {"cpu", "blocked"},
     "on_blocked": {"blocked"},
     "on_signal": {"processes"},

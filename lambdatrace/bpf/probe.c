@@ -47,6 +47,7 @@
 #define MSG_ERRQUEUE_ 0x2000
 #define CLONE_THREAD_ 0x00010000
 #define SIG_KILL 9
+#define SENT_BY_KERNEL 1 // SEND_SIG_PRIV, include/linux/sched/signal.h
 #define CLOSE_RANGE_CLOEXEC_ 4
 
 #define STATE_ESTABLISHED 1
@@ -99,23 +100,8 @@
     | E_BIT(E_HOSTUNREACH) | E_BIT(E_NETUNREACH))
 #define NO_FAILURES (E_BIT(E_INPROGRESS) | E_BIT(E_ALREADY) | E_BIT(E_ISCONN))
 
-// ---- contexts: the plain tracepoints' format files, fields checked by loader.py
+// ---- contexts: the plain tracepoint's format file, fields checked by loading.py
 
-struct newtask_ctx { u64 common; s32 pid; char comm[16]; u32 pad; u64 clone_flags; };
-struct switch_ctx {
-    u64 common;
-    char old_comm[16];
-    s32 old_pid;
-    s32 old_priority;
-    s64 old_state;
-    char new_comm[16];
-    s32 new_pid;
-    s32 new_priority;
-};
-struct wakeup_ctx { u64 common; char comm[16]; s32 pid; };
-struct signal_ctx { u64 common; s32 signal; s32 error; s32 code; u32 pad; u64 handler; };
-struct send_signal_ctx { u64 common; s32 signal; s32 error; s32 code; char comm[16]; s32 pid; };
-struct victim_ctx { u64 common; s32 pid; };
 struct state_ctx {
     u64 common;
     u64 socket;
@@ -154,13 +140,6 @@ struct operation { u8 op; u8 entry; u8 exit; u8 traits; };
 BPF_TABLE("array", u32, struct operation, operations, 512);
 // AT_* -> program
 BPF_PROG_ARRAY(places, 64);
-// Goes on in another program, and returns only if there is none. A place known to the compiler would
-// be patched into the code when it is filled, while all CPUs wait.
-static inline void hand_on(raw *ctx, u64 place)
-{
-    places.call(ctx, opaque(place));
-}
-
 struct destination { u8 address[16]; u16 port; u16 family; };
 struct socket_key { u32 tgid; s32 fd; };
 
@@ -170,6 +149,9 @@ struct socket_key { u32 tgid; s32 fd; };
 #define RUNNING 2
 
 struct thread {
+    u32 tgid;               // 0 until it runs: nothing tells a new process's pid before
+    u32 branch;
+    u64 leader;             // task of its process's leading thread
     u64 started;            // of the syscall in flight
     u64 connection;         // key of the connection it works on
     u64 connection_started;
@@ -179,9 +161,7 @@ struct thread {
     u64 changed;            // when `place` last changed
     u64 slept;              // when it first went to sleep in the syscall in flight, 0: it did not
     u64 waited;             // how long it slept in it
-    u32 tgid;
-    u32 branch;
-    u32 parent;             // tgid
+    u32 parent;             // tgid; 0 of the process that its branch began with
     s32 fd;
     struct socket_key socket; // where the socket of the syscall in flight was found
     u32 number;             // of the syscall in flight
@@ -216,9 +196,16 @@ struct thread {
     u32 record_id;          // of the connection, for on_exit_record
     u32 sleeps;             // how often it slept, ever
     s32 alive;              // threads of its process that have not ended, of the leading thread
-    u32 pad;
+    u32 nought;             // always 0, for hand_on()
 };
-BPF_TABLE("hash", u32, struct thread, threads, 1280);
+BPF_TABLE("hash", u64, struct thread, threads, 1280);
+
+// Goes on in another program, and returns only if there is none. A place that the verifier knows is
+// patched into the code, while all CPUs wait; so it is added to what the verifier does not know.
+static inline void hand_on(raw *ctx, struct thread *t, u32 place)
+{
+    places.call(ctx, place + t->nought);
+}
 
 // Figures are advanced whenever one of the branch's threads changes its place. Two CPUs that do so
 // in the same few nanoseconds can count that one span twice: a lock would cost more than it is worth.
@@ -261,6 +248,7 @@ BPF_TABLE("lru_hash", struct socket_key, struct socket, sockets, 2048);
 struct connection {
     struct connection_record record;
     struct exchange exchange;
+    u64 leader;             // task: its process has ended when that is no thread any more
     u64 socket_id;
     u64 shaken;             // end of the handshake's latest send or receive
     u32 references;         // UDP: descriptors beyond the first
@@ -282,12 +270,10 @@ BPF_TABLE("lru_hash", struct peer_key, u64, peers, 1024);
 struct path { char text[96]; };
 BPF_TABLE("lru_hash", struct socket_key, struct path, files, 512);
 
-// The latest two switches of a CPU, and who left with the latest.
-struct turn { u64 last; u64 before; u32 left; u32 pad; };
-BPF_TABLE("percpu_array", u32, struct turn, turns, 1);
-
 BPF_TABLE("percpu_array", u32, u64, lost, LOST_COUNT);
-BPF_TABLE("percpu_array", u32, u64, numbers, 1);
+#define LAST_NUMBER 0
+#define LAST_KILLED 1 // task that the kernel itself sent SIGKILL last
+BPF_TABLE("percpu_array", u32, u64, numbers, 2);
 // Room for what is too large for the stack, or would have to be cleared there.
 union scratch {
     struct connection connection;
@@ -303,8 +289,8 @@ BPF_RINGBUF_OUTPUT(events, 256);
 BPF_RINGBUF_OUTPUT(syscalls, 1024);
 // bcc 0.26 has no method for bpf_ringbuf_query. It numbers maps -1, -2, … in order of declaration
 // and resolves those numbers itself; compile.py fails if these two do not name the two rings.
-#define EVENTS_MAP ((void *)bpf_pseudo_fd(1, -14))
-#define SYSCALLS_MAP ((void *)bpf_pseudo_fd(1, -15))
+#define EVENTS_MAP ((void *)bpf_pseudo_fd(1, -13))
+#define SYSCALLS_MAP ((void *)bpf_pseudo_fd(1, -14))
 
 // ---- small helpers
 
@@ -345,8 +331,8 @@ static inline struct config *get_config(void)
 
 static inline u32 next_number(void)
 {
-    u32 zero = 0;
-    u64 *number = numbers.lookup(&zero);
+    u32 key = LAST_NUMBER;
+    u64 *number = numbers.lookup(&key);
     if (!number)
         return 0;
     *number += 1;
@@ -372,8 +358,8 @@ static inline u64 wake_flags(u64 waiting, u64 wake, u64 slot)
 // The current thread if it belongs to the traced tree.
 static inline struct thread *current_thread(void)
 {
-    u32 tid = (u32)bpf_get_current_pid_tgid();
-    return threads.lookup(&tid);
+    u64 task = bpf_get_current_task();
+    return threads.lookup(&task);
 }
 
 static inline union scratch *get_scratch(void)
@@ -528,6 +514,7 @@ static inline struct connection *new_connection(
         return 0;
     struct connection *c = &room->connection;
     clear(c, sizeof(*c));
+    c->leader = t->leader;
     struct connection_record *r = &c->record;
     r->kind = KIND_CONNECTION;
     r->family = d->family;

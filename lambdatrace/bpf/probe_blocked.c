@@ -18,20 +18,21 @@ int on_blocked(raw *ctx)
     struct branch *b = branches.lookup(&t->branch);
     // What is asked of a connection is told by the connection and its exchanges.
     if (!b || !operation || waited < cfg->threshold || (t->op != OP_NONE && t->op != OP_OPEN)) {
-        hand_on(ctx, t->next);
+        hand_on(ctx, t, t->next);
         return 0;
     }
     if (b->blocked >= cfg->most_blocked) {
         lock_xadd(&b->folded_blocked, 1);
-        hand_on(ctx, t->next);
+        hand_on(ctx, t, t->next);
         return 0;
     }
     b->blocked += 1;
     clear(room->event, EVENT_BYTES);
     struct blocked_record *record = &room->blocked;
     record->kind = KIND_BLOCKED;
-    record->tgid = t->tgid;
-    record->tid = (u32)bpf_get_current_pid_tgid();
+    u64 ids = bpf_get_current_pid_tgid();
+    record->tgid = ids >> 32;
+    record->tid = ids;
     record->branch = t->branch;
     record->started = slept;
     record->ended = bpf_ktime_get_ns();
@@ -55,6 +56,6 @@ int on_blocked(raw *ctx)
             bpf_probe_read_user_str(record->path, sizeof(record->path), (void *)t->buffer);
     }
     emit(record, when_half_full(cfg));
-    hand_on(ctx, t->next);
+    hand_on(ctx, t, t->next);
     return 0;
 }

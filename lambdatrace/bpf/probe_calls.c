@@ -67,10 +67,12 @@ int on_sys_enter(raw *ctx)
     struct thread *t = current_thread();
     if (!t)
         return 0;
+    if (!t->tgid)
+        t->tgid = bpf_get_current_pid_tgid() >> 32;
     // Asleep outside any syscall: a page had to be read.
     if (t->waited) {
         t->next = AT_SYS_ENTER;
-        hand_on(ctx, AT_BLOCKED);
+        hand_on(ctx, t, AT_BLOCKED);
     }
     u32 number = ctx->args[1];
     t->number = number;
@@ -85,7 +87,7 @@ int on_sys_enter(raw *ctx)
     t->traits = traits;
     if (!(traits & IS_TRANSFER)) {
         t->entering = op;
-        hand_on(ctx, operation->entry);
+        hand_on(ctx, t, operation->entry);
         return 0;
     }
     // sendto, sendmsg, sendmmsg, write, writev, sendfile and their receiving twins
@@ -151,8 +153,7 @@ int on_other(raw *ctx)
         return 0;
     }
     if (op == OP_EXIT_GROUP) {
-        u32 tgid = t->tgid;
-        struct thread *leader = threads.lookup(&tgid);
+        struct thread *leader = leading(t);
         if (leader) {
             leader->exiting = 1;
             leader->exit_code = first & 0xff;
@@ -310,43 +311,43 @@ int on_sys_exit(raw *ctx)
         return 0;
     if (t->waited) {
         t->next = AT_SYS_EXIT;
-        hand_on(ctx, AT_BLOCKED);
+        hand_on(ctx, t, AT_BLOCKED);
     }
     u8 op = t->op;
     if (op == OP_NONE)
         return 0;
     if (t->exit) {
-        hand_on(ctx, t->exit);
+        hand_on(ctx, t, t->exit);
         return 0;
     }
     // The common case: a stream, one buffer or iovec.
     struct connection *c = find_connection(t->connection, t->connection_started);
     if (!c || c->record.protocol == PROTOCOL_UDP) {
         // A datagram socket may have another peer each time.
-        hand_on(ctx, AT_DATAGRAM);
+        hand_on(ctx, t, AT_DATAGRAM);
         return 0;
     }
     s64 ret = ctx->args[1];
     int sends = !receives(t);
     if (ret > 0 && !t->uncounted) {
         if (c->tls < PLAIN && !t->looked && (sends || c->tls == SHAKING))
-            hand_on(ctx, AT_TLS);
+            hand_on(ctx, t, AT_TLS);
         if (sends && c->exchange.first_in)
-            hand_on(ctx, AT_EXCHANGE);
+            hand_on(ctx, t, AT_EXCHANGE);
         u64 now = bpf_ktime_get_ns();
         account(c, sends, ret, t->started, now);
         if (c->tls != SHAKING)
             account_exchange(t, c, sends, ret, now);
         if (c->runtime)
-            hand_on(ctx, AT_RUNTIME);
+            hand_on(ctx, t, AT_RUNTIME);
     }
     t->op = OP_NONE;
     note_error(c, ret);
     t->record_id = c->record.id;
     if (c->record.port == DNS_PORT && ret > 0 && !t->uncounted)
-        hand_on(ctx, AT_DNS);
+        hand_on(ctx, t, AT_DNS);
     if (!c->runtime)
-        hand_on(ctx, AT_RECORD);
+        hand_on(ctx, t, AT_RECORD);
     return 0;
 }
 
@@ -389,7 +390,7 @@ int on_exit_exchange(raw *ctx)
     }
     clear(e, sizeof(*e));
     e->retransmits_before = c->record.retransmits;
-    hand_on(ctx, AT_SYS_EXIT);
+    hand_on(ctx, t, AT_SYS_EXIT);
     return 0;
 }
 
@@ -435,13 +436,13 @@ int on_exit_connect(raw *ctx)
     if (!c) {
         struct socket *s = same_socket(t);
         if (!s || s->type != SOCK_STREAM_) {
-            hand_on(ctx, AT_DATAGRAM_CONNECT);
+            hand_on(ctx, t, AT_DATAGRAM_CONNECT);
             return 0;
         }
         // A later call on a socket that is connecting, or a first one that found no route.
         c = find_connection(s->connection, s->connection_started);
         if (!c || c->record.state == STATE_CLOSE) {
-            hand_on(ctx, AT_NO_ROUTE);
+            hand_on(ctx, t, AT_NO_ROUTE);
             return 0;
         }
     }
@@ -453,7 +454,7 @@ int on_exit_connect(raw *ctx)
         c->record.error = -ret;
     t->record_id = c->record.id;
     if (!c->runtime)
-        hand_on(ctx, AT_RECORD);
+        hand_on(ctx, t, AT_RECORD);
     return 0;
 }
 
@@ -472,7 +473,7 @@ int on_exit_no_route(raw *ctx)
     t->record_id = 0;
     // ECONNABORTED only tells of the attempt before, whose error has been fetched.
     if (!is_failure(error) || error == E_CONNABORTED || t->dissolves) {
-        hand_on(ctx, AT_RECORD);
+        hand_on(ctx, t, AT_RECORD);
         return 0;
     }
     u64 now = bpf_ktime_get_ns();
@@ -485,7 +486,7 @@ int on_exit_no_route(raw *ctx)
     c->record.closed = now;
     emit_connection(c);
     t->record_id = c->record.id;
-    hand_on(ctx, AT_RECORD);
+    hand_on(ctx, t, AT_RECORD);
     return 0;
 }
 

@@ -58,16 +58,16 @@ int on_exit_runtime(raw *ctx)
             c->awaits_invocation = 1;
     }
     if (t->edge)
-        hand_on(ctx, AT_EDGE);
+        hand_on(ctx, t, AT_EDGE);
     return 0;
 }
 
 // A process has ended: its last thread goes, and its leading one, which was kept until now.
-static inline void forget_process(struct thread *t, u32 tid)
+static inline void forget_process(struct thread *t)
 {
-    u32 tgid = t->tgid;
-    threads.delete(&tid);
-    threads.delete(&tgid);
+    u64 leader = t->leader, task = bpf_get_current_task();
+    threads.delete(&task);
+    threads.delete(&leader);
 }
 
 // t->edge has come, at t->started.
@@ -76,12 +76,11 @@ int on_edge(raw *ctx)
     struct thread *t = current_thread();
     if (!t)
         return 0;
-    u32 tid = (u32)bpf_get_current_pid_tgid();
     struct branch *b = branches.lookup(&t->branch);
     if (!b) {
         count_lost_if(-1, LOST_EVENTS);
         if (t->edge == EDGE_PROCESS_EXIT)
-            forget_process(t, tid);
+            forget_process(t);
         return 0;
     }
     struct edge_record record;
@@ -90,7 +89,7 @@ int on_edge(raw *ctx)
     record.edge = t->edge;
     record.branch = t->branch;
     record.tgid = t->tgid;
-    record.tid = tid;
+    record.tid = (u32)bpf_get_current_pid_tgid();
     record.time = t->started;
     record.syscalls_position = bpf_ringbuf_query(SYSCALLS_MAP, BPF_RB_PROD_POS);
     advance(b, t->started);
@@ -110,7 +109,7 @@ int on_edge(raw *ctx)
     // runtime, and its end.
     u64 flags = BPF_RB_NO_WAKEUP;
     u8 edge = t->edge;
-    if ((edge == EDGE_PROCESS_EXIT && t->tgid == t->branch) || edge == EDGE_NEXT
+    if ((edge == EDGE_PROCESS_EXIT && !t->parent) || edge == EDGE_NEXT
         || edge == EDGE_INIT_ERROR)
         flags = BPF_RB_FORCE_WAKEUP;
     if (edge == EDGE_START) {
@@ -121,7 +120,7 @@ int on_edge(raw *ctx)
     }
     emit(&record, flags);
     if (edge == EDGE_PROCESS_EXIT)
-        forget_process(t, tid);
+        forget_process(t);
     return 0;
 }
 
@@ -166,7 +165,7 @@ int on_exit_dns(raw *ctx)
     t->kind = KIND_DNS;
     t->fragments = DNS_FRAGMENTS;
     t->next = t->traits & HAS_MANY && t->messages < ret ? AT_DNS : AT_RECORD;
-    hand_on(ctx, AT_PIECE);
+    hand_on(ctx, t, AT_PIECE);
     return 0;
 }
 
@@ -186,7 +185,7 @@ int on_exit_tls(raw *ctx)
     u64 now = bpf_ktime_get_ns();
     if (t->op == OP_SENDFILE) {
         c->tls = c->tls == LOOKING ? PLAIN : SECURE;
-        hand_on(ctx, AT_SYS_EXIT);
+        hand_on(ctx, t, AT_SYS_EXIT);
         return 0;
     }
     find_text(t, ctx->args[1], 0);
@@ -197,7 +196,7 @@ int on_exit_tls(raw *ctx)
         c->looks += 1;
         t->fragments = TLS_RECEIVED_FRAGMENTS;
         if (c->looks <= MOST_TEXTS)
-            hand_on(ctx, AT_PIECE);
+            hand_on(ctx, t, AT_PIECE);
     } else if (c->tls == SHAKING) {
         if (first[0] == TLS_APPLICATION_DATA) {
             c->tls = SECURE;
@@ -213,7 +212,7 @@ int on_exit_tls(raw *ctx)
                 c->tickets = 0;
             t->fragments = TLS_RECEIVED_FRAGMENTS;
             if (first[0] == TLS_ALERT)
-                hand_on(ctx, AT_PIECE);
+                hand_on(ctx, t, AT_PIECE);
         }
     } else if (first[0] == TLS_HANDSHAKE && first[1] == TLS_MAJOR) {
         c->tls = SHAKING;
@@ -224,13 +223,13 @@ int on_exit_tls(raw *ctx)
         // What was said in clear before it is no exchange of its own any more.
         clear(&c->exchange, sizeof(c->exchange));
         t->fragments = TLS_SENT_FRAGMENTS;
-        hand_on(ctx, AT_PIECE);
+        hand_on(ctx, t, AT_PIECE);
     } else {
         c->looks += 1;
         if (c->looks >= MOST_LOOKS)
             c->tls = PLAIN;
     }
-    hand_on(ctx, AT_SYS_EXIT);
+    hand_on(ctx, t, AT_SYS_EXIT);
     return 0;
 }
 
@@ -248,7 +247,7 @@ int on_exit_piece(raw *ctx)
     b->texts += 1;
     if (b->texts > cfg->most_texts) {
         lock_xadd(&b->folded_texts, 1);
-        hand_on(ctx, t->next);
+        hand_on(ctx, t, t->next);
         return 0;
     }
     struct text_record record;
@@ -278,7 +277,7 @@ int on_exit_piece(raw *ctx)
     emit(&record, when_half_full(cfg));
     t->fragment += 1;
     if (t->fragment < t->fragments && at + TEXT_FRAGMENT_BYTES < t->text_length)
-        hand_on(ctx, AT_PIECE);
-    hand_on(ctx, t->next);
+        hand_on(ctx, t, AT_PIECE);
+    hand_on(ctx, t, t->next);
     return 0;
 }

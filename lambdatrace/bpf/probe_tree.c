@@ -1,48 +1,57 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // ---- the process tree (probe_tree.c)
 
-int on_newtask(struct newtask_ctx *ctx)
+// Its process's leading thread, for what is true of the whole process.
+static inline struct thread *leading(struct thread *t)
 {
-    u32 child = ctx->pid;
-    int is_thread = (ctx->clone_flags & CLONE_THREAD_) != 0;
+    u64 task = t->leader;
+    return threads.lookup(&task);
+}
+
+// A new thread that may run. `t` is its parent if that is of the traced tree.
+//
+// TP_PROTO(struct task_struct *task, unsigned long clone_flags), in the parent's context
+int on_newtask(raw *ctx)
+{
+    u64 child = ctx->args[0];
+    u64 is_thread = (ctx->args[1] & CLONE_THREAD_) != 0;
     struct thread *t = current_thread();
     struct config *c = get_config();
     union scratch *room = get_scratch();
     if (!c || !room)
         return 0;
+    struct thread *fresh = &room->thread;
+    clear(fresh, sizeof(*fresh));
+    u64 now = bpf_ktime_get_ns();
+    u32 tgid = bpf_get_current_pid_tgid() >> 32;
+    fresh->changed = fresh->forked = now;
+    fresh->place = RUNNABLE;
+    fresh->alive = 1;
+    fresh->leader = child;
     if (!t) {
         struct bpf_pidns_info pids = {};
         if (!c->root || is_thread || namespace_pids(c, &pids) || pids.tgid != c->root)
             return 0;
-    }
-    struct thread *fresh = &room->thread;
-    clear(fresh, sizeof(*fresh));
-    u64 now = bpf_ktime_get_ns();
-    fresh->changed = fresh->forked = now;
-    fresh->place = RUNNABLE;
-    fresh->alive = 1;
-    fresh->branch = fresh->tgid = child;
-    if (t) {
+        fresh->branch = next_number();
+        struct branch none = {};
+        none.advanced = now;
+        branches.update(&fresh->branch, &none);
+    } else {
         fresh->branch = t->branch;
-        fresh->parent = t->tgid;
+        fresh->parent = tgid;
         fresh->shares = 1;
         if (is_thread) {
-            fresh->tgid = t->tgid;
+            fresh->tgid = tgid;
+            fresh->leader = t->leader;
             fresh->parent = t->parent;
             fresh->forked = t->forked;
             fresh->shares = t->shares;
-            struct thread *leader = threads.lookup(&fresh->tgid);
+            struct thread *leader = leading(t);
             if (leader)
                 lock_xadd(&leader->alive, 1);
         }
     }
     struct branch *b = branches.lookup(&fresh->branch);
-    if (!b) {
-        struct branch none = {};
-        none.advanced = now;
-        branches.update(&fresh->branch, &none);
-        b = branches.lookup(&fresh->branch);
-    }
     if (b) {
         advance(b, now);
         lock_xadd(&b->runnable, 1);
@@ -54,19 +63,20 @@ int on_newtask(struct newtask_ctx *ctx)
 // TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
 int on_exec(raw *ctx)
 {
-    u32 old = ctx->args[1], now = (u32)bpf_get_current_pid_tgid();
-    struct thread *t = threads.lookup(&old);
+    u64 task = bpf_get_current_task();
+    struct thread *t = threads.lookup(&task);
     if (!t)
         return 0;
     // Sockets are closed on exec wherever a runtime opened them: nothing of the parent's is left.
     t->shares = 0;
     t->op = OP_NONE;
-    if (old != now) {
+    u64 leader = t->leader;
+    if (leader != task) {
         // Not the leading thread: it takes that one's place, and all others have ended.
+        t->leader = task;
         t->alive = 1;
         t->exiting = t->ending = t->sent = 0;
-        threads.update(&now, t);
-        threads.delete(&old);
+        threads.delete(&leader);
     }
     return 0;
 }
@@ -80,25 +90,20 @@ static inline void come_to(struct thread *t, struct branch *b, u8 place, u64 now
     t->changed = now;
 }
 
-// Its time asleep is over, if it slept.
-static inline void rise(struct thread *t, u64 now)
-{
-    t->waited += (now - t->changed) & ~-is_set(t->place);
-}
-
 // TP_PROTO(struct task_struct *p, …): the thread itself, on its way out
 int on_exit_task(raw *ctx)
 {
-    u32 tid = (u32)bpf_get_current_pid_tgid();
-    struct thread *t = threads.lookup(&tid);
+    u64 task = bpf_get_current_task();
+    struct thread *t = threads.lookup(&task);
     if (!t)
         return 0;
     u64 now = bpf_ktime_get_ns();
     struct branch *b = branches.lookup(&t->branch);
     if (b)
         come_to(t, b, WAITING, now);
-    u32 tgid = t->tgid;
-    struct thread *leader = threads.lookup(&tgid);
+    t->tgid = bpf_get_current_pid_tgid() >> 32;
+    u64 leader_task = t->leader;
+    struct thread *leader = threads.lookup(&leader_task);
     if (leader) {
         lock_xadd(&leader->alive, -1);
         if (leader->alive <= 0) {
@@ -109,81 +114,59 @@ int on_exit_task(raw *ctx)
             t->edge = EDGE_PROCESS_EXIT;
             t->started = now;
             bpf_get_current_comm(t->request_id, 16);
-            hand_on(ctx, AT_EDGE);
+            hand_on(ctx, t, AT_EDGE);
         }
     }
-    if (tid != tgid)
-        threads.delete(&tid);
+    if (task != leader_task)
+        threads.delete(&task);
     return 0;
 }
 
-#define NO_STATE 0xff // TASK_REPORT and idle; what stands above it tells of preemption
-
-// TP_PROTO(bool preempt, struct task_struct *prev, …): when each CPU last took another thread.
-int on_switch_raw(raw *ctx)
+// `leaves` leaves its CPU, and `comes` takes it. `waits` is 1 if it leaves for lack of anything to do,
+// 0 if another was to have the CPU.
+static inline void take_turns(u64 leaves, u64 comes, u64 waits)
 {
-    u32 zero = 0;
-    struct turn *turn = turns.lookup(&zero);
-    if (!turn)
-        return 0;
-    turn->before = turn->last;
-    turn->last = bpf_ktime_get_ns();
-    turn->left = (u32)bpf_get_current_pid_tgid();
-    return 0;
-}
-
-// The kernel leaves a plain tracepoint's program out where a bpf(2) call on that CPU is interrupted
-// by the switch: then a thread was not seen to come to the CPU that it leaves now. It came with the
-// switch before.
-static inline void catch_up(struct thread *t, struct branch *b, u64 now)
-{
-    u32 zero = 0;
-    struct turn *turn = turns.lookup(&zero);
-    if (!turn)
-        return;
-    // The raw program may have been called for this very switch already.
-    u64 came = turn->last;
-    if (turn->left == (u32)bpf_get_current_pid_tgid())
-        came = turn->before;
-    if (came < t->changed)
-        return;
-    // advance(), which follows, counts this span as the place it was believed to be in.
-    s64 running = b->running;
-    u64 span = now - came, alone = span & ~sign(-running), ran = -(u64)(t->place & RUNNABLE);
-    b->cpu += span;
-    b->cpu_wall += alone;
-    b->runqueue -= span & ran;
-    b->runqueue_wall -= alone & ran;
-    t->waited += (came - t->changed) & ~ran;
-}
-
-int on_switch(struct switch_ctx *ctx)
-{
-    u32 leaves = ctx->old_pid, comes = ctx->new_pid;
     u64 now = bpf_ktime_get_ns();
     struct thread *t = threads.lookup(&leaves);
     struct branch *b = t ? branches.lookup(&t->branch) : 0;
     if (b) {
-        u64 waits = is_set(ctx->old_state & NO_STATE);
-        if (t->place != RUNNING)
-            catch_up(t, b, now);
         come_to(t, b, RUNNABLE - waits, now);
         t->sleeps += waits;
         t->slept += now * (waits & ~is_set(t->slept));
     }
     t = threads.lookup(&comes);
     b = t ? branches.lookup(&t->branch) : 0;
-    if (b) {
-        rise(t, now);
-        come_to(t, b, RUNNING, now);
-    }
+    if (!b)
+        return;
+    // One that nobody woke never waited: it left with a signal pending, or the kernel does not tell.
+    u64 mistaken = is_set(t->place) - 1, span = (now - t->changed) & mistaken;
+    t->slept &= ~(mistaken & (is_set(t->slept ^ t->changed) - 1));
+    t->sleeps += mistaken;
+    b->runqueue += span;
+    b->runqueue_wall += span & ~sign(-(s64)b->running);
+    come_to(t, b, RUNNING, now);
+}
+
+// TP_PROTO(bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
+int on_switch(raw *ctx)
+{
+    take_turns(ctx->args[1], ctx->args[2], is_set(ctx->args[3]) & ~ctx->args[0]);
     return 0;
 }
 
-int on_wakeup(struct wakeup_ctx *ctx)
+// Before Linux 5.18 the last argument is not there, and attaching on_switch fails. A thread that is
+// not woken before it comes back had only lost its turn.
+int on_switch_before_5_18(raw *ctx)
 {
-    u32 tid = ctx->pid;
-    struct thread *t = threads.lookup(&tid);
+    take_turns(ctx->args[1], ctx->args[2], 1 & ~ctx->args[0]);
+    return 0;
+}
+
+// TP_PROTO(struct task_struct *p)
+int on_wakeup(raw *ctx)
+{
+    u64 task = ctx->args[0];
+    struct thread *t = threads.lookup(&task);
     // Called while it was still going to sleep, it goes on running.
     if (!t || t->place != WAITING)
         return 0;
@@ -191,7 +174,7 @@ int on_wakeup(struct wakeup_ctx *ctx)
     if (!b)
         return 0;
     u64 now = bpf_ktime_get_ns();
-    rise(t, now);
+    t->waited += now - t->changed;
     come_to(t, b, RUNNABLE, now);
     return 0;
 }
@@ -201,40 +184,56 @@ int on_wakeup(struct wakeup_ctx *ctx)
 #define HARMLESS ((1ULL << 17) | (1ULL << 18) | (1ULL << 19) | (1ULL << 20) | (1ULL << 21) \
     | (1ULL << 22) | (1ULL << 23) | (1ULL << 28))
 
-int on_signal(struct signal_ctx *ctx)
+// TP_PROTO(int sig, struct kernel_siginfo *info, struct k_sigaction *ka), in the receiver's context
+int on_signal(raw *ctx)
 {
-    if (ctx->handler || (HARMLESS >> (ctx->signal & 63)) & 1)
+    u64 signal = ctx->args[0], handler = 0;
+    // A k_sigaction begins as user space's struct sigaction does: with the handler.
+    bpf_probe_read_kernel(&handler, sizeof(handler), (void *)ctx->args[2]);
+    if (handler || (HARMLESS >> (signal & 63)) & 1)
         return 0;
     struct thread *t = current_thread();
     if (!t)
         return 0;
-    u32 tgid = t->tgid;
-    struct thread *leader = threads.lookup(&tgid);
+    struct thread *leader = leading(t);
     // What ends a process without a core is delivered as SIGKILL, to all its threads.
     if (leader && !leader->ending && !leader->exiting)
-        leader->ending = ctx->signal == SIG_KILL && leader->sent ? leader->sent : ctx->signal;
+        leader->ending = signal == SIG_KILL && leader->sent ? leader->sent : signal;
     return 0;
 }
 
-int on_send_signal(struct send_signal_ctx *ctx)
+// TP_PROTO(int sig, struct kernel_siginfo *info, struct task_struct *task, …), in the sender's context
+int on_send_signal(raw *ctx)
 {
-    u32 pid = ctx->pid;
-    struct thread *t = threads.lookup(&pid);
-    if (!t || (HARMLESS >> (ctx->signal & 63)) & 1)
+    u64 signal = ctx->args[0], task = ctx->args[2];
+    if ((HARMLESS >> (signal & 63)) & 1)
         return 0;
-    u32 tgid = t->tgid;
-    struct thread *leader = threads.lookup(&tgid);
+    u32 key = LAST_KILLED;
+    u64 *killed = numbers.lookup(&key);
+    if (killed && signal == SIG_KILL && ctx->args[1] == SENT_BY_KERNEL)
+        *killed = task;
+    struct thread *t = threads.lookup(&task);
+    if (!t)
+        return 0;
+    struct thread *leader = leading(t);
     if (leader)
-        leader->sent = ctx->signal;
+        leader->sent = signal;
     return 0;
 }
 
-int on_victim(struct victim_ctx *ctx)
+// TP_PROTO(struct task_struct *task, uid_t uid); before Linux 6.9 TP_PROTO(int pid), of the task that
+// the kernel has sent SIGKILL just before.
+int on_victim(raw *ctx)
 {
-    u32 pid = ctx->pid;
-    struct thread *t = threads.lookup(&pid);
-    if (t)
-        t->out_of_memory = ENDING_OUT_OF_MEMORY;
+    u64 task = ctx->args[0];
+    u32 key = LAST_KILLED;
+    u64 *killed = numbers.lookup(&key);
+    if (killed && !(task >> 32))
+        task = *killed;
+    struct thread *t = threads.lookup(&task);
+    struct thread *leader = t ? leading(t) : 0;
+    if (leader)
+        leader->out_of_memory = ENDING_OUT_OF_MEMORY;
     return 0;
 }
 

@@ -53,7 +53,7 @@ int on_exit_datagram(raw *ctx)
             t->length += length & ~(u32)((left - i - 1) >> 63);
         }
         if (left > MESSAGES_A_TURN)
-            hand_on(ctx, AT_DATAGRAM);
+            hand_on(ctx, t, AT_DATAGRAM);
     }
     u64 peer = t->peer;
     if (t->traits & HAS_MESSAGE)
@@ -62,7 +62,7 @@ int on_exit_datagram(raw *ctx)
     // A refused datagram still was one to its destination.
     if (peer && (!receives(t) || (s64)ctx->args[1] > 0))
         read_destination(peer, &t->destination);
-    hand_on(ctx, AT_UDP);
+    hand_on(ctx, t, AT_UDP);
     return 0;
 }
 
@@ -83,7 +83,7 @@ int on_exit_udp(raw *ctx)
         c = udp_connection(t, s);
         if (!c && !t->opened) {
             t->op = op;
-            hand_on(ctx, AT_UDP_OPEN);
+            hand_on(ctx, t, AT_UDP_OPEN);
         }
     } else {
         c = find_connection(s->connection, s->connection_started);
@@ -93,7 +93,8 @@ int on_exit_udp(raw *ctx)
     t->connection = s->connection;
     t->connection_started = s->connection_started;
     s64 ret = ctx->args[1];
-    if (ret > 0 && !t->uncounted) {
+    // An empty datagram is one; a connect() is none.
+    if (ret >= 0 && t->traits & IS_TRANSFER && !t->uncounted) {
         u64 bytes = t->traits & HAS_MANY ? t->length : ret;
         account(c, !receives(t), bytes, t->started, now);
     }
@@ -101,8 +102,8 @@ int on_exit_udp(raw *ctx)
     t->record_id = c->record.id;
     t->messages = 0;
     if (c->record.port == DNS_PORT && ret > 0 && !t->uncounted)
-        hand_on(ctx, AT_DNS);
-    hand_on(ctx, AT_RECORD);
+        hand_on(ctx, t, AT_DNS);
+    hand_on(ctx, t, AT_RECORD);
     return 0;
 }
 
@@ -132,7 +133,7 @@ int on_exit_udp_open(raw *ctx)
     count_lost_if(connections.update(&key, c), LOST_CONNECTIONS);
     peers.update(&peer, &key);
     t->opened = 1;
-    hand_on(ctx, AT_UDP);
+    hand_on(ctx, t, AT_UDP);
     return 0;
 }
 
@@ -142,7 +143,7 @@ int on_exit_datagram_connect(raw *ctx)
     if (!t)
         return 0;
     if ((s64)ctx->args[1] < 0) {
-        hand_on(ctx, AT_NO_ROUTE);
+        hand_on(ctx, t, AT_NO_ROUTE);
         return 0;
     }
     u64 now = bpf_ktime_get_ns();
@@ -162,11 +163,11 @@ int on_exit_datagram_connect(raw *ctx)
             finish_connection(s->connection, c, now);
     }
     if (!t->dissolves)
-        hand_on(ctx, AT_UDP);
+        hand_on(ctx, t, AT_UDP);
     // AF_UNSPEC has only dissolved what was there.
     t->op = OP_NONE;
     t->record_id = 0;
     if (s)
-        hand_on(ctx, AT_RECORD);
+        hand_on(ctx, t, AT_RECORD);
     return 0;
 }

@@ -148,3 +148,23 @@ def test_threads_that_send_on_one_socket_at_once_lose_no_byte(tmp_path: Path) ->
     assert record.sends == threads * sends
     assert record.bytes_out == threads * sum(n % 1000 + 1 for n in range(sends))
     assert made == threads * sends + 1
+
+
+@pytest.mark.parametrize("connects", [True, False])
+def test_an_empty_datagram_is_one(tmp_path: Path, connects: bool) -> None:
+    program = (
+        "import socket, sys\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "there = ('127.0.0.1', int(sys.argv[1]))\n"
+        "s.connect(there) if sys.argv[2] else None\n"
+        "s.send(b'') if sys.argv[2] else s.sendto(b'', there)\n"
+        "assert s.recv(10) == b''\n"
+    )
+    with Servers() as servers:
+        port = servers.answering(lambda query: query, "127.0.0.1")
+        arguments = [str(port), "yes" if connects else ""]
+        document = kernel.trace(tmp_path, [sys.executable, "-S", "-c", program, *arguments])
+    [connection] = document["connections"]
+    assert (connection["port"], connection["protocol"]) == (port, "udp")
+    assert (connection["sends"], connection["receives"]) == (1, 1)
+    assert (connection["bytes_out"], connection["bytes_in"]) == (0, 0)

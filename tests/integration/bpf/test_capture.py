@@ -48,8 +48,8 @@ def groups_seen(place: Place, watch: kernel.Watch) -> set[str]:
     ports = {record.port: record for record in watch.connections()}
     assert {53, place.plain, place.tls} == set(ports)
     assert ports[place.plain].bytes_in == 15
-    main = [edge for edge in watch.ends() if edge.tgid == edge.branch]
-    others = [edge for edge in watch.ends() if edge.tgid != edge.branch]
+    main = [edge for edge in watch.ends() if not edge.parent]
+    others = [edge for edge in watch.ends() if edge.parent]
     assert (len(main), len(others)) == (1, 1)
     told = [each for each in watch.exchanges() if each.connection == ports[place.plain].id]
     found = {

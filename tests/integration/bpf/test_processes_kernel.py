@@ -51,7 +51,7 @@ def endings() -> Endings:
             seen.setdefault(edge.tgid, []).append(edge)
         assert not any(watch.probe.lost())
     told = [Way(*row) for row in json.loads(ran.stdout)]
-    [main] = [edge for edges in seen.values() for edge in edges if edge.tgid == edge.branch]
+    [main] = [edge for edges in seen.values() for edge in edges if not edge.parent]
     return Endings({way.name: way for way in told}, seen, main)
 
 
@@ -106,7 +106,7 @@ def test_every_way_to_end_is_seen_once_and_as_the_parent_sees_it(
     assert seen_ending(edge) == WAYS[name]
     assert not edge.flags & wire.ENDING_OUT_OF_MEMORY
     assert way.before <= edge.born < edge.time <= way.after
-    assert (edge.parent, edge.branch) == (endings.main.tgid, endings.main.tgid)
+    assert (edge.parent, edge.branch) == (endings.main.tgid, endings.main.branch)
     program = endings.main.text.split(b"\0", 1)[0]
     assert edge.text.split(b"\0", 1)[0] == (b"sh" if name.startswith("exec") else program)
 
@@ -127,7 +127,7 @@ def test_the_end_of_a_command_itself() -> None:
         for script in ("exit 3", "kill -9 $$", "kill -SEGV $$"):
             subprocess.run(["bash", "-c", script], check=False)
         found = [seen_ending(edge) for edge in watch.ends()]
-        assert all(edge.tgid == edge.branch for edge in watch.ends())
+        assert all(edge.parent == 0 for edge in watch.ends())
     assert found == [(3, 0), (0, 9), (0, 11)]
 
 

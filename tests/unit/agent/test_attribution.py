@@ -134,7 +134,9 @@ def test_a_runtime_that_exits_is_a_crash_and_its_last_words_can_be_claimed() -> 
 
 
 def exit_of(branch: int, time: int, tgid: int = 0) -> bytes:
-    return edge(wire.EDGE_PROCESS_EXIT, time, branch=branch, tgid=tgid or branch)
+    """Of the branch's first process, or of one with a number of its own that this one started."""
+    parent = branch if tgid else 0
+    return edge(wire.EDGE_PROCESS_EXIT, time, branch=branch, tgid=tgid or branch, parent=parent)
 
 
 def test_a_child_of_the_runtime_that_exits_is_no_crash() -> None:
@@ -375,7 +377,7 @@ def test_of_every_kind_so_many_are_kept_and_the_others_counted(make_one: Any) ->
 def test_a_crash_tells_of_its_own_process_with_how_it_ended() -> None:
     state = Attribution()
     child = exit_of(RUNTIME, 4, tgid=RUNTIME + 1)
-    own = edge(wire.EDGE_PROCESS_EXIT, 5, branch=RUNTIME, flags=11, parent=7)
+    own = edge(wire.EDGE_PROCESS_EXIT, 5, branch=RUNTIME, flags=11)
     (cut,) = state.feed(ask(1) + start(2, A) + child + own)
     assert [edge.tgid for edge in cut.records.processes] == [RUNTIME + 1, RUNTIME]
     assert [edge.flags & wire.ENDING_SIGNAL for edge in cut.records.processes] == [0, 11]

@@ -142,7 +142,7 @@ def test_how_a_process_ended(fields: dict[str, int], ending: list[int]) -> None:
     own = edge(tgid=100, branch=100, **fields)
     cut = Cut("id", 100, 0, "kernel")
     assert summary.ending(cut) is None
-    cut.records.processes += [edge(tgid=101, branch=100, exit_code=77), own]
+    cut.records.processes += [edge(tgid=101, branch=100, parent=100, exit_code=77), own]
     assert summary.ending(cut) == ending
     row = {"parent": 50, "born": 1000, "time": 3000, "text": b"sh\xff\0junk".ljust(96, b"\0")}
     for name, value in row.items():
@@ -154,7 +154,7 @@ def test_how_a_process_ended(fields: dict[str, int], ending: list[int]) -> None:
 
 def test_a_child_that_ended_is_no_ending_of_the_execution() -> None:
     cut = Cut("id", 100, 0, "kernel")
-    cut.records.processes.append(edge(tgid=101, branch=100, exit_code=1))
+    cut.records.processes.append(edge(tgid=101, branch=100, parent=100, exit_code=1))
     assert summary.ending(cut) is None
 
 

@@ -61,7 +61,6 @@ with kernel.watching() as watch:
                 "commands": {names[r.port]: r.comm.rstrip(b"\0").decode() for r in seen},
                 "processes": {names[r.port]: r.tgid for r in seen},
                 "threads": {names[r.port]: r.tid for r in seen},
-                "branch": seen[0].branch,
                 "child": tree.pid,
                 "lost": sum(watch.lost().values()),
             }
