@@ -6,7 +6,7 @@ happened during init, or on a connection that was opened earlier, comes before 0
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -220,26 +220,19 @@ class Namelookup:
 class Dropped:
     """What was seen but could not be kept, by kind; all zero in the usual case."""
 
-    events: int = 0  # connection records: ring full
+    events: int = 0  # records of any kind but syscalls: ring full
     syscalls: int = 0  # syscall records: ring full
     connections: int = 0  # connections not followed: kernel table full
     threads: int = 0  # threads not followed: kernel table full
     sockets: int = 0  # sockets not followed: kernel table full
+    records: int = 0  # above what the agent keeps of a kind
     items: int = 0  # items the store did not take
     gaps: int = 0  # times the agent's worker was away while executions ran
 
     @property
     def total(self) -> int:
         """All of them together; 0 means that the trace is complete."""
-        return (
-            self.events
-            + self.syscalls
-            + self.connections
-            + self.threads
-            + self.sockets
-            + self.items
-            + self.gaps
-        )
+        return sum(getattr(self, field.name) for field in fields(self))
 
 
 @dataclass(frozen=True, slots=True)

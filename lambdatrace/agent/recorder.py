@@ -231,7 +231,7 @@ class Recorder:
     def _dropped(self, cut: Cut) -> dict[str, int]:
         dropped = summaries.lost_since(self._lost, self._probe.lost())
         if cut.lost:
-            dropped["connections"] = dropped.get("connections", 0) + cut.lost
+            dropped["records"] = cut.lost
         if self._syscalls.lost:
             dropped["syscalls"] = dropped.get("syscalls", 0) + self._syscalls.lost
         if self._lost_items:

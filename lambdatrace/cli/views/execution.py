@@ -33,11 +33,12 @@ _EDGES = {
     "process": "edges: a command's life",
 }
 _LOST = {
-    "events": "connection record",
+    "events": "record",
     "syscalls": "syscall record",
     "connections": "connection not followed",
     "threads": "thread not followed",
     "sockets": "socket not followed",
+    "records": "record above what is kept",
     "items": "item not stored",
     "gaps": "gap while the agent's worker was away",
 }
@@ -45,6 +46,7 @@ _LOST_MANY = {
     "connections": "connections not followed",
     "threads": "threads not followed",
     "sockets": "sockets not followed",
+    "records": "records above what is kept",
     "items": "items not stored",
     "gaps": "gaps while the agent's worker was away",
 }
