@@ -109,6 +109,8 @@ class Loading:
         with _without_stderr():
             maps = [map_[0] for map_ in probe.maps]
             _on_two_threads([partial(self._create_map, *map_) for map_ in probe.maps])
+            # In the order in which layout() names them, however the threads took turns.
+            self.descriptors[:] = self._maps.values()
             self._configure(machine)
             entries = {entry.program: entry for entry in self._usable(_find_tracefs())}
             self._bodies = {

@@ -77,6 +77,8 @@ int on_sys_enter(raw *ctx)
     u32 number = ctx->args[1];
     t->number = number;
     t->slept = t->waited = 0;
+    // Kernels that can be preempted in a tracepoint leave out a program that is at work already.
+    t->op = OP_NONE;
     struct operation *operation = operations.lookup(&number);
     struct config *cfg = get_config();
     if (!operation || !cfg || !(operation->entry | (operation->traits & IS_TRANSFER)))
