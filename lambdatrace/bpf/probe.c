@@ -199,6 +199,15 @@ struct thread {
     u32 nought;             // always 0, for hand_on()
 };
 BPF_TABLE("hash", u64, struct thread, threads, 1280);
+// How many of the traced threads a task may be: by a hash of it. Most threads of a machine are none,
+// and hear of it here for a tenth of what a look-up in `threads` takes.
+#define HINTS 4096
+BPF_TABLE("array", u32, u32, hints, HINTS);
+static inline u32 *get_hint(u64 task)
+{
+    u32 key = ((u32)(task >> 6) * 2654435769U) >> 20; // Knuth's multiplicative hash, to 12 bits
+    return hints.lookup(&key);
+}
 
 // Goes on in another program, and returns only if there is none. A place that the verifier knows is
 // patched into the code, while all CPUs wait; so it is added to what the verifier does not know.
@@ -289,8 +298,8 @@ BPF_RINGBUF_OUTPUT(events, 256);
 BPF_RINGBUF_OUTPUT(syscalls, 1024);
 // bcc 0.26 has no method for bpf_ringbuf_query. It numbers maps -1, -2, … in order of declaration
 // and resolves those numbers itself; compile.py fails if these two do not name the two rings.
-#define EVENTS_MAP ((void *)bpf_pseudo_fd(1, -13))
-#define SYSCALLS_MAP ((void *)bpf_pseudo_fd(1, -14))
+#define EVENTS_MAP ((void *)bpf_pseudo_fd(1, -14))
+#define SYSCALLS_MAP ((void *)bpf_pseudo_fd(1, -15))
 
 // ---- small helpers
 
@@ -355,7 +364,16 @@ static inline u64 wake_flags(u64 waiting, u64 wake, u64 slot)
     return BPF_RB_NO_WAKEUP + (late & passes);
 }
 
-// The current thread if it belongs to the traced tree.
+// The thread of a task if it belongs to the traced tree.
+static inline struct thread *find_thread(u64 task)
+{
+    u32 *hint = get_hint(task);
+    if (!hint || !*hint)
+        return 0;
+    return threads.lookup(&task);
+}
+
+// The current one. Where it is known to be a traced one there is no need for a hint.
 static inline struct thread *current_thread(void)
 {
     u64 task = bpf_get_current_task();

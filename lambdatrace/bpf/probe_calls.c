@@ -64,7 +64,7 @@ static inline void read_arguments(struct thread *t, raw *ctx, struct config *cfg
 // TP_PROTO(struct pt_regs *regs, long id)
 int on_sys_enter(raw *ctx)
 {
-    struct thread *t = current_thread();
+    struct thread *t = find_thread(bpf_get_current_task());
     if (!t)
         return 0;
     if (!t->tgid)
@@ -308,7 +308,7 @@ static inline void account_exchange(
 // TP_PROTO(struct pt_regs *regs, long ret)
 int on_sys_exit(raw *ctx)
 {
-    struct thread *t = current_thread();
+    struct thread *t = find_thread(bpf_get_current_task());
     if (!t)
         return 0;
     if (t->waited) {
@@ -322,6 +322,13 @@ int on_sys_exit(raw *ctx)
         hand_on(ctx, t, t->exit);
         return 0;
     }
+    s64 ret = ctx->args[1];
+    struct config *cfg = get_config();
+    // Nothing came of it, and nobody wants to know of each call: EAGAIN, mostly.
+    if (!cfg || (ret < 0 && !is_network_error(-ret) && !cfg->record_syscalls)) {
+        t->op = OP_NONE;
+        return 0;
+    }
     // The common case: a stream, one buffer or iovec.
     struct connection *c = find_connection(t->connection, t->connection_started);
     if (!c || c->record.protocol == PROTOCOL_UDP) {
@@ -329,7 +336,6 @@ int on_sys_exit(raw *ctx)
         hand_on(ctx, t, AT_DATAGRAM);
         return 0;
     }
-    s64 ret = ctx->args[1];
     int sends = !receives(t);
     if (ret > 0 && !t->uncounted) {
         if (c->tls < PLAIN && !t->looked && (sends || c->tls == SHAKING))

@@ -66,8 +66,9 @@ int on_exit_runtime(raw *ctx)
 static inline void forget_process(struct thread *t)
 {
     u64 leader = t->leader, task = bpf_get_current_task();
-    threads.delete(&task);
-    threads.delete(&leader);
+    forget_thread(task);
+    if (leader != task)
+        forget_thread(leader);
 }
 
 // t->edge has come, at t->started.

@@ -8,8 +8,13 @@ static inline struct thread *leading(struct thread *t)
     return threads.lookup(&task);
 }
 
-// A new thread that may run. `t` is its parent if that is of the traced tree.
-//
+static inline void forget_thread(u64 task)
+{
+    u32 *hint = get_hint(task);
+    if (!threads.delete(&task) && hint)
+        lock_xadd(hint, -1);
+}
+
 // TP_PROTO(struct task_struct *task, unsigned long clone_flags), in the parent's context
 int on_newtask(raw *ctx)
 {
@@ -56,7 +61,13 @@ int on_newtask(raw *ctx)
         advance(b, now);
         lock_xadd(&b->runnable, 1);
     }
-    count_lost_if(threads.update(&child, fresh), LOST_THREADS);
+    // One that is there already has not been seen to end.
+    struct thread *known = threads.lookup(&child);
+    s64 result = threads.update(&child, fresh);
+    count_lost_if(result, LOST_THREADS);
+    u32 *hint = get_hint(child);
+    if (hint && !result && !known)
+        lock_xadd(hint, 1);
     return 0;
 }
 
@@ -76,7 +87,7 @@ int on_exec(raw *ctx)
         t->leader = task;
         t->alive = 1;
         t->exiting = t->ending = t->sent = 0;
-        threads.delete(&leader);
+        forget_thread(leader);
     }
     return 0;
 }
@@ -118,7 +129,7 @@ int on_exit_task(raw *ctx)
         }
     }
     if (task != leader_task)
-        threads.delete(&task);
+        forget_thread(task);
     return 0;
 }
 
@@ -127,14 +138,14 @@ int on_exit_task(raw *ctx)
 static inline void take_turns(u64 leaves, u64 comes, u64 waits)
 {
     u64 now = bpf_ktime_get_ns();
-    struct thread *t = threads.lookup(&leaves);
+    struct thread *t = find_thread(leaves);
     struct branch *b = t ? branches.lookup(&t->branch) : 0;
     if (b) {
         come_to(t, b, RUNNABLE - waits, now);
         t->sleeps += waits;
         t->slept += now * (waits & ~is_set(t->slept));
     }
-    t = threads.lookup(&comes);
+    t = find_thread(comes);
     b = t ? branches.lookup(&t->branch) : 0;
     if (!b)
         return;
@@ -165,8 +176,7 @@ int on_switch_before_5_18(raw *ctx)
 // TP_PROTO(struct task_struct *p)
 int on_wakeup(raw *ctx)
 {
-    u64 task = ctx->args[0];
-    struct thread *t = threads.lookup(&task);
+    struct thread *t = find_thread(ctx->args[0]);
     // Called while it was still going to sleep, it goes on running.
     if (!t || t->place != WAITING)
         return 0;
@@ -212,7 +222,7 @@ int on_send_signal(raw *ctx)
     u64 *killed = numbers.lookup(&key);
     if (killed && signal == SIG_KILL && ctx->args[1] == SENT_BY_KERNEL)
         *killed = task;
-    struct thread *t = threads.lookup(&task);
+    struct thread *t = find_thread(task);
     if (!t)
         return 0;
     struct thread *leader = leading(t);

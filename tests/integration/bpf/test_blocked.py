@@ -120,19 +120,27 @@ def test_what_waits_no_longer_than_the_threshold_has_no_record(tmp_path: Path) -
     assert Waited("nanosleep", tmp_path, threshold_ns=10_000 * MS).all == []
 
 
+def slept(waited: Waited) -> int:
+    """How many of the 20 times 3 ms it really slept, as the kernel accounts it.
+
+    Who loses the CPU between asking the time and going to sleep has nothing left to sleep.
+    """
+    return round(waited.told["asleep"] / (3 * MS))
+
+
 def test_the_threshold_is_a_millisecond_by_default(tmp_path: Path) -> None:
-    waited = Waited("many", tmp_path, 20 * 3)  # 3 ms each
-    assert len(waited.records) == 20
+    waited = Waited("many", tmp_path, 20 * 3)
+    assert len(waited.records) == slept(waited) > 0
     assert all(record.waited >= MS for record in waited.all)
 
 
 def test_what_comes_on_top_is_counted_and_not_told(tmp_path: Path) -> None:
     waited = Waited("many", tmp_path, 20 * 3, most_blocked=5)
     assert len(waited.all) == 5
-    assert waited.end.folded_blocked >= 20 - 5
+    assert waited.end.folded_blocked >= slept(waited) - 5 > 0
     everything = Waited("many", tmp_path, 20 * 3, most_blocked=1_000)
     assert everything.end.folded_blocked == 0
-    assert len(everything.all) >= 20
+    assert len(everything.all) >= slept(everything)
 
 
 def test_a_connection_tells_of_its_own_waiting(tmp_path: Path) -> None:

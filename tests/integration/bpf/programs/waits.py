@@ -171,8 +171,9 @@ def receive() -> None:
 
 
 def many() -> None:
-    """Twenty short ones."""
-    timed(lambda: [time.sleep(WAIT_S / 20) for _ in range(20)])
+    """Twenty short ones, each from when the kernel is asked: sleep() counts from before that."""
+    nothing = select.poll()
+    timed(lambda: [nothing.poll(WAIT_S * 1000 / 20) for _ in range(20)])
 
 
 def two() -> None:
