@@ -123,10 +123,11 @@ class Loading:
             names = plan.programs(available, self._wanted.record_syscalls)
             # Taken from the end: the largest first. Nothing is missed by what is attached later:
             # only children of the root that begin from now on are followed.
-            ordered = sorted(names, key=self._size)
+            ordered = sorted(names - {plan.LAST}, key=self._size)
             _on_two_threads(
                 [partial(self._start_program, name, entries.get(name)) for name in ordered]
             )
+            self._start_program(plan.LAST, entries.get(plan.LAST))
 
     def _usable(self, tracefs: str) -> list[plan.Attachment]:
         """What the running kernel has, as the probe knows it; the rest becomes unavailable."""

@@ -63,6 +63,9 @@ PLAN: tuple[Attachment, ...] = (
     Attachment("calls", "on_sys_exit", "raw_syscalls", "sys_exit", raw=True),
 )
 ESSENTIAL = frozenset({"tree", "states", "calls"})
+# Programs on one tracepoint are called in the order they were attached: on_state has to have seen the
+# local port before this one ends a connection that was given up.
+LAST = "on_state_raw"
 # What is attached where a raw tracepoint has fewer arguments than the program reads (EINVAL).
 FALLBACKS = {"on_switch": "on_switch_before_5_18"}
 

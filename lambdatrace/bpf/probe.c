@@ -267,8 +267,9 @@ struct connection {
     u8 looks;               // sends looked at, then receives handed on
     u32 reader;             // the thread that received last, and how often it had slept by then
     u32 sleeps;
+    u16 ticket;             // bytes of the record that may be a session ticket
     u8 tickets;             // TLS 1.3, as far as can be seen: session tickets may come
-    u8 pad[7];
+    u8 pad[5];
 };
 BPF_TABLE("hash", u64, struct connection, connections, 2048);
 

@@ -271,8 +271,8 @@ static inline void account(struct connection *c, int sends, u64 bytes, u64 start
 }
 
 // A new TLS 1.3 connection brings session tickets before its first answer (RFC 8446, 4.6.1; two of
-// about 250 bytes from OpenSSL). So a first answer of no more than this, behind which the reader
-// slept and got more, was none.
+// about 250 bytes from OpenSSL, in records of one size). So as long as it has got no more than this,
+// all of it whole records of the first one's size, and then sleeps and gets more, that was no answer.
 #define MOST_TICKETS 1024
 
 // The same for the exchange under way, on streams.
@@ -293,8 +293,10 @@ static inline void account_exchange(
         e->first_in = now;
         e->tentative = c->tickets && !c->record.exchanges;
     } else if (e->tentative && (c->reader != tid || c->sleeps != t->sleeps)) {
-        e->first_in = now;
-        e->tentative = 0;
+        if (e->bytes_in % c->ticket)
+            e->tentative = 0;
+        else
+            e->first_in = now;
     }
     if (e->bytes_in + bytes > MOST_TICKETS)
         e->tentative = 0;
@@ -338,7 +340,9 @@ int on_sys_exit(raw *ctx)
     }
     int sends = !receives(t);
     if (ret > 0 && !t->uncounted) {
-        if (c->tls < PLAIN && !t->looked && (sends || c->tls == SHAKING))
+        int shakes = c->tls < PLAIN && (sends || c->tls == SHAKING);
+        int may_bring_tickets = c->tickets && !sends && !c->ticket;
+        if (!t->looked && (shakes || may_bring_tickets))
             hand_on(ctx, t, AT_TLS);
         if (sends && c->exchange.first_in)
             hand_on(ctx, t, AT_EXCHANGE);

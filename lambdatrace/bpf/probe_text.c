@@ -129,7 +129,10 @@ int on_edge(raw *ctx)
 // t->text_length: those of its first piece. `message` is which one of a sendmmsg or recvmmsg.
 static inline void find_text(struct thread *t, s64 ret, u32 message)
 {
-    u64 header = t->buffer + (u64)message * MESSAGE_SIZE, base = header;
+    u64 header = t->buffer;
+    if (t->traits & HAS_MANY)
+        header += (u64)message * MESSAGE_SIZE;
+    u64 base = header;
     u32 length = ret;
     t->text_flags = 0;
     if (t->traits & HAS_MANY)
@@ -138,6 +141,9 @@ static inline void find_text(struct thread *t, s64 ret, u32 message)
         bpf_probe_read_user(&base, sizeof(base), (void *)(header + MESSAGE_VECTOR));
     if (t->traits & HAS_VECTOR) {
         u64 iovec[4] = {};
+        // Over TCP both addresses of a name are asked for in one call: length, message, twice.
+        if (!(t->traits & HAS_MANY))
+            base += (u64)message * sizeof(iovec);
         bpf_probe_read_user(iovec, sizeof(iovec), (void *)base);
         // Over TCP glibc writes a DNS message's length and the message as two pieces.
         int apart = iovec[1] == 2 && length > 2;
@@ -165,13 +171,19 @@ int on_exit_dns(raw *ctx)
     t->messages += 1;
     t->kind = KIND_DNS;
     t->fragments = DNS_FRAGMENTS;
-    t->next = t->traits & HAS_MANY && t->messages < ret ? AT_DNS : AT_RECORD;
+    s64 done = t->messages, all = t->traits & HAS_MANY ? ret : 0;
+    if (t->text_flags & TEXT_WITHOUT_PREFIX) {
+        t->length += 2 + t->text_length;
+        done = t->length;
+        all = ret;
+    }
+    t->next = done < all ? AT_DNS : AT_RECORD;
     hand_on(ctx, t, AT_PIECE);
     return 0;
 }
 
 // Is this a TLS handshake, and is it over? Its first messages, in which names are still in clear, go to
-// the agent. Then back.
+// the agent. And of what size is the first record behind it? Then back.
 int on_exit_tls(raw *ctx)
 {
     struct thread *t = current_thread();
@@ -190,9 +202,11 @@ int on_exit_tls(raw *ctx)
         return 0;
     }
     find_text(t, ctx->args[1], 0);
-    u8 first[2] = {};
+    u8 first[5] = {}; // a record's header: type, version, length
     bpf_probe_read_user(first, sizeof(first), (void *)t->text);
-    if (receives(t)) {
+    if (c->tls == SECURE) {
+        c->ticket = sizeof(first) + (first[3] << 8 | first[4]);
+    } else if (receives(t)) {
         c->shaken = now;
         c->looks += 1;
         t->fragments = TLS_RECEIVED_FRAGMENTS;

@@ -148,10 +148,8 @@ def test_each_retransmit_of_a_long_lossy_upload_is_counted(made: World) -> None:
 NOT_YET = {
     "late_reader": ("wait", "a wait ends when the answer is read, not when it is there"),
     "long_upload": ("wait", "a wait begins when send() has returned, not when the bytes have left"),
-    "two_tickets": ("wait", "of two TLS 1.3 tickets apart, the second is taken for the answer"),
     "answer_in_two": ("wait", "without TLS 1.3 tickets, a short answer's begin is taken for one"),
     "closed_early": ("retransmits to the end", "what is sent again after close() is not counted"),
-    "two_names_at_once": ("query", "of two DNS queries in one writev over TCP one is seen"),
 }
 
 
