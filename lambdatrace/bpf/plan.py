@@ -63,7 +63,7 @@ PLAN: tuple[Attachment, ...] = (
     Attachment("calls", "on_sys_exit", "raw_syscalls", "sys_exit", raw=True),
 )
 ESSENTIAL = frozenset({"tree", "states", "calls"})
-# Programs on one tracepoint are called in the order they were attached: on_state has to have seen the
+# Programs on one tracepoint are called in the order of attaching: on_state has to have seen the
 # local port before this one ends a connection that was given up.
 LAST = "on_state_raw"
 # What is attached where a raw tracepoint has fewer arguments than the program reads (EINVAL).
