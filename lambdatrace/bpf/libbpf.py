@@ -12,9 +12,8 @@ _SONAMES = ("libbcc_bpf.so.0", "libbcc_bpf.so")
 
 def link() -> None:
     """Have the library linked, without Python's lock, so that open_library() takes no time."""
-    this = ctypes.CDLL(None)
     # Where it is not, open_library() says so.
-    this.dlopen(_names()[0].encode(), os.RTLD_NOW)
+    ctypes.CDLL(None).dlopen(_names()[0].encode(), os.RTLD_LAZY)
 
 
 def _names() -> list[str]:

@@ -123,11 +123,15 @@ class Loading:
             names = plan.programs(available, self._wanted.record_syscalls)
             # Taken from the end: the largest first. Nothing is missed by what is attached later:
             # only children of the root that begin from now on are followed.
-            ordered = sorted(names - {plan.LAST}, key=self._size)
-            _on_two_threads(
-                [partial(self._start_program, name, entries.get(name)) for name in ordered]
-            )
-            self._start_program(plan.LAST, entries.get(plan.LAST))
+            ordered = sorted(names, key=self._size)
+            last = entries.pop(plan.LAST)
+            loaded: dict[str, int] = {}
+
+            def start(name: str) -> None:
+                loaded[name] = self._start_program(name, entries.get(name))
+
+            _on_two_threads([partial(start, name) for name in ordered])
+            self._attach(last, loaded[plan.LAST])
 
     def _usable(self, tracefs: str) -> list[plan.Attachment]:
         """What the running kernel has, as the probe knows it; the rest becomes unavailable."""
@@ -156,11 +160,12 @@ class Loading:
     def _size(self, program: str) -> int:
         return len(self._bodies[program])
 
-    def _start_program(self, name: str, entry: plan.Attachment | None) -> None:
+    def _start_program(self, name: str, entry: plan.Attachment | None) -> int:
         program = self._load_program(name, self._bodies[name])
         self._dispatch(name, program)
         if entry is not None:
             self._attach(entry, program)
+        return program
 
     def layout(self) -> dict[str, Any]:
         """What another process has to know of the descriptors, see Handover."""

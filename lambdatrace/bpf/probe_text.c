@@ -78,16 +78,15 @@ int on_edge(raw *ctx)
     if (!t)
         return 0;
     struct branch *b = branches.lookup(&t->branch);
+    struct edge_record record;
+    u8 edge = t->edge;
     if (!b) {
         count_lost_if(-1, LOST_EVENTS);
-        if (t->edge == EDGE_PROCESS_EXIT)
-            forget_process(t);
-        return 0;
+        goto forget;
     }
-    struct edge_record record;
     clear(&record, sizeof(record));
     record.kind = KIND_EDGE;
-    record.edge = t->edge;
+    record.edge = edge;
     record.branch = t->branch;
     record.tgid = t->tgid;
     record.tid = (u32)bpf_get_current_pid_tgid();
@@ -109,7 +108,6 @@ int on_edge(raw *ctx)
     // it is the agent's turn, and not while the response is still being sent), an error that ends the
     // runtime, and its end.
     u64 flags = BPF_RB_NO_WAKEUP;
-    u8 edge = t->edge;
     if ((edge == EDGE_PROCESS_EXIT && !t->parent) || edge == EDGE_NEXT
         || edge == EDGE_INIT_ERROR)
         flags = BPF_RB_FORCE_WAKEUP;
@@ -120,6 +118,7 @@ int on_edge(raw *ctx)
         bpf_probe_read_kernel(record.text, sizeof(t->request_id), t->request_id);
     }
     emit(&record, flags);
+forget:
     if (edge == EDGE_PROCESS_EXIT)
         forget_process(t);
     return 0;
