@@ -2,7 +2,7 @@
 
 Prints JSON: {"before", "after": monotonic ns around the call, "result", "fd", "path",
 "thread": who waited, "child": a process's id, "asleep": how much of that time (ns) it was neither
-on a CPU nor waiting for one, by the kernel's own books}.
+on a CPU nor waiting for one, "left": how often it had to wait, both by the kernel's own books}.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -25,12 +26,18 @@ told: dict[str, Any] = {"fd": None, "path": None, "child": None}
 
 def timed(call: object) -> None:
     told["thread"] = threading.get_native_id()
-    awake = not_asleep()
+    awake, left = not_asleep(), left_cpu()
     told["before"] = time.monotonic_ns()
     result = call()  # type: ignore[operator]
     told["after"] = time.monotonic_ns()
+    told["left"] = left_cpu() - left
     told["asleep"] = told["after"] - told["before"] - (not_asleep() - awake)
     told["result"] = result if type(result) is int else None
+
+
+def left_cpu() -> int:
+    """How often this thread has left the CPU because it had to wait."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 def not_asleep() -> int:
