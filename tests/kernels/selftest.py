@@ -11,6 +11,7 @@ that is checked.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import json
@@ -41,6 +42,8 @@ SENT, RECEIVED = 1, 2
 ROOM_S = 0.3
 WAIT_S = 0.05
 BURN_S = 0.2
+MEMORY_LIMIT = 24 << 20  # bytes
+MNT_DETACH = 2  # umount2(2)
 MANY = 300_000  # bytes
 DNS_QUERY = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example\x04test\0\0\x01\0\x01"
 DNS_ANSWER = (
@@ -61,6 +64,7 @@ class Diary:
         self.entries: list[dict[str, Any]] = []  # connections
         self.waits: list[dict[str, Any]] = []
         self.ends: list[dict[str, Any]] = []  # of child processes
+        self.left_out: list[str] = []  # what this machine did not let it do
 
     @contextlib.contextmanager
     def wait(self, op: str, path: str = "") -> Iterator[None]:
@@ -294,6 +298,41 @@ def ends(diary: Diary, _: dict[str, int]) -> None:
     diary.ends.append({"process": pid, "exit_code": 0, "signal": int(signal.SIGTERM)})
 
 
+def out_of_memory(diary: Diary, _: dict[str, int]) -> None:
+    """A child that wants more than its cgroup may have, where such a cgroup can be made."""
+    with tempfile.TemporaryDirectory() as folder:
+        if ctypes.CDLL(None).mount(b"none", folder.encode(), b"cgroup2", 0, None):
+            diary.left_out.append("out of memory: no cgroups of version 2")
+            return
+        group = os.path.join(folder, f"selftest-{os.getpid()}")  # noqa: PTH118
+        try:
+            write(os.path.join(folder, "cgroup.subtree_control"), "+memory")  # noqa: PTH118
+            os.mkdir(group)  # noqa: PTH102
+            write(os.path.join(group, "memory.max"), str(MEMORY_LIMIT))  # noqa: PTH118
+            pid = os.fork()
+            if pid == 0:
+                write(os.path.join(group, "cgroup.procs"), "0")  # noqa: PTH118
+                bytearray(4 * MEMORY_LIMIT)
+                os._exit(0)
+            _, status = os.waitpid(pid, 0)
+            assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+            kill = int(signal.SIGKILL)
+            diary.ends.append(
+                {"process": pid, "exit_code": 0, "signal": kill, "out_of_memory": True}
+            )
+        except OSError as error:
+            diary.left_out.append(f"out of memory: {error}")
+        finally:
+            with contextlib.suppress(OSError):
+                os.rmdir(group)  # noqa: PTH106
+            ctypes.CDLL(None).umount2(folder.encode(), MNT_DETACH)
+
+
+def write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:  # noqa: PTH123
+        file.write(text)
+
+
 def forked(diary: Diary, ports: dict[str, int]) -> None:
     in_child(diary, lambda: leaf("forked", ports))
 
@@ -335,10 +374,20 @@ def program(ports: dict[str, int]) -> None:
     diary = Diary()
     for step in (
         blocking, many_bytes, other_calls, non_blocking, slow, refused, reset, over_ipv6,
-        from_a_thread, datagrams, lookup, two_requests, hello, waits, burn, ends, forked, executed,
+        from_a_thread, datagrams, lookup, two_requests, hello, waits, burn, ends,
+        out_of_memory, forked, executed,
     ):  # fmt: skip
         step(diary, ports)
-    print(json.dumps({"connections": diary.entries, "waits": diary.waits, "ends": diary.ends}))
+    print(
+        json.dumps(
+            {
+                "connections": diary.entries,
+                "waits": diary.waits,
+                "ends": diary.ends,
+                "left_out": diary.left_out,
+            }
+        )
+    )
 
 
 def command(role: str, ports: dict[str, int]) -> list[str]:
@@ -692,12 +741,18 @@ def check_ends(checks: Checks, recorded: Recorded, ends: list[dict[str, Any]]) -
     from lambdatrace import wire
 
     found = [
-        (edge.exit_code, edge.flags & wire.ENDING_SIGNAL)
+        (
+            edge.exit_code,
+            edge.flags & wire.ENDING_SIGNAL,
+            bool(edge.flags & wire.ENDING_OUT_OF_MEMORY),
+        )
         for edge in recorded.edges
         if edge.edge == wire.EDGE_PROCESS_EXIT
     ]
-    expected = [(what["exit_code"], what["signal"]) for what in ends]
-    unremarkable = [(0, 0)] * (len(found) - len(expected))
+    expected = [
+        (what["exit_code"], what["signal"], what.get("out_of_memory", False)) for what in ends
+    ]
+    unremarkable = [(0, 0, False)] * (len(found) - len(expected))
     checks.same("ends: codes and signals", sorted(found), sorted(expected + unremarkable))
     for edge in recorded.edges:
         if edge.edge == wire.EDGE_PROCESS_EXIT:
@@ -755,7 +810,10 @@ def main() -> int:
     finally:
         probe.close()
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    checks = check(recorded, json.loads(ran.stdout), cpu_s, unavailable)
+    notes = json.loads(ran.stdout)
+    checks = check(recorded, notes, cpu_s, unavailable)
+    for each in notes["left_out"]:
+        print(f"not checked: {each}")
     print(
         f"{len(recorded.connections)} connections, {len(recorded.syscalls)} syscalls, "
         f"{len(recorded.edges)} edges, {len(recorded.dns)} DNS records, "
