@@ -6,6 +6,8 @@ import copy
 import json
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECURE = {port: (version, tickets) for port, version, tickets in support_world.SECURE.values()}
+
+
+DURATIONS = ("connect time", "wait", "DNS delay")
+MAY_BE_STOPPED = 3
 
 
 class Untrue(Exception):  # noqa: N818
@@ -49,8 +55,7 @@ class Seen:
 
 def see(made: World, *lanes: str) -> Seen:
     """Make the visits of these lanes, traced and captured."""
-    folder = made.folder / lanes[0]
-    folder.mkdir()
+    folder = Path(mkdtemp(dir=made.folder))
     argument = {
         "ports": support_world.PORTS,
         "addresses": [getattr(support_world, each) for each in ("FAST", "FAST6", "NARROW", "SLOW")],
@@ -81,7 +86,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def seen(made: World) -> Seen:
-    return see(made, "varied", "silences", "lost_handshakes", "lost_names")
+    lanes = ("varied", "silences", "lost_handshakes", "lost_names")
+    first = see(made, *lanes)
+    wrong = [each for each in first.compared() if not each.agrees]
+    # A machine that is a guest is stopped now and then, and nothing in it can tell. A few times
+    # of a thousand may be so, once; what is wrong for any other reason is wrong again.
+    if 0 < len(wrong) <= MAY_BE_STOPPED and all(each.what in DURATIONS for each in wrong):
+        return see(made, *lanes)
+    return first
 
 
 def test_the_world_is_varied(seen: Seen) -> None:
