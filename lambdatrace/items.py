@@ -6,8 +6,10 @@ epoch with nine decimals behind it (`Item.tie`) that keep items of one nanosecon
 count up from the start of the execution, an index row carries nine digits of its id's hash.
 
 A chunk's body is `MAGIC, record kind, record size, count` and then the records, transposed byte by
-byte and deflated: equal high bytes of times and ids end up side by side, which takes a usual event
-to 11 or 12 bytes (FACTS.md). The bytes are what the kernel wrote; only readers give them names.
+byte and deflated: equal high bytes of times and ids end up side by side. The bytes are what the
+kernel wrote; only readers give them names. Where an execution has few records, those of all kinds
+are deflated together (`pack_sections`) and stand in the summary's own item, behind the summary:
+DynamoDB charges each item for kilobytes begun.
 
 Details are one JSON object, packed as a chunk whose records are its bytes; times are on the
 records' clock:
@@ -18,17 +20,23 @@ records' clock:
     processes [[process id, parent's id, name, started, ended, exit code, signal or 0, out of memory
                 0 or 1], ...]: those that ended.
 
-A summary is one JSON object. Its keys, "ns" being nanoseconds:
+A summary is one JSON object, deflated with a dictionary of its usual words. The index row holds the
+same summary, without records. (In schema 1 both were JSON in clear, and chunks stood apart.) Its
+keys, "ns" being nanoseconds:
     execution_id, function, version (or null), started_ns (since the epoch), monotonic_ns (the same
     moment on the clock of the records), duration_ns, status, cold_start, backend, level, edges,
-    memory_mb (or null), command (or null), exit_code (or null), connections, errors, chunks,
+    memory_mb (or null), command (or null), exit_code (or null), connections, errors,
+    chunks (how many items besides this one hold records), kept (false: there are none, by the
+    policy), keep (that policy: all, slow, errors, 1/N),
     dropped {name: count, only those above 0; the names of model.Dropped},
     folded {kind: how many were counted but not kept one by one, only those above 0},
     capture [group that was on, ...], unavailable {group: why it is off},
     unseen [what the function used that cannot be seen into, ...],
     cpu [cpu_ns, cpu_wall_ns, runqueue_ns, runqueue_wall_ns] (or null), steal_ns (or null),
     major_faults (or null), ending [exit code, signal or 0, out of memory 0 or 1] (or null),
-    agent {cpu_ns, peak_bytes} (or null),
+    agent (or null) {cpu_ns and peak_bytes of the agent's process, and, since the summary before:
+           after_ns (what followed on a response before the environment could go on), sent_bytes,
+           write_units, flushes, retries, spooled and drained (executions)},
     destinations [[host or null, address, port, protocol, connections, errors, bytes_out, bytes_in,
                    time_ns, [connect_ns, ...]], ...] (by time, the longest first),
     destinations_left_out (how many more there were).
@@ -51,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SUMMARY = "summary"
 CHUNK = "chunk"
@@ -64,6 +72,9 @@ MAX_BODY_BYTES = 350_000
 # without bound: 16,384 connection records are 2.4 MB.
 MAX_CHUNK_RECORDS = 16_384
 MAX_SUMMARY_BYTES = 350_000
+# Up to here (bytes of records and details) an execution is packed as one piece; above it, each kind
+# by itself costs little more, and an item's limit has to be looked at.
+MAX_SECTIONS_BYTES = 65_536
 
 INDEX_SHARDS = 8
 HOUR_NS = 3_600_000_000_000
@@ -71,6 +82,27 @@ TIE_DIGITS = 9
 
 _MAGIC = b"LTr1"
 _HEADER = struct.Struct("<4sBxHI")
+_SECTIONS_MAGIC = b"LTr2"
+_SECTIONS_HEADER = struct.Struct("<4sB")  # mark, number of sections
+_SECTION = struct.Struct("<BxHI")  # kind, record size, count
+_SUMMARY_MAGIC = b"LTs2"
+_SUMMARY_HEADER = struct.Struct("<4sII")  # mark, bytes of JSON, bytes of it deflated
+
+# What deflating starts from: part of schema 2, never to be changed. The likeliest comes last.
+DICTIONARY = (
+    b'"NOERROR",0,["NXDOMAIN""AAAA","127.0.0.1","{"lookups":[],"hosts":{},"tls":{},"processes":['
+    b'"1.3",""],"crash""timeout""unfinished""error""extension""process""syscalls"'
+    b',"cpu":null,"memory_mb":128,"status":"ok","cold_start":true,"dropped":{"items":'
+    b'"spooled":0,"drained":0},'
+    b'{"execution_id":"-4","function":"","version":"$LATEST","started_ns":17,"monotonic_ns":,'
+    b'"duration_ns":,"status":"ok","cold_start":false,"backend":"ebpf","level":"flows",'
+    b'"edges":"kernel","memory_mb":null,"command":null,"exit_code":null,"connections":,"errors":0,'
+    b'"dropped":{},"folded":{},"capture":["dns","tls","exchanges","cpu","blocked","processes"],'
+    b'"unavailable":{},"unseen":[],"cpu":[],"steal_ns":0,"major_faults":0,"ending":null,'
+    b'"kept":true,"keep":"all","agent":{"cpu_ns":,"peak_bytes":,"after_ns":,"sent_bytes":,'
+    b'"write_units":3,"flushes":1,"retries":0,"spooled":0,"drained":0},"destinations":'
+    b'[[null,".amazonaws.com",443,"tcp",1,0,]],"destinations_left_out":0,"chunks":0}'
+)
 
 
 class Item:
@@ -122,8 +154,19 @@ def pack_records(kind: int, size: int, data: bytes) -> bytes:
     return _HEADER.pack(_MAGIC, kind, size, count) + zlib.compress(columns, 6)
 
 
+def pack_sections(contents: Mapping[int, bytes]) -> bytes:
+    """Records of several kinds (wire.KIND_*) as the body of one chunk."""
+    heads, columns = [], []
+    for kind, data in contents.items():
+        size = CHUNK_RECORDS[kind]
+        heads.append(_SECTION.pack(kind, size, len(data) // size))
+        columns += [data[column::size] for column in range(size)]
+    head = _SECTIONS_HEADER.pack(_SECTIONS_MAGIC, len(heads))
+    return head + b"".join(heads) + _deflate(b"".join(columns))
+
+
 def unpack_records(body: bytes) -> tuple[int, int, bytes]:
-    """The body of a chunk as (record kind, record size in bytes, records back to back).
+    """The body of a chunk of one kind as (record kind, record size in bytes, records back to back).
 
     Raises CorruptItemError on anything that `pack_records` did not write; never allocates more
     than `MAX_CHUNK_RECORDS` records.
@@ -136,17 +179,59 @@ def unpack_records(body: bytes) -> tuple[int, int, bytes]:
     if count > MAX_CHUNK_RECORDS or size != CHUNK_RECORDS.get(kind):
         raise CorruptItemError("an event chunk claims records of an impossible number or size")
     total = count * size
-    inflate = zlib.decompressobj()
+    columns = _inflate(body[_HEADER.size :], total, b"")
+    return kind, size, _rows(columns, size, count)
+
+
+def unpack_chunk(body: bytes) -> list[tuple[int, bytes]]:
+    """The body of any chunk as [(record kind, records back to back), ...].
+
+    Raises CorruptItemError on anything that neither `pack_records` nor `pack_sections` wrote.
+    """
+    if body[: len(_SECTIONS_MAGIC)] != _SECTIONS_MAGIC:
+        kind, _, data = unpack_records(body)
+        return [(kind, data)]
     try:
-        columns = inflate.decompress(body[_HEADER.size :], total + 1)
-    except zlib.error as error:
-        raise CorruptItemError("an event chunk cannot be inflated") from error
-    if len(columns) != total or not inflate.eof:
-        raise CorruptItemError("an event chunk is not as long as it says")
-    data = bytearray(total)
+        _, number = _SECTIONS_HEADER.unpack_from(body)
+        begin = _SECTIONS_HEADER.size
+        heads = [_SECTION.unpack_from(body, begin + _SECTION.size * n) for n in range(number)]
+    except struct.error as error:
+        raise CorruptItemError("an event chunk is cut short") from error
+    total = sum(size * count for _, size, count in heads)
+    if total > MAX_SECTIONS_BYTES or any(
+        size != CHUNK_RECORDS.get(kind) for kind, size, _ in heads
+    ):
+        raise CorruptItemError("an event chunk claims records of an impossible number or size")
+    columns = _inflate(body[begin + _SECTION.size * number :], total, DICTIONARY)
+    found, at = [], 0
+    for kind, size, count in heads:
+        found.append((kind, _rows(columns[at : at + size * count], size, count)))
+        at += size * count
+    return found
+
+
+def _rows(columns: bytes, size: int, count: int) -> bytes:
+    data = bytearray(size * count)
     for column in range(size):
         data[column::size] = columns[column * count : (column + 1) * count]
-    return kind, size, bytes(data)
+    return bytes(data)
+
+
+def _deflate(data: bytes) -> bytes:
+    deflate = zlib.compressobj(9, zlib.DEFLATED, 15, 9, zlib.Z_DEFAULT_STRATEGY, DICTIONARY)
+    return deflate.compress(data) + deflate.flush()
+
+
+def _inflate(data: bytes, total: int, dictionary: bytes) -> bytes:
+    """Exactly `total` bytes; never allocates more. Raises CorruptItemError."""
+    inflate = zlib.decompressobj(zdict=dictionary) if dictionary else zlib.decompressobj()
+    try:
+        found = inflate.decompress(data, total + 1)
+    except zlib.error as error:
+        raise CorruptItemError("an item cannot be inflated") from error
+    if len(found) != total or not inflate.eof or inflate.unused_data:
+        raise CorruptItemError("an item is not as long as it says")
+    return found
 
 
 # The kinds of chunks and the size of their records, in the order they are written.
@@ -209,32 +294,42 @@ def make_items(
     contents = dict(records)
     if details and any(details.values()):
         contents[wire.KIND_DETAILS] = json.dumps(details, separators=(",", ":")).encode()
-    bodies = [
-        body
-        for kind, size in CHUNK_RECORDS.items()
-        for body in chunk_bodies(kind, size, contents.get(kind, b""))
-    ]
+    contents = {kind: contents[kind] for kind in CHUNK_RECORDS if contents.get(kind)}
+    inline, bodies = b"", []
+    if sum(map(len, contents.values())) <= MAX_SECTIONS_BYTES:
+        inline = pack_sections(contents) if contents else b""
+    else:
+        bodies = [
+            body
+            for kind, data in contents.items()
+            for body in chunk_bodies(kind, CHUNK_RECORDS[kind], data)
+        ]
     bodies += packed
     items = [
         Item(execution_id, started, number, CHUNK, body, expires_at)
         for number, body in enumerate(bodies, 1)
     ]
-    return items + summary_items({**summary, "chunks": len(bodies)}, expires_at)
+    return items + summary_items({**summary, "chunks": len(bodies)}, expires_at, inline)
 
 
-def summary_items(summary: dict[str, Any], expires_at: int) -> list[Item]:
-    """The summary and its index row. Written again, they replace what was there."""
+def summary_items(summary: dict[str, Any], expires_at: int, inline: bytes = b"") -> list[Item]:
+    """The summary, with the body of a chunk in its own item, and its index row.
+
+    Written again, they replace what was there.
+    """
     execution_id, started = summary["execution_id"], summary["started_ns"]
     # A command line that is not UTF-8 comes as lone surrogates: backslashreplace makes JSON's own
     # escapes of them.
     text = json.dumps(summary, separators=(",", ":"), ensure_ascii=False)
-    body = text.encode("utf-8", "backslashreplace")
+    encoded = text.encode("utf-8", "backslashreplace")
+    packed = _deflate(encoded)
+    body = _SUMMARY_HEADER.pack(_SUMMARY_MAGIC, len(encoded), len(packed)) + packed
     digest = zlib.crc32(execution_id.encode())
     # Independent digits for shard and tie, or a shard would only see an eighth of the ties.
     shard, tie = digest % INDEX_SHARDS, digest // INDEX_SHARDS % 10**TIE_DIGITS
     bucket = index_bucket(started, shard)
     return [
-        Item(execution_id, started, 0, SUMMARY, body, expires_at),
+        Item(execution_id, started, 0, SUMMARY, body + inline, expires_at),
         Item(bucket, started, tie, INDEX, body, expires_at),
     ]
 
@@ -245,10 +340,11 @@ def read_summary(item: Item) -> dict[str, Any]:
     Raises NewerSchemaError or CorruptItemError, in words for the user.
     """
     check_schema(item)
-    if len(item.body) > MAX_SUMMARY_BYTES:
+    text = item.body if item.schema == 1 else _split_summary(item)[0]
+    if len(text) > MAX_SUMMARY_BYTES:
         raise CorruptItemError(f"the summary of {item.execution_id!r} is too large")
     try:
-        summary = json.loads(item.body)
+        summary = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CorruptItemError(f"the summary of {item.execution_id!r} is not JSON") from error
     if not isinstance(summary, dict):
@@ -256,17 +352,35 @@ def read_summary(item: Item) -> dict[str, Any]:
     return summary
 
 
+def _split_summary(item: Item) -> tuple[bytes, bytes]:
+    """(JSON, body of the chunk behind it or nothing). Raises CorruptItemError."""
+    try:
+        magic, size, packed = _SUMMARY_HEADER.unpack_from(item.body)
+    except struct.error as error:
+        raise CorruptItemError(f"the summary of {item.execution_id!r} is cut short") from error
+    if magic != _SUMMARY_MAGIC or size > MAX_SUMMARY_BYTES:
+        raise CorruptItemError(f"the summary of {item.execution_id!r} is not one of lambdatrace")
+    end = _SUMMARY_HEADER.size + packed
+    return _inflate(item.body[_SUMMARY_HEADER.size : end], size, DICTIONARY), item.body[end:]
+
+
 def read_chunks(items: Iterable[Item]) -> dict[int, bytes]:
-    """The records of an execution's chunks by kind (wire.KIND_*), each in order.
+    """The records of an execution's items by kind (wire.KIND_*), each in order.
 
     Raises CorruptItemError or NewerSchemaError.
     """
     found: dict[int, list[bytes]] = {kind: [] for kind in CHUNK_RECORDS}
     for item in sorted(items, key=lambda item: item.key):
+        body = b""
         if item.kind == CHUNK:
             check_schema(item)
-            kind, _, data = unpack_records(item.body)
-            found[kind].append(data)
+            body = item.body
+        elif item.kind == SUMMARY and item.schema > 1:
+            check_schema(item)
+            body = _split_summary(item)[1]
+        if body or item.kind == CHUNK:
+            for kind, data in unpack_chunk(body):
+                found[kind].append(data)
     return {kind: b"".join(parts) for kind, parts in found.items()}
 
 

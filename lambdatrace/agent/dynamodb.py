@@ -13,7 +13,6 @@ from lambdatrace.agent import sigv4
 from lambdatrace.agent.credentials import CredentialSource
 from lambdatrace.agent.http import HttpClient, HttpError, Response
 from lambdatrace.errors import CorruptItemError, StoreError
-from lambdatrace.items import CHUNK
 from lambdatrace.store import attributes
 from lambdatrace.store.url import Endpoint, StoreUrl, parse_endpoint
 
@@ -258,9 +257,8 @@ def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     batch: list[Item] = []
     total = 0
     for item in items:
-        # An upper bound: base64 makes 4 bytes of 3; in a JSON string, JSON at most doubles.
-        length = len(item.body)
-        size = _ITEM_OVERHEAD_BYTES + (length * 4 // 3 + 4 if item.kind == CHUNK else length * 2)
+        # An upper bound: base64 makes 4 bytes of 3.
+        size = _ITEM_OVERHEAD_BYTES + len(item.body) * 4 // 3 + 4
         if batch and (len(batch) == MAX_BATCH_ITEMS or total + size > MAX_BATCH_BYTES):
             yield batch
             batch, total = [], 0

@@ -108,6 +108,10 @@ def read_records(items: Iterable[Item]) -> Records:
     summary = stored.read_summary(summaries[0])
     execution = read_execution(summary)
     fields = summary_fields(summary)
+    promised = fields.integer("chunks")
+    # Chunks above are of an earlier state of the execution: it was written before its deadline,
+    # then again with fewer.
+    items = [item for item in items if item.kind != stored.CHUNK or item.tie <= promised]
     by_kind = stored.read_chunks(items)
     chunks = sum(item.kind == stored.CHUNK for item in items)
     return Records(
@@ -115,7 +119,7 @@ def read_records(items: Iterable[Item]) -> Records:
         origin_ns=fields.integer("monotonic_ns", 2**63),
         by_kind=by_kind,
         details=stored.read_details(by_kind[wire.KIND_DETAILS]),
-        missing_chunks=max(0, fields.integer("chunks") - chunks),
+        missing_chunks=max(0, promised - chunks),
     )
 
 

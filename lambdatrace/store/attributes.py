@@ -5,7 +5,7 @@
     Kind          S   summary, chunk or index
     Schema        N
     ExpiresAt     N   seconds since the epoch (the table's TTL attribute); absent: kept for ever
-    Summary       S   the JSON of a summary or index row
+    Summary       B   the body of a summary or index row; in schema 1 S, its JSON
     Records       B   the body of a chunk
 
 The agent imports this module at cold start: standard library only.
@@ -59,7 +59,7 @@ def parse_number(text: object) -> tuple[int, int]:
 def encode(item: Item) -> dict[str, dict[str, str]]:
     """The item as DynamoDB's JSON has it on the wire, binary as base64.
 
-    Raises ValueError for a key outside its range and for a summary that is not UTF-8.
+    Raises ValueError for a key outside its range and for a schema 1 summary that is not UTF-8.
     """
     attributes = {
         HASH_KEY: {"S": item.execution_id},
@@ -69,10 +69,11 @@ def encode(item: Item) -> dict[str, dict[str, str]]:
     }
     if item.expires_at:
         attributes[EXPIRES_AT] = {"N": str(item.expires_at)}
-    if item.kind == CHUNK:
-        attributes["Records"] = {"B": binascii.b2a_base64(item.body, newline=False).decode()}
+    name = "Records" if item.kind == CHUNK else "Summary"
+    if item.kind != CHUNK and item.schema == 1:
+        attributes[name] = {"S": item.body.decode()}
     else:
-        attributes["Summary"] = {"S": item.body.decode()}
+        attributes[name] = {"B": binascii.b2a_base64(item.body, newline=False).decode()}
     return attributes
 
 
@@ -91,6 +92,8 @@ def decode(attributes: Mapping[str, Any]) -> Item:
     expires_at = _integer(attributes, EXPIRES_AT) if EXPIRES_AT in attributes else 0
     if kind == CHUNK:
         body = _binary(attributes, "Records")
+    elif schema > 1:
+        body = _binary(attributes, "Summary")
     else:
         try:
             body = _text(attributes, "Summary").encode()

@@ -158,12 +158,12 @@ def test_of_equal_keys_the_last_one_is_written() -> None:
     bodies: list[str] = []
 
     def step(puts: list[Any]) -> Response:
-        bodies.extend(put["PutRequest"]["Item"]["Summary"]["S"] for put in puts)
+        bodies.extend(put["PutRequest"]["Item"]["Summary"]["B"] for put in puts)
         return ok()
 
     same = [Item("id", START_NS, 0, SUMMARY, text, NEVER) for text in (b"1", b"2")]
     assert writer_for(Service(step)).write(same, 10) == 0
-    assert bodies == ["2"]
+    assert bodies == ["Mg=="]  # 2
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_of_a_batch_with_an_invalid_item_only_that_one_is_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [Item("id", 2**64, 0, CHUNK, b"", NEVER), Item("id", 99, 0, SUMMARY, b"\xff", NEVER)]
+    "bad", [Item("id", 2**64, 0, CHUNK, b"", NEVER), Item("id", 99, 0, SUMMARY, b"\xff", NEVER, 1)]
 )
 def test_an_item_that_cannot_be_expressed_is_lost_alone(bad: Item) -> None:
     service = Service()

@@ -118,7 +118,7 @@ def test_of_several_executions_with_one_id_the_latest(tmp_path: Path) -> None:
 
 
 def test_events_without_a_summary(tmp_path: Path) -> None:
-    items = traces.execution(traces.pipeline(), execution_id="cut")
+    items = traces.execution([traces.connection()] * 400, execution_id="cut")
     url = traces.write(tmp_path / "store.db", [item for item in items if item.kind == CHUNK])
     with pytest.raises(CorruptItemError, match="no summary"):
         find(open_store(url), "cut", HOUR)
@@ -134,7 +134,7 @@ def test_an_index_row_without_its_execution(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> None:
     newer, corrupt = at(1, "newer"), at(2, "corrupt")
     for item in newer:
-        item.schema = 2
+        item.schema = 3
     for item in corrupt:
         item.body = b"{" if item.kind in (INDEX, SUMMARY) else item.body
     url = traces.write(tmp_path / "store.db", newer, corrupt, at(3, "good-1"))

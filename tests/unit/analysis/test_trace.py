@@ -428,8 +428,19 @@ def test_any_details_are_read_or_corrupt(details: dict[str, Any]) -> None:
 
 
 def test_missing_chunks_are_counted() -> None:
-    items = [item for item in traces.execution(traces.pipeline()) if item.kind != CHUNK]
-    assert read_trace(items).missing_chunks == 1
+    many = [traces.connection(number) for number in range(400)]
+    items = traces.execution(many)
+    assert read_trace(items).missing_chunks == 0
+    trace = read_trace(item for item in items if item.kind != CHUNK)
+    assert (trace.missing_chunks, trace.connections) == (1, ())
+
+
+def test_what_an_earlier_state_of_an_execution_left_is_not_read() -> None:
+    # Written before its deadline with a chunk, then again without one.
+    early = traces.execution([traces.connection(number) for number in range(400)])
+    late = traces.execution([traces.connection(401)])
+    stored = {item.key: item for item in early + late}
+    assert [connection.id for connection in read_trace(stored.values()).connections] == [401]
 
 
 def test_items_without_one_summary_are_corrupt() -> None:
@@ -440,7 +451,7 @@ def test_items_without_one_summary_are_corrupt() -> None:
 
 def test_newer_items_are_refused() -> None:
     items = traces.execution()
-    items[0].schema = 2
+    items[0].schema = 3
     with pytest.raises(NewerSchemaError):
         read_trace(items)
 

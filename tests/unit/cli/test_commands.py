@@ -336,11 +336,13 @@ def changed(path: Path, sql: str, *items: Any) -> str:
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("UPDATE items SET schema = 2", "was written with schema 2"),
+        ("UPDATE items SET schema = 3", "was written with schema 3"),
         ("UPDATE items SET body = 'x'", "wrong type"),
-        ("UPDATE items SET body = x'7b'", "not JSON"),
-        ("UPDATE items SET body = x'5b5d'", "not an object"),
-        ("UPDATE items SET body = x'7b7d'", "is missing"),
+        ("UPDATE items SET body = x'7b'", "cut short"),
+        ("UPDATE items SET body = zeroblob(100)", "not one of lambdatrace"),
+        ("UPDATE items SET schema = 1, body = x'7b'", "not JSON"),
+        ("UPDATE items SET schema = 1, body = x'5b5d'", "not an object"),
+        ("UPDATE items SET schema = 1, body = x'7b7d'", "is missing"),
     ],
 )
 def test_corrupt_and_newer_items(
@@ -355,7 +357,8 @@ def test_corrupt_and_newer_items(
 
 def test_a_corrupt_chunk(tmp_path: Path) -> None:
     sql = f"UPDATE items SET body = x'4c547231' WHERE kind = '{CHUNK}'"
-    url = changed(tmp_path / "store.db", sql, traces.execution(traces.pipeline()))
+    stored = traces.execution(traces.pipeline(), syscalls=[traces.syscall("read")] * 3_000)
+    url = changed(tmp_path / "store.db", sql, stored)
     assert run("show", ID, "--store", url).code == 1
     assert run("list", "--store", url).code == 0
 
