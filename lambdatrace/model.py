@@ -216,6 +216,10 @@ class Namelookup:
     connection_id: int
 
 
+# What a summary tells of executions before its own: of Dropped, these.
+LOST_BEFORE = frozenset({"items", "executions"})
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
     """What was seen but could not be kept, by kind; all zero in the usual case."""
@@ -228,11 +232,19 @@ class Dropped:
     records: int = 0  # above what the agent keeps of a kind
     items: int = 0  # items the store did not take
     gaps: int = 0  # times the agent's worker was away while executions ran
+    executions: int = 0  # whole executions that ran before this one and are not in the store
 
     @property
     def total(self) -> int:
-        """All of them together; 0 means that the trace is complete."""
+        """All of them together."""
         return sum(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is known to be missing from the execution that tells of them."""
+        return not any(
+            getattr(self, field.name) for field in fields(self) if field.name not in LOST_BEFORE
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +265,21 @@ class DestinationFigures:
 
 @dataclass(frozen=True, slots=True)
 class AgentCost:
-    """What watching this execution cost."""
+    """What the agent has cost since the summary before; None: not known, or nothing of the kind.
+
+    Writing an execution is over only after its summary has been, so all but the CPU time of this
+    very execution is told by the next one.
+    """
 
     cpu_ns: int
-    peak_bytes: int
+    peak_bytes: int  # of the agent's process, so far
+    after_ns: int | None = None  # responses were out, and the environment was held up
+    sent_bytes: int | None = None  # to the store, heads of requests and retries included
+    write_units: int | None = None
+    flushes: int | None = None
+    retries: int | None = None
+    spooled: int | None = None  # executions the store did not take
+    drained: int | None = None  # of those before, what it has taken since
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +321,8 @@ class Execution:
     major_faults: int | None  # of the machine
     ending: Ending | None  # of the function's own process, if it ended
     agent: AgentCost | None
+    kept: bool  # whether its events were; by the policy below
+    keep: str  # all, slow, errors, 1/N
     destinations: tuple[DestinationFigures, ...]
 
 

@@ -226,6 +226,7 @@ class Function:
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "AWS_LAMBDA_FUNCTION_NAME": "under-test",
                 "LAMBDATRACE_STORE": self.store,
+                "LAMBDATRACE_SPOOL": f"{self.folder}/spool",
                 "LAMBDATRACE_TEST": str(self.folder),  # by which its processes are found
                 **(environ or {}),
             },
@@ -262,10 +263,11 @@ class Function:
         )
 
     def stored(self) -> list[dict[str, Any]]:
-        """The summaries of everything in the store, oldest first, by the index."""
+        """The summaries of the last hour's executions, oldest first, by the index."""
         store = open_store(self.store)
+        now = time.time_ns()
         try:
-            found = [items.read_summary(item) for item in store.index(0, time.time_ns())]
+            found = [items.read_summary(item) for item in store.index(now - items.HOUR_NS, now)]
         finally:
             store.close()
         return sorted(found, key=lambda summary: summary["started_ns"])

@@ -248,7 +248,8 @@ def execution(
 ) -> list[Item]:
     """All items of one execution; `changes` are the summary's, `details` as items.py has them."""
     records = list(connections)
-    changes.setdefault("connections", len(records))
+    # Of what was not kept, three.
+    changes.setdefault("connections", len(records) if changes.get("kept", True) else 3)
     kinds = {
         wire.KIND_CONNECTION: records,
         wire.KIND_EXCHANGE: exchanges,

@@ -99,6 +99,7 @@ class Cut:
         "started",
         "status",
         "syscalls_position",
+        "was_written",
     )
 
     def __init__(self, request_id: str, branch: int, started: int, edges: str) -> None:
@@ -118,6 +119,7 @@ class Cut:
         self.figures: wire.EdgeRecord | None = None
         # Where in the syscall ring it ends (bytes); None: everything there is.
         self.syscalls_position: int | None = None
+        self.was_written = False  # as it stood before its deadline
 
     def own_end(self) -> wire.EdgeRecord | None:
         """The end of the execution's own process, not of one it started; None: it goes on."""

@@ -51,6 +51,14 @@ _TRANSIENT = frozenset(
 _EXPIRED = frozenset(
     ("ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException")
 )
+# What to do about the troubles that do not pass by themselves.
+_ADVICE = {
+    "AccessDeniedException": "the role needs dynamodb:BatchWriteItem on the table {table}",
+    "ResourceNotFoundException": "is there a table {table} in {region}?",
+    "ExpiredTokenException": "the credentials have expired",
+    "UnrecognizedClientException": "AWS does not know these credentials",
+    "InvalidSignatureException": "AWS does not take these credentials, or the clock is wrong",
+}
 # botocore's endpoints.json: partitions whose names do not end in amazonaws.com.
 _SUFFIXES = (
     ("cn-", "amazonaws.com.cn"),
@@ -65,15 +73,23 @@ _CONTENT_TYPE = "application/x-amz-json-1.0"
 _MAX_ERROR_CHARACTERS = 200
 
 
-class _TransientError(Exception):
+class _FailedError(Exception):
+    """An attempt that failed; `kind` is a name that equal troubles share."""
+
+    def __init__(self, text: str, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class _TransientError(_FailedError):
     """Worth another attempt."""
 
 
-class _RefusedError(Exception):
+class _RefusedError(_FailedError):
     """Something in this very request is not valid."""
 
 
-class _PermanentError(Exception):
+class _PermanentError(_FailedError):
     """No attempt will fare better."""
 
 
@@ -90,6 +106,11 @@ class DynamoWriter:
         What DynamoDB says it consumed.
     last_error : str
         The latest failure in one short line, "" if there was none.
+    last_kind : str
+        AWS's name of that failure, else `unreachable`, `credentials`, `unprocessed`, `answer`,
+        `time` or `inexpressible`.
+    left : list[Item]
+        What the latest `write` did not write and might be written later.
     """
 
     def __init__(
@@ -108,6 +129,8 @@ class DynamoWriter:
         self.retries = 0
         self.write_units = 0.0
         self.last_error = ""
+        self.last_kind = ""
+        self.left: list[Item] = []
         self._table = table
         self._region = region
         self._host = endpoint.authority
@@ -140,8 +163,10 @@ class DynamoWriter:
     def write(self, items: Iterable[Item], deadline: float) -> int:
         """Write items until `deadline` (s on the clock); of equal keys the last one stays.
 
-        Returns how many were not written; `last_error` then says why.
+        Returns how many were not written; `last_error` then says why, and `left` has those that
+        were not refused for good.
         """
+        self.left = []
         unique: dict[tuple[str, int, int], Item] = {}
         for item in items:
             unique.pop(item.key, None)
@@ -156,15 +181,18 @@ class DynamoWriter:
             if batch is None:
                 return lost
             if self._clock() >= deadline:
-                self.last_error = self.last_error or "no time left"
+                if not self.last_error:
+                    self.last_error, self.last_kind = "no time left", "time"
+                self.left = [*batch, *(item for part in (*work[::-1], *ahead) for item in part)]
                 return unwritten + lost
             try:
                 left = self._attempt(batch, deadline)
             except _PermanentError as error:
-                self.last_error = _line(error)
+                self._note(error)
+                self.left = [*batch, *(item for part in (*work[::-1], *ahead) for item in part)]
                 return unwritten + lost
             except _RefusedError as error:
-                self.last_error = _line(error)
+                self._note(error)
                 if len(batch) == 1:
                     unwritten -= 1
                     lost += 1
@@ -173,7 +201,7 @@ class DynamoWriter:
                     work += [batch[middle:], batch[:middle]]
                 continue
             except _TransientError as error:
-                self.last_error = _line(error)
+                self._note(error)
                 left = batch
             unwritten -= len(batch) - len(left)
             if not left:
@@ -191,6 +219,12 @@ class DynamoWriter:
         """Drop the kept connection."""
         self._http.close()
 
+    def _note(self, error: _FailedError) -> None:
+        self.last_error, self.last_kind = _line(error), error.kind
+        if advice := _ADVICE.get(error.kind):
+            advice = advice.format(table=self._table, region=self._region)
+            self.last_error = f"{self.last_error} ({advice})"
+
     def _attempt(self, batch: list[Item], deadline: float) -> list[Item]:
         """Send one batch; what DynamoDB leaves unprocessed comes back."""
         left = max(0.0, deadline - self._clock())
@@ -198,13 +232,13 @@ class DynamoWriter:
         try:
             credentials = self._credentials.get(attempt_end)
         except StoreError as error:
-            raise _PermanentError(error.message) from error
+            raise _PermanentError(error.message, "credentials") from error
         except HttpError as error:
-            raise _TransientError(str(error)) from error
+            raise _TransientError(str(error), "credentials") from error
         try:
             body = request_body(self._table, batch)
         except ValueError as error:
-            raise _RefusedError(f"an item cannot be written: {error}") from error
+            raise _RefusedError(f"an item cannot be written: {error}", "inexpressible") from error
         headers = {"Content-Type": _CONTENT_TYPE, "X-Amz-Target": _TARGET}
         headers |= sigv4.sign(
             credentials, self._region, "dynamodb", self._host, headers, body, self._now()
@@ -212,7 +246,7 @@ class DynamoWriter:
         try:
             response = self._http.request("POST", "/", headers, body, attempt_end)
         except HttpError as error:
-            raise _TransientError(str(error)) from error
+            raise _TransientError(str(error), "unreachable") from error
         if response.status != 200:
             self._raise_for(response)
         return self._unprocessed(response, batch)
@@ -225,13 +259,14 @@ class DynamoWriter:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             name, message = "", ""
         text = f"DynamoDB answered {response.status} {name} {message}".rstrip()
+        kind = name or str(response.status)
         if name in _TRANSIENT or response.status >= 500 or response.status in (408, 429):
-            raise _TransientError(text)
+            raise _TransientError(text, kind)
         if name == "ValidationException":
-            raise _RefusedError(text)
+            raise _RefusedError(text, kind)
         if name in _EXPIRED:
             self._credentials.forget()
-        raise _PermanentError(text)
+        raise _PermanentError(text, kind)
 
     def _unprocessed(self, response: Response, batch: list[Item]) -> list[Item]:
         try:
@@ -245,10 +280,11 @@ class DynamoWriter:
             ValueError, TypeError, KeyError, AttributeError, RecursionError, CorruptItemError,
         ) as error:  # fmt: skip
             # Not known what is left: puts can be repeated, so all of it is.
-            raise _TransientError("DynamoDB's answer cannot be understood") from error
+            raise _TransientError("DynamoDB's answer cannot be understood", "answer") from error
         self.write_units += units
         if left:
             self.last_error = f"DynamoDB left {len(left)} items unprocessed"
+            self.last_kind = "unprocessed"
         return left
 
 

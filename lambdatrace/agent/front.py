@@ -53,6 +53,8 @@ class Supervisor:
         self._deaths = 0
         self._given_up = False
         self._unanswered = ""  # request id
+        self._waiting = 0  # executions that only the worker's memory holds
+        self._lost = 0  # those of workers that died, until one has told of them
         self._sees_runtime = True
 
     def start(self) -> None:
@@ -105,7 +107,9 @@ class Supervisor:
             while self._channel.receive(until):
                 pass
         except channels.Closed:
-            return
+            status = self._reap()
+            if status:
+                log(f"the worker ended early ({_ending(status)}){self._count_lost()}")
 
     def leave(self) -> None:
         """Let this process end at once, and the kernel detach the probe in its own time.
@@ -155,11 +159,17 @@ class Supervisor:
             if received is None:
                 return
             message = received[0]
+            self._note_waiting(message)
             if message.get("done") == request_id:
                 self._unanswered = ""
                 self._sees_runtime = message["sees_runtime"]
                 self._deaths = 0
                 return
+
+    def _note_waiting(self, message: dict[str, Any]) -> None:
+        self._waiting = message.get("waiting", self._waiting)
+        if "done" in message and not self._waiting:
+            self._lost = 0  # everything is where it belongs, what was told of losses, too
 
     def _fork(self, invocation: dict[str, Any] | None, until: float) -> None:
         """One attempt at a worker that is ready by `until` (s, time.monotonic)."""
@@ -209,7 +219,7 @@ class Supervisor:
                 adopted = Handover(self._descriptors, self._layout)
             if invocation is not None:
                 invocation["sees_runtime"] = self._sees_runtime
-            worker.main(channel, self._settings, self._root, adopted, invocation)
+            worker.main(channel, self._settings, self._root, adopted, invocation, self._lost)
             code = 0
         except channels.Closed:
             code = 0
@@ -220,22 +230,41 @@ class Supervisor:
 
     def _bury(self, when: str) -> None:
         status = self._reap()
-        log(f"the worker ended {when} ({_ending(status)}); the function is not affected")
+        why = f"the worker ended {when} ({_ending(status)}); the function is not affected"
+        log(why + self._count_lost())
         self._count_death()
 
     def _end_worker(self, why: str) -> None:
         self._reap()
-        log(why)
+        log(why + self._count_lost())
         self._count_death()
+
+    def _count_lost(self) -> str:
+        """Remember what a worker has taken with it; returns a few words about it, or none."""
+        count, self._waiting = self._waiting, 0
+        self._lost += count
+        return f"; executions that waited in it to be written: {count}" if count else ""
 
     def _reap(self) -> int:
         if self._channel is not None:
+            self._take_last_words(self._channel)
             self._channel.close()
         self._channel = None
         self._unanswered = ""
         # Not reaped yet, so the pid is still its own. Who is ending already keeps its status.
         os.kill(self._pid, _SIGKILL)
         return os.waitpid(self._pid, 0)[1]
+
+    def _take_last_words(self, channel: Channel) -> None:
+        """What it said of what waits, and nobody has read yet."""
+        try:
+            while (received := channel.receive(time.monotonic())) is not None:
+                message, descriptors = received
+                self._note_waiting(message)
+                for fd in descriptors:
+                    os.close(fd)
+        except channels.Closed:
+            return
 
     def _count_death(self) -> None:
         self._deaths += 1

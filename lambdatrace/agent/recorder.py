@@ -1,4 +1,4 @@
-"""From the probe to the store: drains the rings, and turns a cut into items that are written."""
+"""From the probe to items: drains the rings, and packs what belongs to one execution."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from lambdatrace.agent import summary as summaries
 from lambdatrace.agent.attribution import exchange_record
 from lambdatrace.agent.handshakes import Handshakes
 from lambdatrace.agent.ledger import Ledger
-from lambdatrace.agent.log import log
 from lambdatrace.agent.machine import Machine
 from lambdatrace.agent.names import Names
 from lambdatrace.agent.settings import DEFAULT_TTL_DAYS
@@ -17,23 +16,22 @@ from lambdatrace.agent.syscall_buffer import SyscallBuffer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from lambdatrace.agent.attribution import Cut
     from lambdatrace.agent.settings import Settings
     from lambdatrace.bpf.loader import Probe
-    from lambdatrace.store.base import Writer
+    from lambdatrace.items import Item
 
 BACKEND = "ebpf"
 
 
 class Recorder:
-    """What one agent knows between executions: counters told, items lost, what it has cost."""
+    """What one agent knows between executions: counters told, losses not told, what it has cost."""
 
-    def __init__(self, probe: Probe, writer: Writer, settings: Settings) -> None:
+    def __init__(self, probe: Probe, settings: Settings) -> None:
         self._probe = probe
-        self._writer = writer
         self._settings = settings
         self._ledger = Ledger()
         self._names = Names()
@@ -41,8 +39,7 @@ class Recorder:
         self._machine = Machine()
         self._syscalls = SyscallBuffer(probe.syscalls.stride)
         self._lost = probe.lost()
-        self._lost_items = 0
-        self._gaps = 0
+        self._losses: dict[str, int] = {}  # of other kinds than the kernel's
         self._cpu = summaries.own_cost()[0]
         self._unseen: list[tuple[wire.ConnectionRecord, wire.Exchange]] = []
 
@@ -53,9 +50,14 @@ class Recorder:
         return tuple(group for group in self._settings.capture if group not in off)
 
     def take_unseen(self) -> list[tuple[wire.ConnectionRecord, wire.Exchange]]:
-        """Connections that `store` found to have ended, and that a later one has to tell of."""
+        """Connections that `pack` found to have ended, and that a later one has to tell of."""
         unseen, self._unseen = self._unseen, []
         return unseen
+
+    def add_losses(self, losses: Mapping[str, int]) -> None:
+        """The next summary tells of these, by the names of model.Dropped."""
+        for name, count in losses.items():
+            self._losses[name] = self._losses.get(name, 0) + count
 
     def add_gap(self, began: int) -> list[tuple[wire.ConnectionRecord, wire.Exchange]]:
         """A worker before this one ended in the middle of something: the next summary says so.
@@ -64,7 +66,7 @@ class Recorder:
         counted so far may have been told, so it is not told again. Returns the connections that
         ended unseen.
         """
-        self._gaps += 1
+        self.add_losses({"gaps": 1})
         followed = list(self._probe.followed_connections())
         older = [
             (record, exchange)
@@ -87,21 +89,21 @@ class Recorder:
         records = self._probe.syscalls.drain()
         self._syscalls.add(records, self._probe.syscalls.position)
 
-    def store(
+    def pack(
         self,
         cut: Cut,
-        deadline: float,
         *,
         cold_start: bool = False,
         final: bool = True,
+        kept: bool = True,
+        costs: Mapping[str, int] | None = None,
         **more: Any,
-    ) -> tuple[dict[str, Any], int]:
-        """Write an execution until `deadline` (s, time.monotonic).
+    ) -> tuple[dict[str, Any], list[Item]]:
+        """An execution's summary, and its items in the order they must be written.
 
-        Returns its summary and how many of its items were not stored.
-
-        With `final` false it is written as it stands now and everything is kept for the next time;
-        what is written then replaces it. `more` goes into the summary as it is.
+        With `final` false it is packed as it stands now and everything is kept for the next time;
+        what is written then replaces it. With `kept` false only its summary is. `costs` are what
+        the agent has spent besides CPU and memory, `more` goes into the summary as it is.
         """
         if cut.offset is None:
             cut.offset = summaries.clock_offset()
@@ -128,9 +130,16 @@ class Recorder:
                 hosts.setdefault(number, server_name)
         # What waited before an execution began is part of its environment's start, or of nobody's.
         blocked = [each for each in records.blocked if cold_start or each.ended > cut.started]
-        syscalls = self._syscalls.take(cut.syscalls_position) if final else self._syscalls.peek()
+        syscalls: list[bytes] = []
+        if not final:
+            syscalls = self._syscalls.peek()
+        elif kept:
+            syscalls = self._syscalls.take(cut.syscalls_position)
+        else:
+            self._syscalls.drop(cut.syscalls_position)
         summary = self._summary(cut, connections, hosts, cut.offset, cold_start, final)
-        summary.update(more)
+        summary["agent"].update(costs or {})
+        summary.update(kept=kept, **more)
         kinds: dict[int, Sequence[wire.Record]] = {
             wire.KIND_CONNECTION: connections,
             wire.KIND_EXCHANGE: exchanges,
@@ -149,21 +158,16 @@ class Recorder:
                 summaries.process_row(edge) for edge in records.processes if "processes" in capture
             ],
         }
-        batch = items.make_items(summary, packed, expires, details, syscalls)
-        lost = self._writer.write(batch, deadline)
+        if kept:
+            batch = items.make_items(summary, packed, expires, details, syscalls)
+        else:
+            batch = items.make_items(summary, {}, expires)
         if final:
             self._names.forget_open()
             self._handshakes.forget({record.id: record for record, _ in followed})
-        if final and not lost:
-            # Else nobody may ever read it: it is told again.
+            # Whoever loses this summary says so (add_losses), and they are told again.
             self._forget_told_losses()
-        if lost:
-            self._lost_items += lost
-            log(
-                f"{lost} of {len(batch)} items of {cut.request_id} were not stored: "
-                f"{self._writer.last_error}"
-            )
-        return summary, lost
+        return summary, batch
 
     def _open_connections(
         self, cut: Cut, final: bool
@@ -234,17 +238,14 @@ class Recorder:
             dropped["records"] = cut.lost
         if self._syscalls.lost:
             dropped["syscalls"] = dropped.get("syscalls", 0) + self._syscalls.lost
-        if self._lost_items:
-            dropped["items"] = self._lost_items
-        if self._gaps:
-            dropped["gaps"] = self._gaps
+        for name, count in self._losses.items():
+            dropped[name] = dropped.get(name, 0) + count
         return dropped
 
     def _forget_told_losses(self) -> None:
         self._lost = self._probe.lost()
         self._syscalls.lost = 0
-        self._lost_items = 0
-        self._gaps = 0
+        self._losses = {}
         self._cpu = summaries.own_cost()[0]
 
 

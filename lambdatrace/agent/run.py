@@ -19,7 +19,8 @@ import signal
 import sys
 import time
 
-from lambdatrace.agent import attribution
+from lambdatrace.agent import attribution, keep
+from lambdatrace.agent.log import log
 from lambdatrace.agent.recorder import Recorder
 from lambdatrace.agent.settings import Settings
 from lambdatrace.agent.writer import open_writer
@@ -69,7 +70,7 @@ class Tracing:
             most_blocked=MAX_RECORDS,
             most_texts=MAX_TEXTS,
         )
-        self._recorder = Recorder(self._probe, self._writer, settings)
+        self._recorder = Recorder(self._probe, settings)
         self._attribution = attribution.Attribution(MAX_CONNECTIONS)
 
     def run(self, command: Sequence[str]) -> dict[str, Any]:
@@ -87,9 +88,13 @@ class Tracing:
         # The command is the only branch, and its end has told its figures.
         cut.figures = cut.own_end()
         text = " ".join(command)
-        summary, lost = self._recorder.store(
-            cut, time.monotonic() + WRITE_BUDGET_S, command=text[:1000], exit_code=exit_code
+        # Whoever runs a command wants to see it: all is kept, and written at once.
+        summary, items = self._recorder.pack(
+            cut, keep=keep.ALL, command=text[:1000], exit_code=exit_code
         )
+        lost = self._writer.write(items, time.monotonic() + WRITE_BUDGET_S)
+        if lost:
+            log(f"{lost} of {len(items)} items were not stored: {self._writer.last_error}")
         return {
             "execution_id": cut.request_id,
             "exit_code": exit_code,

@@ -1,7 +1,7 @@
 """What a worker does once it senses: from each invocation to its execution in the store.
 
-It sleeps while the handler runs; after the response is out it drains, attributes, writes and says
-so. worker.py lists the messages.
+It sleeps while the handler runs; after the response is out it drains, attributes, writes what is
+due and says so. worker.py lists the messages.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 import select
 import time
 
-from lambdatrace.agent import attribution
+from lambdatrace.agent import attribution, flush, keep
 from lambdatrace.agent.attribution import Attribution
+from lambdatrace.agent.delivery import Delivery
+from lambdatrace.agent.log import log
+from lambdatrace.agent.outbox import Parcel
 from lambdatrace.agent.recorder import Recorder, monotonic_deadline
+from lambdatrace.agent.spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +42,11 @@ HEAD_START_NS = 1_000_000
 # time to write, so it is waited for (s); and so many executions are remembered whose came later.
 OVERTAKEN_S = 0.05
 MAX_EARLY = 16
+# Clocks that part by more than this (s) have been stopped; and how long an INVOKE takes at most to
+# arrive afterwards.
+THAWED_S = 0.1
+# Between two writes that nothing but time has led to (s).
+UNASKED_S = 0.5
 
 
 class Serving:
@@ -49,7 +58,17 @@ class Serving:
         self._channel = channel
         self._settings = settings
         self._probe = probe
-        self._recorder = Recorder(probe, writer, settings)
+        self._recorder = Recorder(probe, settings)
+        mode, period, wrong_flush = flush.read(settings.flush)
+        policy, wrong_keep = keep.read(settings.keep)
+        for wrong in (wrong_flush, wrong_keep):
+            if wrong and first:  # a worker that takes over has nothing new to say
+                log(wrong)
+        self._keep = keep.Keep(policy)
+        spool = None
+        if settings.spool:
+            spool = Spool(settings.spool, settings.store_name, settings.spool_bytes)
+        self._delivery = Delivery(writer, flush.FlushPolicy(mode, period), spool)
         self._attribution = Attribution()
         self._cold = first
         self._invocation: dict[str, Any] | None = None  # INVOKE not yet answered with "done"
@@ -58,10 +77,16 @@ class Serving:
         self._deadline_ns = 0  # the invocation's, on the records' clock
         self._early: list[str] = []  # request ids
         self._waiting: dict[str, Any] | None = None  # a message that came in the midst of others
+        self._idle_until = 0.0  # not before then (s, time.monotonic) is anything written unasked
         self._over = False
 
-    def resume(self, invocation: dict[str, Any] | None) -> None:
-        """Take over from a worker that died, in the middle of `invocation` if there is one."""
+    def resume(self, invocation: dict[str, Any] | None, lost_executions: int) -> None:
+        """Take over from a worker that died, in the middle of `invocation` if there is one.
+
+        `lost_executions` waited in its memory to be written.
+        """
+        if lost_executions:
+            self._recorder.add_losses({"executions": lost_executions})
         began = time.monotonic_ns() if invocation is None else invocation["at_ns"]
         for record, exchange in self._recorder.add_gap(began):
             self._attribution.keep(record, exchange)
@@ -80,10 +105,11 @@ class Serving:
         for fd in (channel, events, self._probe.syscalls_fd):
             poll.register(fd, select.EPOLLIN)
         while not self._over:
-            timeout = -1.0
-            if self._deadline is not None:
-                timeout = max(0.0, self._deadline - time.monotonic())
-            ready = [fd for fd, _ in poll.poll(timeout)]
+            clocks = time.time() - time.monotonic()
+            ready = [fd for fd, _ in poll.poll(self._timeout())]
+            if time.time() - time.monotonic() - clocks > THAWED_S:
+                # It was frozen, and an INVOKE is on its way: its handler comes first.
+                self._idle_until = time.monotonic() + THAWED_S
             # Messages first: an INVOKE brings the deadline that limits what events lead to.
             if channel in ready:
                 received = self._channel.receive(time.monotonic())
@@ -97,6 +123,26 @@ class Serving:
                 self._handle_message(self._waiting)
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._handle_deadline()
+            if not ready and self._invocation is None and time.monotonic() >= self._idle_until:
+                self._flush_unasked()
+
+    def _timeout(self) -> float:
+        """Until when to sleep if nothing happens, in seconds; -1: for ever."""
+        now = time.monotonic()
+        if self._deadline is not None:
+            return max(0.0, self._deadline - now)
+        due_in = self._delivery.due_in()
+        if due_in is None or self._invocation is not None:
+            return -1.0
+        return max(0.0, due_in, self._idle_until - now)
+
+    def _flush_unasked(self) -> None:
+        """Nothing is under way, and what waits is due: the environment was not frozen."""
+        if self._delivery.is_due():
+            self._delivery.flush(self._write_until())
+            # Whatever became of it, not again at once.
+            self._idle_until = time.monotonic() + UNASKED_S
+            self._channel.send({"waiting": self._delivery.waiting})
 
     def _handle_events(self) -> None:
         for cut in self._attribution.feed(self._recorder.drain()):
@@ -107,7 +153,10 @@ class Serving:
             if cut.status == attribution.CRASH:
                 self._take_last_words(cut)
             self._store(cut, self._write_until())
-            if not self._answer(cut.request_id):
+            if self._answer(cut.request_id):
+                if cut.edges == attribution.KERNEL:
+                    self._delivery.answered(time.monotonic_ns() - cut.ended)
+            else:
                 self._early = [*self._early, cut.request_id][-MAX_EARLY:]
 
     def _await_invocation(self) -> None:
@@ -163,7 +212,13 @@ class Serving:
             cut.request_id = invocation["request_id"]
             cut.ended, cut.status = time.monotonic_ns(), attribution.UNFINISHED
             self._attribution.peek(cut)
-            self._recorder.store(cut, self._write_until(), cold_start=self._cold, final=False)
+            cut.was_written = True
+            costs = self._delivery.costs(peek=True)
+            summary, items = self._recorder.pack(
+                cut, cold_start=self._cold, final=False, costs=costs, keep=self._keep.policy
+            )
+            state = Parcel((cut.request_id, summary["started_ns"]), items, is_state=True)
+            self._delivery.send_at_once(state, self._write_until())
             self._keep_unseen()
         self._answer(invocation["request_id"])
 
@@ -176,17 +231,39 @@ class Serving:
         without_runtime = not self._attribution.sees_runtime
         status = attribution.OK if without_runtime else attribution.UNFINISHED
         status = attribution.TIMEOUT if timed_out else status
-        self._end_all(status, until, time.monotonic_ns())
+        self._end_all(status, until, time.monotonic_ns(), is_last=True)
+        self._delivery.flush(until, last=True)
 
-    def _end_all(self, status: str, until: float, now: int) -> None:
+    def _end_all(self, status: str, until: float, now: int, *, is_last: bool = False) -> None:
         for cut in self._attribution.open_cuts():
-            self._store(self._attribution.end(cut, status, now), until)
+            self._store(self._attribution.end(cut, status, now), until, is_last=is_last)
 
-    def _store(self, cut: Cut, until: float) -> None:
-        if cut.request_id:  # else nobody could ever ask for it
-            self._recorder.store(cut, until, cold_start=self._cold)
-            self._cold = False
-            self._keep_unseen()
+    def _store(self, cut: Cut, until: float, *, is_last: bool = False) -> None:
+        """Pack a finished execution, and write it if that is due. `is_last`: it will be, anyway."""
+        if not cut.request_id:  # nobody could ever ask for it
+            return
+        has_failed = cut.status != attribution.OK
+        duration = max(0, cut.ended - cut.started)
+        kept = self._keep.decide(cut.request_id, has_failed, duration) or cut.was_written
+        self._recorder.add_losses(self._delivery.take_losses())
+        summary, items = self._recorder.pack(
+            cut,
+            cold_start=self._cold,
+            kept=kept,
+            costs=self._delivery.costs(),
+            keep=self._keep.policy,
+        )
+        self._cold = False
+        self._keep_unseen()
+        parcel = Parcel(
+            (cut.request_id, summary["started_ns"]),
+            items,
+            summary["dropped"],
+            is_urgent=has_failed,
+        )
+        self._delivery.put(parcel, duration)
+        if not is_last and (has_failed or self._delivery.is_due()):
+            self._delivery.flush(until)
 
     def _keep_unseen(self) -> None:
         for record, exchange in self._recorder.take_unseen():
@@ -211,5 +288,11 @@ class Serving:
             return False
         self._invocation = self._deadline = self._write_end = None
         sees_runtime = self._attribution.sees_runtime
-        self._channel.send({"done": request_id, "sees_runtime": sees_runtime})
+        self._channel.send(
+            {
+                "done": request_id,
+                "sees_runtime": sees_runtime,
+                "waiting": self._delivery.waiting,
+            }
+        )
         return True

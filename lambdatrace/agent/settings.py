@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 FLOWS = "flows"
 SYSCALLS = "syscalls"
 DEFAULT_TTL_DAYS = 14
+DEFAULT_SPOOL_MB = 16  # of the 512 that /tmp has at least
+DEFAULT_SPOOL = "/tmp/lambdatrace-spool"  # noqa: S108  # made for this user alone, see spool.py
 
 
 class Settings:
@@ -20,10 +22,14 @@ class Settings:
     __slots__ = (
         "capture",
         "environ",
+        "flush",
         "function",
+        "keep",
         "level",
         "memory_mb",
         "runtime_api",
+        "spool",
+        "spool_bytes",
         "store",
         "threshold_ns",
         "ttl_days",
@@ -45,6 +51,18 @@ class Settings:
         self.capture = _capture(environ)
         threshold = _number(environ, "LAMBDATRACE_THRESHOLD_MS", DEFAULT_THRESHOLD_MS)
         self.threshold_ns = (threshold or 0) * 1_000_000
+        # Read where they are used (flush.py, keep.py), after the function has been let go on.
+        self.flush = environ.get("LAMBDATRACE_FLUSH", "")
+        self.keep = environ.get("LAMBDATRACE_KEEP", "")
+        self.spool = _spool(environ)
+        spool_mb = _number(environ, "LAMBDATRACE_SPOOL_MB", DEFAULT_SPOOL_MB)
+        self.spool_bytes = (spool_mb or 0) * 1_000_000
+
+    @property
+    def store_name(self) -> str:
+        """What tells the store these settings lead to from others; nothing of it is secret."""
+        names = ("DYNAMO_TABLE_NAME", "AWS_REGION", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL")
+        return " ".join([self.store, *(self.environ.get(name, "") for name in names)])
 
 
 def _number(environ: Mapping[str, str], name: str, default: int | None) -> int | None:
@@ -55,6 +73,15 @@ def _number(environ: Mapping[str, str], name: str, default: int | None) -> int |
         return int(text)
     log(f"{name}={text!r} is not a number: taking {default}")
     return default
+
+
+def _spool(environ: Mapping[str, str]) -> str:
+    """The folder that LAMBDATRACE_SPOOL names; empty: none."""
+    path = environ.get("LAMBDATRACE_SPOOL", DEFAULT_SPOOL)
+    if path and not path.startswith("/"):
+        log(f"LAMBDATRACE_SPOOL={path!r} is not an absolute path: taking {DEFAULT_SPOOL}")
+        return DEFAULT_SPOOL
+    return path
 
 
 def _capture(environ: Mapping[str, str]) -> tuple[str, ...]:

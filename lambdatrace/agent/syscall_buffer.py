@@ -71,6 +71,13 @@ class SyscallBuffer:
 
         What lies behind stays.
         """
+        return list(_bodies(self._take(until)))
+
+    def drop(self, until: int | None) -> None:
+        """Let go of everything up to position `until` (None: all), without packing it."""
+        self._take(until)
+
+    def _take(self, until: int | None) -> list[_Part]:
         before: list[_Part] = []
         behind: list[_Part] = []
         for part in self._parts:
@@ -90,7 +97,7 @@ class SyscallBuffer:
         self._parts = behind
         self._raw = sum(len(part.raw) for part in behind)
         self._packed = sum(len(body) for part in behind for body in part.bodies)
-        return list(_bodies(before))
+        return before
 
     def peek(self) -> list[bytes]:
         """Chunk bodies of everything, and it stays."""

@@ -6,7 +6,8 @@ probe. Messages (channel.py):
     to the worker   {"event": "INVOKE", "request_id", "deadline_ms", "at_ns"}, {"event": "SHUTDOWN",
                     "reason", "deadline_ms"}
     from it         {"ready": true, "layout"} + descriptors, {"ready": false, "why"},
-                    {"done": request id, "sees_runtime": bool}
+                    {"done": request id, "sees_runtime": bool, "waiting"}, {"waiting"}:
+                    how many executions only the worker's memory holds
 """
 
 from __future__ import annotations
@@ -33,8 +34,12 @@ def main(
     root: int,
     adopted: Handover | None,
     invocation: dict[str, Any] | None,
+    lost_executions: int = 0,
 ) -> None:
-    """What the worker process does, from its fork to its end. Raises channel.Closed."""
+    """What the worker process does, from its fork to its end. Raises channel.Closed.
+
+    `lost_executions` waited to be written in the memory of a worker that died.
+    """
     try:
         if adopted is None:
             probe = Probe.load(
@@ -65,7 +70,7 @@ def main(
     for group, reason in probe.unavailable.items():
         log(f"{group} cannot be seen here: {reason}")
     if adopted is not None:
-        serving.resume(invocation)
+        serving.resume(invocation, lost_executions)
     else:
         try:
             writer.prepare(time.monotonic() + PREPARE_BUDGET_S)
@@ -80,4 +85,4 @@ def _answer_only(channel: Channel) -> None:
         message = received[0]
         if message["event"] == "SHUTDOWN":
             return
-        channel.send({"done": message["request_id"], "sees_runtime": False})
+        channel.send({"done": message["request_id"], "sees_runtime": False, "waiting": 0})

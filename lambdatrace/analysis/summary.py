@@ -31,6 +31,10 @@ _MAX_INT = 2**60
 _MAX_TEXT = 100_000
 _DROPPED_NAMES = frozenset(Dropped.__dataclass_fields__)
 _DESTINATION_LENGTH = 10
+# What an older agent did not tell, and what `lambdatrace run` has no use for.
+_LATER_COSTS = (
+    "after_ns", "sent_bytes", "write_units", "flushes", "retries", "spooled", "drained",
+)  # fmt: skip
 
 
 class Fields:
@@ -46,6 +50,10 @@ class Fields:
             f"the summary of {self._owner!r} is corrupt: {what}",
             "the other executions are still readable: lambdatrace list",
         )
+
+    def has(self, name: str) -> bool:
+        """Whether there is `name`: an older agent did not write it."""
+        return name in self._values
 
     def get(self, name: str) -> Any:
         """The value of `name`, which has to be there."""
@@ -176,6 +184,9 @@ def read_execution(summary: Mapping[str, Any]) -> Execution:
         major_faults=fields.integer_or_none("major_faults"),
         ending=_read_ending(fields),
         agent=_read_agent(fields),
+        # Before there were policies, everything was kept.
+        kept=fields.boolean("kept") if fields.has("kept") else True,
+        keep=fields.text("keep") if fields.has("keep") else "all",
         destinations=tuple(
             _read_destination(fields, row)
             for row in fields.array(fields.get("destinations"), "destinations")
@@ -211,6 +222,11 @@ def _read_agent(fields: Fields) -> AgentCost | None:
     return AgentCost(
         cpu_ns=fields.check_integer(cost.get("cpu_ns"), "agent.cpu_ns"),
         peak_bytes=fields.check_integer(cost.get("peak_bytes"), "agent.peak_bytes"),
+        **{
+            name: fields.check_integer(cost[name], f"agent.{name}")
+            for name in _LATER_COSTS
+            if name in cost
+        },
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lambdatrace.analysis.destinations import DestinationRow
     from lambdatrace.analysis.trace import Records
     from lambdatrace.model import (
+        AgentCost,
         Blocked,
         Connection,
         CpuTime,
@@ -57,7 +58,6 @@ def milliseconds(ns: int | None) -> float | None:
 def execution_document(execution: Execution, missing_chunks: int = 0) -> Document:
     """The `execution` object of `show`."""
     dropped = {name: count for name, count in asdict(execution.dropped).items() if count}
-    agent = execution.agent
     return {
         **_execution(execution),
         "dropped_by": dropped,
@@ -70,9 +70,23 @@ def execution_document(execution: Execution, missing_chunks: int = 0) -> Documen
         "steal_ms": milliseconds(execution.steal_ns),
         "major_faults": execution.major_faults,
         "ending": None if execution.ending is None else asdict(execution.ending),
-        "agent": None
-        if agent is None
-        else {"cpu_ms": milliseconds(agent.cpu_ns), "peak_mb": round(agent.peak_bytes / 1e6, 3)},
+        "kept": execution.kept,
+        "keep": execution.keep,
+        "agent": None if execution.agent is None else _agent(execution.agent),
+    }
+
+
+def _agent(agent: AgentCost) -> Document:
+    return {
+        "cpu_ms": milliseconds(agent.cpu_ns),
+        "peak_mb": round(agent.peak_bytes / 1e6, 3),
+        "after_ms": milliseconds(agent.after_ns),
+        "sent_bytes": agent.sent_bytes,
+        "write_units": agent.write_units,
+        "flushes": agent.flushes,
+        "retries": agent.retries,
+        "spooled": agent.spooled,
+        "drained": agent.drained,
     }
 
 

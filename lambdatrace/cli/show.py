@@ -122,7 +122,7 @@ def _draw(environment: Environment, records: Records) -> None:
 
 def _is_whole(records: Records) -> bool:
     """Whether nothing that was recorded is known to be missing."""
-    return not (records.missing_chunks or records.execution.dropped.total)
+    return records.execution.dropped.is_whole and not records.missing_chunks
 
 
 def _all_exchanges_kept(records: Records) -> bool:

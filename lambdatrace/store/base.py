@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         """The writing side, used by the agent. Nothing is opened before the first call."""
 
         last_error: str  # why the latest loss happened, one short line; "" if there was none
+        last_kind: str  # of what kind that was, a word or a name: equal for equal troubles
+        left: list[Item]  # what the latest `write` did not write and might be written later
         retries: int  # attempts after the first
         write_units: float  # what DynamoDB says it consumed; 0 where nothing is metered
 
@@ -44,7 +46,8 @@ if TYPE_CHECKING:
         def write(self, items: Iterable[Item], deadline: float) -> int:
             """Write items until `deadline` (s, time.monotonic).
 
-            Returns how many were not written; never raises for a store that does not answer.
+            Returns how many were not written; `left` are those worth another attempt, the others
+            are refused for good. Never raises for a store that does not answer.
             """
 
         def close(self) -> None:

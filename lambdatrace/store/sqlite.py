@@ -68,6 +68,10 @@ class SqliteStore:
         0: nothing is metered here.
     last_error : str
         The latest failure to write in one line, "" if there was none.
+    last_kind : str
+        `unwritable`, or `inexpressible` where it was for what was to be written.
+    left : list[Item]
+        What the latest `write` did not write and might be written later.
     """
 
     def __init__(self, path: str, now: Callable[[], float] = time.time) -> None:
@@ -75,6 +79,8 @@ class SqliteStore:
         self.bytes_sent = 0
         self.write_units = 0.0
         self.last_error = ""
+        self.last_kind = ""
+        self.left: list[Item] = []
         self._path = path
         self._now = now
         self._writer: sqlite3.Connection | None = None
@@ -122,6 +128,8 @@ class SqliteStore:
 
         Returns how many were not written; `last_error` then says why.
         """
+        items = list(items)
+        self.left = []
         rows = [
             (
                 item.execution_id, item.timestamp_nano, item.tie, item.kind, item.schema,
@@ -133,6 +141,11 @@ class SqliteStore:
             self._transact(rows, deadline)
         except StoreError as error:
             self.last_error = error.message
+            self.last_kind = "unwritable"
+            if isinstance(error.__cause__, (OverflowError, UnicodeEncodeError)):
+                self.last_kind = "inexpressible"
+            else:
+                self.left = items
             return len(rows)
         self.bytes_sent += sum(len(row[-1]) for row in rows)
         return 0

@@ -46,6 +46,16 @@ CASES: dict[str, dict[str, Any]] = {
         "dropped": {"events": 1_200, "gaps": 1},
     },
     "empty": {"connections": []},
+    # By a policy, and with all that the agent tells of itself.
+    "not kept": {
+        "connections": [],
+        "kept": False,
+        "keep": "slow",
+        "dropped": {"items": 4, "executions": 2},
+        "agent": {"cpu_ns": 4_100_000, "peak_bytes": 21_000_000, "after_ns": 12_300_000,
+                  "sent_bytes": 7_300, "write_units": 12, "flushes": 1, "retries": 2,
+                  "spooled": 3, "drained": 1},
+    },
     "command": {
         "connections": [
             traces.connection(1, established=1, first_out=2, first_in=30, last_out=1_900,
@@ -235,6 +245,22 @@ EXPECTED: dict[tuple[str, int], list[str]] = {
         "agent      11.4 ms of CPU, 18.3 MB at its peak",
         "",
         "no connections: this execution did not use the network",
+    ],
+    ("not kept", 80): [
+        "execution  4f2c9a10-0000-4000-8000-000000000001",
+        "function   checkout, version 7, 512 MB",
+        "started    2026-11-22 07:00:00.000 UTC",
+        "took       2.00 s, ok",
+        "network    3 connections",
+        "cpu        300 ms on a CPU (15%), 9.00 ms waiting for one",
+        "seen by    ebpf, level flows, edges exact, from the kernel",
+        "events     were not kept (policy slow)",
+        "agent      4.10 ms of CPU, 21.0 MB at its peak; since the one before: 12.3 ms",
+        "           after the response, 7.30 kB sent, 12 write units, 2 retries, 3",
+        "           executions spooled, 1 drained",
+        "! lost before this one: 4 items not stored, 2 executions not stored",
+        "",
+        "no connections were kept",
     ],
     ("command", 80): [
         "execution  4f2c9a10-0000-4000-8000-000000000001",

@@ -19,13 +19,14 @@ from lambdatrace.cli.views.text import (
     duration_words,
     moment,
     safe,
+    size,
 )
-from lambdatrace.model import Status
+from lambdatrace.model import LOST_BEFORE, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from lambdatrace.model import Ending, Execution
+    from lambdatrace.model import AgentCost, Ending, Execution
 
 _EDGES = {
     "kernel": "edges exact, from the kernel",
@@ -41,6 +42,7 @@ _LOST = {
     "records": "record above what is kept",
     "items": "item not stored",
     "gaps": "gap while the agent's worker was away",
+    "executions": "execution not stored",
 }
 _LOST_MANY = {
     "connections": "connections not followed",
@@ -49,6 +51,7 @@ _LOST_MANY = {
     "records": "records above what is kept",
     "items": "items not stored",
     "gaps": "gaps while the agent's worker was away",
+    "executions": "executions not stored",
 }
 
 
@@ -114,13 +117,34 @@ def _rows(execution: Execution) -> list[tuple[str, Text]]:
         *_machine(execution),
         ("seen by", seen),
     ]
+    if not execution.kept:
+        rows.append(
+            ("events", Text("were not kept (policy ").append_text(safe(execution.keep)).append(")"))
+        )
     if execution.command is not None:
         rows.insert(2, ("command", safe(execution.command)))
     if execution.agent is not None:
-        cpu = duration_words(execution.agent.cpu_ns)
-        peak = f"{execution.agent.peak_bytes / 1e6:.1f} MB"
-        rows.append(("agent", Text(f"{cpu} of CPU, {peak} at its peak")))
+        rows.append(("agent", _agent(execution.agent)))
     return rows
+
+
+def _agent(agent: AgentCost) -> Text:
+    """What the agent cost; what came after the execution before has to be told as such."""
+    text = Text(f"{duration_words(agent.cpu_ns)} of CPU, {agent.peak_bytes / 1e6:.1f} MB")
+    text.append(" at its peak")
+    if agent.after_ns is None:
+        return text
+    before = [f"{duration_words(agent.after_ns)} after the response"]
+    if agent.flushes:
+        units = counted(agent.write_units or 0, "write unit")
+        before.append(f"{size(agent.sent_bytes or 0)} sent, {units}")
+    told = (
+        (agent.retries, "retry", "retries"),
+        (agent.spooled, "execution spooled", "executions spooled"),
+        (agent.drained, "drained", "drained"),
+    )
+    before += [counted(count, one, many) for count, one, many in told if count]
+    return text.append(f"; since the one before: {', '.join(before)}")
 
 
 def _ending(ending: Ending, exit_code: int | None) -> Text:
@@ -161,13 +185,15 @@ def _machine(execution: Execution) -> list[tuple[str, Text]]:
 
 def _warnings(execution: Execution, missing_chunks: int) -> list[Text]:
     warnings = []
-    lost = [
-        counted(count, _LOST[name], _LOST_MANY.get(name, ""))
+    lost = {
+        name: counted(count, _LOST[name], _LOST_MANY.get(name, ""))
         for name, count in asdict(execution.dropped).items()
         if count
-    ]
-    if lost:
-        warnings.append(f"dropped: {', '.join(lost)}: the figures below are too low")
+    }
+    if own := [text for name, text in lost.items() if name not in LOST_BEFORE]:
+        warnings.append(f"dropped: {', '.join(own)}: the figures below are too low")
+    if before := [text for name, text in lost.items() if name in LOST_BEFORE]:
+        warnings.append(f"lost before this one: {', '.join(before)}")
     if missing_chunks:
         chunks = counted(missing_chunks, "event chunk")
         warnings.append(f"missing: {chunks} did not reach the store: connections below are missing")

@@ -23,14 +23,18 @@ from lambdatrace.store.table import create_table
 BARE = {"LAMBDATRACE_CAPTURE": "none"}
 
 
-def lost_and_found(function: Function, lost: list[str], told: str) -> None:
-    """Nothing of `lost` was stored, and `told` says how much that was."""
-    assert all(function.find(request_id) is None for request_id in lost)
-    # With nothing else in it (BARE) an execution is a summary and an index row.
-    assert function.read(told).summary["dropped"] == {"items": 2 * len(lost)}
-    for request_id in lost:
-        (line,) = [line for line in function.agent_lines if request_id in line]
-        assert "2 of 2 items" in line
+def all_stored(function: Function, ids: list[str], late: int) -> None:
+    """Each once, nothing lost, and `late` of them after a time in the spool."""
+    summaries = [function.read(request_id).summary for request_id in ids]
+    assert [summary["dropped"] for summary in summaries] == [{}] * len(ids)
+    assert sorted(each["execution_id"] for each in function.stored()) == sorted(ids)
+    assert len(spooled(function)) == 0
+    told = sum(summary["agent"]["spooled"] for summary in summaries)
+    assert told == late
+
+
+def spooled(function: Function) -> list[Path]:
+    return [*(function.folder / "spool").glob("*")]
 
 
 def test_a_folder_that_cannot_be_made(function: Function) -> None:
@@ -38,14 +42,17 @@ def test_a_folder_that_cannot_be_made(function: Function) -> None:
     obstacle.write_text("a file, not a folder")
     function.store = f"sqlite://{obstacle}/store.db"
     with function.emulator(BARE) as emulator:
-        lost = [ok(emulator), ok(emulator)]
+        ids = [ok(emulator), ok(emulator)]
+        assert len(spooled(function)) == 2
         obstacle.unlink()
-        told, after = ok(emulator), ok(emulator)
-    lost_and_found(function, lost, told)
-    assert function.read(after).summary["dropped"] == {}
-    # And one at the start, that it will be so.
-    assert len(function.agent_lines) == 1 + len(lost)
-    assert "cannot create the folder" in function.agent_lines[0]
+        ids += [ok(emulator), ok(emulator)]
+    # The third came too soon to ask again.
+    all_stored(function, ids, late=3)
+    # One at the start, that it will be so; that it is so; and that it is no more.
+    start, trouble, recovered = function.agent_lines
+    assert "cannot create the folder" in start
+    assert "cannot create the folder" in trouble
+    assert "the store takes executions again" in recovered
 
 
 def test_not_a_store_at_all(function: Function) -> None:
@@ -64,15 +71,15 @@ def test_an_endpoint_that_does_not_answer(
         function.store = f"dynamodb://Unreachable?region=eu-west-1&endpoint={proxy.endpoint}"
         create_table(store_url.parse(function.store, {}))
         with function.emulator({**aws_environ, **BARE}) as emulator:
-            first = ok(emulator)
+            ids = [ok(emulator)]
             proxy._then = cuts_before
-            lost = [ok(emulator)]
+            ids += [ok(emulator)]
+            assert len(spooled(function)) == 1
             proxy._then = passes
-            told, after = ok(emulator), ok(emulator)
-        assert function.read(first).summary["dropped"] == {}
-        assert function.read(after).summary["dropped"] == {}
-        lost_and_found(function, lost, told)
-        assert len(function.agent_lines) == 1
+            ids += [ok(emulator), ok(emulator)]
+        all_stored(function, ids, late=1)
+        trouble, _ = function.agent_lines
+        assert "without an answer" in trouble
 
 
 def test_a_table_that_is_missing(
@@ -80,12 +87,16 @@ def test_a_table_that_is_missing(
 ) -> None:
     function.store = f"dynamodb://Missing?region=eu-west-1&endpoint={dynamodb_local}"
     with function.emulator({**aws_environ, **BARE}) as emulator:
-        lost = [ok(emulator), ok(emulator)]
+        ids = [ok(emulator), ok(emulator)]
         create_table(store_url.parse(function.store, {}))
-        told, after = ok(emulator), ok(emulator)
-    lost_and_found(function, lost, told)
-    assert function.read(after).summary["dropped"] == {}
-    assert all("ResourceNotFoundException" in line for line in function.agent_lines)
+        ids += [ok(emulator), ok(emulator)]
+    summaries = [function.read(request_id).summary for request_id in ids]
+    assert all(summary["dropped"] == {} for summary in summaries)
+    assert len(function.stored()) == len(ids)
+    assert spooled(function) == []
+    trouble, _ = function.agent_lines
+    assert "ResourceNotFoundException" in trouble
+    assert "is there a table Missing in eu-west-1?" in trouble
 
 
 def test_a_store_that_never_answers_does_not_make_a_timeout(
@@ -97,11 +108,14 @@ def test_a_store_that_never_answers_does_not_make_a_timeout(
     with FaultyProxy(dynamodb_local, then=is_silent) as proxy:
         function.store = f"dynamodb://Silent?region=eu-west-1&endpoint={proxy.endpoint}"
         with function.emulator({**aws_environ, **BARE}, timeout_s=1) as emulator:
-            ids = [ok(emulator) for _ in range(2)]
-    # Given up in time, and said by the worker itself: it was not replaced.
-    assert len(function.agent_lines) == len(ids)
-    for request_id, line in zip(ids, function.agent_lines, strict=True):
-        assert f"2 of 2 items of {request_id} were not stored" in line
+            ids = [ok(emulator) for _ in range(4)]
+        assert len(spooled(function)) == len(ids)
+        # Twice the time there was; from then on nobody asked, until the end.
+        assert proxy.requests < 2 * len(ids)
+    # Said by the worker itself: it was not replaced.
+    trouble, goodbye = function.agent_lines
+    assert "in time" in trouble
+    assert f"{len(ids)} executions are not in the store" in goodbye
 
 
 @pytest.mark.parametrize("level", ["flows", "syscalls"])

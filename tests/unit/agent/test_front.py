@@ -34,10 +34,14 @@ def supervise(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Behaviour],
 
     def make(behave: Behaviour) -> Supervisor:
         def main(
-            channel: Channel, _: Settings, root: int, adopted: object, invocation: Any
+            channel: Channel, _: Settings, root: int, adopted: object, invocation: Any, lost: int
         ) -> None:
+            assert lost == 0 or adopted
             assert root == os.getppid() or root
-            behave(channel, adopted is not None, invocation)
+            if behave.__code__.co_argcount > 3:
+                behave(channel, adopted is not None, invocation, lost)
+            else:
+                behave(channel, adopted is not None, invocation)
 
         monkeypatch.setattr(worker, "main", main)
         supervisor = Supervisor(Settings({}), lambda: None)
@@ -65,8 +69,8 @@ def answer_all(channel: Channel) -> None:
         answer(channel, received[0])
 
 
-def answer(channel: Channel, message: dict[str, Any]) -> None:
-    channel.send({"done": message["request_id"], "sees_runtime": True})
+def answer(channel: Channel, message: dict[str, Any], waiting: int = 0) -> None:
+    channel.send({"done": message["request_id"], "sees_runtime": True, "waiting": waiting})
 
 
 def lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
@@ -167,6 +171,61 @@ def test_one_that_dies_in_mid_invocation_is_replaced_by_one_that_is_told(
     assert not supervisor._unanswered
     (line,) = lines(capfd)
     assert "during one" in line
+
+
+def test_what_waited_in_one_that_died_is_counted_until_another_has_told_of_it(
+    supervise: Callable[[Behaviour], Supervisor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    read, write = os.pipe()
+
+    def behave(
+        channel: Channel, adopted: bool, invocation: dict[str, Any] | None, lost: int = 0
+    ) -> None:
+        os.write(write, bytes([lost]))
+        be_ready(channel)
+        received = ({}, []) if invocation is None else (invocation, [])
+        if invocation is None:
+            received = channel.receive() or received
+        answer(channel, received[0], waiting=2)
+        received = channel.receive() or received
+        if not adopted:
+            channel.send({"waiting": 3})  # and nobody reads it
+            os._exit(1)
+        answer(channel, received[0], waiting=0)
+        answer_all(channel)
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    supervisor.invoke(event("one"), time.monotonic_ns())
+    assert (supervisor._waiting, supervisor._lost) == (2, 0)
+    supervisor.invoke(event("two"), time.monotonic_ns())
+    # The second has been told, and its summary is not yet in the store.
+    assert (supervisor._waiting, supervisor._lost) == (2, 3)
+    supervisor.invoke(event("three"), time.monotonic_ns())
+    assert (supervisor._waiting, supervisor._lost) == (0, 0)
+    assert list(os.read(read, 10)) == [0, 3]
+    (line,) = lines(capfd)
+    assert line.endswith("executions that waited in it to be written: 3")
+
+
+def test_one_that_dies_at_the_end_says_what_it_took_with_it(
+    supervise: Callable[[Behaviour], Supervisor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def behave(channel: Channel, *_: object) -> None:
+        be_ready(channel)
+        received = channel.receive()
+        assert received is not None
+        answer(channel, received[0], waiting=7)
+        channel.receive()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    supervisor.invoke(event("one"), time.monotonic_ns())
+    supervisor.shut_down({"eventType": "SHUTDOWN", "shutdownReason": "spindown"})
+    (line,) = lines(capfd)
+    assert "signal 9" in line
+    assert line.endswith(": 7")
 
 
 def test_one_that_dies_each_time_is_given_up(

@@ -40,6 +40,19 @@ def store(tmp_path: Path) -> str:
             steal_ns=20 * traces.MS,
             major_faults=None,
             ending=[0, 9, 1],
+            kept=True,
+            keep="1/1",
+            agent={
+                "cpu_ns": 11_400_000,
+                "peak_bytes": 18_300_000,
+                "after_ns": 42_000_000,
+                "sent_bytes": 3_100,
+                "write_units": 3,
+                "flushes": 1,
+                "retries": 0,
+                "spooled": 2,
+                "drained": 1,
+            },
             exchanges=[
                 traces.exchange(2, first_out=80, last_out=82, first_in=1_240, last_in=1_310)
             ],
@@ -92,7 +105,19 @@ def test_show_json(store: str) -> None:
         "steal_ms": 20.0,
         "major_faults": None,
         "ending": {"exit_code": None, "signal": "SIGKILL", "out_of_memory": True},
-        "agent": {"cpu_ms": 11.4, "peak_mb": 18.3},
+        "kept": True,
+        "keep": "1/1",
+        "agent": {
+            "cpu_ms": 11.4,
+            "peak_mb": 18.3,
+            "after_ms": 42.0,
+            "sent_bytes": 3_100,
+            "write_units": 3,
+            "flushes": 1,
+            "retries": 0,
+            "spooled": 2,
+            "drained": 1,
+        },
     }
     assert "syscalls" not in document
     by_id = {one["id"]: one for one in document["connections"]}

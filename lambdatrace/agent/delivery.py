@@ -1,0 +1,267 @@
+"""From finished executions to the store: when to write, what if it takes nothing, what it cost.
+
+Everything here happens after a response is out, before the environment may go on, and within the
+time it is given. What the store does not take goes to the spool, what the spool does not take waits
+in memory, and what does not fit there is counted and told by the next summary.
+"""
+
+from __future__ import annotations
+
+import time
+
+from lambdatrace.agent.breaker import Breaker
+from lambdatrace.agent.log import log
+from lambdatrace.agent.outbox import Outbox
+from lambdatrace.agent.spool import SpoolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from lambdatrace.agent.flush import FlushPolicy
+    from lambdatrace.agent.outbox import Parcel
+    from lambdatrace.agent.spool import Spool, Spooled
+    from lambdatrace.items import Item
+    from lambdatrace.store.base import Writer
+
+# How long (s) one write may go on taking executions from the spool, and how many of them and of
+# their bytes go into one call: what is in memory twice meanwhile.
+DRAIN_S = 0.2
+_DRAIN_FILES = 50
+_DRAIN_BYTES = 1_000_000
+# A kind of trouble that goes on is told again after this (s).
+_TOLD_AGAIN_S = 300.0
+
+
+class Delivery:
+    """One environment's executions on their way to the store.
+
+    Parameters
+    ----------
+    writer, policy
+        Where to, and when.
+    spool
+        What the store does not take goes there; None: it waits in memory.
+    now
+        s since the epoch.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        policy: FlushPolicy,
+        spool: Spool | None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._writer = writer
+        self._policy = policy
+        self._spool = spool
+        self._now = now
+        self._outbox = Outbox()
+        self._breaker = Breaker()
+        self._losses: dict[str, int] = {}
+        self._told: dict[str, float] = {}  # kind of trouble -> when it was told
+        self._is_down = False
+        self._after_ns = 0
+        self._flushes = 0
+        self._spooled = 0
+        self._drained = 0
+        self._costs_told = self._meters()
+
+    @property
+    def waiting(self) -> int:
+        """How many executions only this process knows of."""
+        return len(self._outbox)
+
+    def put(self, parcel: Parcel, duration_ns: int) -> None:
+        """Take a finished execution."""
+        parcel.at = self._now()
+        self._outbox.put(parcel)
+        self._policy.finished(duration_ns / 1e9, parcel.at)
+
+    def is_due(self) -> bool:
+        """Whether what waits is to be written now."""
+        return self._policy.is_due(self._outbox.waiting(), self._now())
+
+    def due_in(self) -> float | None:
+        """Seconds until it is, if nothing happens until then; None if nothing waits."""
+        if not self._outbox:
+            return None
+        return self._policy.due_in(self._outbox.waiting(), self._now())
+
+    def send_at_once(self, parcel: Parcel, until: float) -> None:
+        """Write the state of an execution that goes on, until `until` (s, time.monotonic)."""
+        parcel.at = self._now()
+        self._flush([parcel], until, drain=False)
+
+    def flush(self, until: float, *, last: bool = False) -> None:
+        """Write what waits until `until` (s, time.monotonic); `last`: there is no other time."""
+        self._flush(self._outbox.parcels(), until, drain=True, last=last)
+        if last and (self._outbox or self._spool):
+            self._say_goodbye()
+
+    def take_losses(self) -> dict[str, int]:
+        """What got lost, by name, and has not been told."""
+        losses, self._losses = self._losses, {}
+        return losses
+
+    def answered(self, after_ns: int) -> None:
+        """A response was out for so long when its environment could go on."""
+        self._after_ns += max(0, after_ns)
+
+    def costs(self, peek: bool = False) -> dict[str, int]:
+        """What was spent since the last time this was asked; items.py has the names."""
+        meters = self._meters()
+        costs = {name: meters[name] - self._costs_told[name] for name in meters}
+        if not peek:
+            self._costs_told = meters
+        return costs
+
+    def _meters(self) -> dict[str, int]:
+        return {
+            "after_ns": self._after_ns,
+            "sent_bytes": self._writer.bytes_sent,
+            "write_units": round(self._writer.write_units),
+            "flushes": self._flushes,
+            "retries": self._writer.retries,
+            "spooled": self._spooled,
+            "drained": self._drained,
+        }
+
+    def _flush(
+        self, parcels: list[Parcel], until: float, *, drain: bool, last: bool = False
+    ) -> None:
+        began = time.monotonic()
+        if not last and not self._breaker.allows(self._now()):
+            self._put_aside(parcels)
+            return
+        if not last:
+            until = min(until, began + self._breaker.budget(until - began))
+        # Those that failed first: they are what somebody will look for.
+        ordered = sorted(parcels, key=lambda parcel: parcel.is_urgent, reverse=True)
+        left = self._write(ordered, until) if ordered else []
+        items = sum(len(parcel.items) for parcel in parcels)
+        if left:
+            self._put_aside(left)
+        elif drain and self._spool is not None:
+            until = until if last else min(until, time.monotonic() + DRAIN_S)
+            items += self._drain(self._spool, until)
+        if items:
+            self._flushes += 1
+            self._policy.flushed(time.monotonic() - began, items)
+
+    def _write(self, parcels: list[Parcel], until: float) -> list[Parcel]:
+        """Write parcels; returns those that are not, or not wholly, in the store."""
+        lost = self._writer.write([item for parcel in parcels for item in parcel.items], until)
+        left_items = list(self._writer.left)
+        refused = lost - len(left_items)
+        self._judge(sum(len(parcel.items) for parcel in parcels), len(left_items))
+        if refused > 0:
+            self._lose({"items": refused})
+            self._tell("item", f"{refused} items were refused: {self._writer.last_error}")
+        missing = {item.key for item in left_items}
+        left = []
+        for parcel in parcels:
+            if any(item.key in missing for item in parcel.items):
+                left.append(parcel)
+                continue
+            self._outbox.remove(parcel)
+            if self._spool is not None:
+                self._spool.forget(parcel)
+        return left
+
+    def _judge(self, tried: int, left: int) -> None:
+        """Learn from an attempt, and say what is wrong the first time it is."""
+        if left < tried:
+            self._breaker.succeeded()
+        else:
+            self._breaker.failed(self._now())
+        if left:
+            self._is_down = True
+            where = "wait in the spool" if self._spool is not None else "wait in memory"
+            self._tell(
+                self._writer.last_kind,
+                f"the store does not take executions: {self._writer.last_error}; they {where}",
+            )
+        elif self._is_down:
+            self._is_down = False
+            self._tell("recovered", "the store takes executions again")
+
+    def _put_aside(self, parcels: Iterable[Parcel]) -> None:
+        """What the store has not taken: to the spool, else it waits in memory, within bounds."""
+        for parcel in parcels:
+            try:
+                gone = [] if self._spool is None else self._spool.put(parcel)
+            except SpoolError as error:
+                self._tell("spool", f"the spool cannot be used: {error}; executions wait in memory")
+            else:
+                for file in gone:
+                    self._lose_file(file, "the spool is full: the oldest executions are given up")
+                if self._spool is not None:
+                    self._outbox.remove(parcel)
+                    self._spooled += 1
+                    continue
+            if not parcel.is_state and parcel not in self._outbox:
+                self._outbox.put(parcel)
+        for pushed in self._outbox.push_out():
+            self._lose({**pushed.told, "executions": pushed.told.get("executions", 0) + 1})
+            self._lose({"items": len(pushed.items)})
+            self._tell("outbox", "executions are given up: there is no room for more to wait")
+
+    def _drain(self, spool: Spool, until: float) -> int:
+        """Write what was spooled, the oldest first; returns how many items that was."""
+        done = 0
+        while time.monotonic() < until:
+            files: list[Spooled] = []
+            items: list[Item] = []
+            size = 0
+            for file, content in spool.oldest(_DRAIN_FILES):
+                if files and size + file.size > _DRAIN_BYTES:
+                    break
+                if len(content) != file.items:
+                    spool.remove(file)
+                    self._lose_file(file, "a file in the spool was damaged")
+                    continue
+                now = self._now()
+                files.append(file)
+                items += [item for item in content if not 0 < item.expires_at <= now]
+                size += file.size
+            if not files:
+                break
+            if items:
+                lost = self._writer.write(items, until)
+                left = len(self._writer.left)
+                self._judge(len(items), left)
+                if refused := lost - left:
+                    self._lose({"items": refused})
+                done += len(items)
+                if left:
+                    break  # again as a whole, another time: puts can be repeated
+            for file in files:
+                spool.remove(file)
+            self._drained += len(files)
+        return done
+
+    def _lose(self, losses: dict[str, int]) -> None:
+        for name, count in losses.items():
+            self._losses[name] = self._losses.get(name, 0) + count
+
+    def _lose_file(self, file: Spooled, why: str) -> None:
+        self._lose({"executions": 1, "items": file.items})
+        self._tell(why, why)
+
+    def _say_goodbye(self) -> None:
+        """The environment ends: what is not in the store now may never be."""
+        spooled = 0 if self._spool is None else len(self._spool)
+        if spooled or self._outbox:
+            log(
+                f"at the end of this environment {spooled + len(self._outbox)} executions are not "
+                f"in the store: {self._writer.last_error}"
+            )
+
+    def _tell(self, kind: str, line: str) -> None:
+        now = self._now()
+        told = self._told.get(kind)
+        if told is None or not told <= now < told + _TOLD_AGAIN_S:
+            self._told[kind] = now
+            log(line)
