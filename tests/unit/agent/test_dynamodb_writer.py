@@ -393,3 +393,48 @@ def test_the_writer_for_a_file() -> None:
 def test_an_execution_fits_few_requests() -> None:
     written = execution("id", connections=200)
     assert len(list(batches(written))) == 1
+
+
+def test_what_is_left_is_what_may_be_written_later() -> None:
+    service = Service(
+        ok(), refusal("AccessDeniedException"),
+    )  # fmt: skip
+    writer = writer_for(service)
+    assert writer.write(some(60), 10) == 35
+    assert [item.timestamp_nano for item in writer.left] == list(range(25, 60))
+    assert writer.last_kind == "AccessDeniedException"
+    assert writer.last_error.endswith(
+        "(the role needs dynamodb:BatchWriteItem on the table Traces)"
+    )
+    assert writer.write(writer.left, 10) == 0
+    assert writer.left == []
+
+
+def test_what_is_refused_for_good_is_not_left() -> None:
+    bad = Item("id", 2**64, 0, CHUNK, b"", NEVER)
+    writer = writer_for(Service())
+    assert writer.write([*some(5), bad], 10) == 1
+    assert (writer.left, writer.last_kind) == ([], "inexpressible")
+
+
+def test_what_no_time_was_left_for_is_left() -> None:
+    writer = writer_for(Service())
+    items = some(30)
+    assert writer.write(items, 0) == 30
+    assert (writer.left, writer.last_kind) == (items, "time")
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (HttpError("nobody there"), "unreachable"),
+        (refusal("ThrottlingException"), "ThrottlingException"),
+        (Response(502, {}, b"bad gateway"), "502"),
+        (Response(200, {}, b"what"), "answer"),
+    ],
+)
+def test_equal_troubles_have_equal_names(step: Step, kind: str) -> None:
+    writer = writer_for(Service(*[step] * 100))
+    assert writer.write(some(3), 5) == 3
+    assert writer.last_kind == kind
+    assert [item.timestamp_nano for item in writer.left] == [0, 1, 2]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdatrace.agent.settings import DEFAULT_TTL_DAYS, Settings
+from lambdatrace.agent.settings import DEFAULT_SPOOL, DEFAULT_TTL_DAYS, Settings
 from lambdatrace.capture import CAPTURE
 
 
@@ -17,6 +17,8 @@ def test_everything_has_a_default() -> None:
     assert (settings.store, settings.runtime_api) == ("", "")
     assert settings.capture == CAPTURE
     assert settings.threshold_ns == 1_000_000
+    assert (settings.flush, settings.keep) == ("", "")
+    assert (settings.spool, settings.spool_bytes) == (DEFAULT_SPOOL, 16_000_000)
 
 
 def test_what_lambda_and_the_user_say() -> None:
@@ -30,6 +32,10 @@ def test_what_lambda_and_the_user_say() -> None:
         "LAMBDATRACE_TTL_DAYS": "3",
         "LAMBDATRACE_CAPTURE": "tls,dns",
         "LAMBDATRACE_THRESHOLD_MS": "25",
+        "LAMBDATRACE_FLUSH": "periodic:5",
+        "LAMBDATRACE_KEEP": "1/10",
+        "LAMBDATRACE_SPOOL": "/var/tmp/spool",
+        "LAMBDATRACE_SPOOL_MB": "3",
     }
     settings = Settings(environ)
     assert settings.runtime_api == "127.0.0.1:9001"
@@ -38,7 +44,24 @@ def test_what_lambda_and_the_user_say() -> None:
     assert settings.ttl_days == 3
     assert settings.capture == ("dns", "tls")
     assert settings.threshold_ns == 25_000_000
+    assert (settings.flush, settings.keep) == ("periodic:5", "1/10")  # read in their modules
+    assert (settings.spool, settings.spool_bytes) == ("/var/tmp/spool", 3_000_000)
     assert settings.environ is environ
+
+
+def test_an_empty_spool_is_none(capfd: pytest.CaptureFixture[str]) -> None:
+    assert Settings({"LAMBDATRACE_SPOOL": ""}).spool == ""
+    assert capfd.readouterr().err == ""
+
+
+def test_stores_have_different_names() -> None:
+    settings = [
+        {"LAMBDATRACE_STORE": "dynamodb://Traces", "AWS_REGION": "eu-west-1"},
+        {"LAMBDATRACE_STORE": "dynamodb://Traces", "AWS_REGION": "eu-west-2"},
+        {"LAMBDATRACE_STORE": "dynamodb://Other", "AWS_REGION": "eu-west-1"},
+        {"DYNAMO_TABLE_NAME": "Traces", "AWS_REGION": "eu-west-1"},
+    ]
+    assert len({Settings(environ).store_name for environ in settings}) == len(settings)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +75,8 @@ def test_what_lambda_and_the_user_say() -> None:
         ("LAMBDATRACE_TTL_DAYS", "9" * 30),
         ("LAMBDATRACE_TTL_DAYS", "٣"),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "much"),
+        ("LAMBDATRACE_SPOOL", "spool"),
+        ("LAMBDATRACE_SPOOL_MB", "-1"),
         ("LAMBDATRACE_THRESHOLD_MS", "1.5"),
         ("LAMBDATRACE_THRESHOLD_MS", "-1"),
         ("LAMBDATRACE_THRESHOLD_MS", "1" * 10),
@@ -66,6 +91,7 @@ def test_nonsense_is_told_in_one_line_and_the_default_taken(
     assert (settings.level, settings.ttl_days) == ("flows", DEFAULT_TTL_DAYS)
     assert settings.memory_mb is None
     assert settings.threshold_ns == 1_000_000
+    assert (settings.spool, settings.spool_bytes) == (DEFAULT_SPOOL, 16_000_000)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +138,7 @@ def test_a_threshold_of_nothing_tells_of_everything() -> None:
         st.sampled_from(
             [
                 "LAMBDATRACE_LEVEL", "LAMBDATRACE_TTL_DAYS", "LAMBDATRACE_CAPTURE",
-                "LAMBDATRACE_THRESHOLD_MS",
+                "LAMBDATRACE_THRESHOLD_MS", "LAMBDATRACE_SPOOL", "LAMBDATRACE_SPOOL_MB",
             ]
         ),
         st.text(),
