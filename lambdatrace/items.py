@@ -74,7 +74,7 @@ MAX_CHUNK_RECORDS = 16_384
 MAX_SUMMARY_BYTES = 350_000
 # Up to here (bytes of records and details) an execution is packed as one piece; above it, each kind
 # by itself costs little more, and an item's limit has to be looked at.
-MAX_SECTIONS_BYTES = 65_536
+MAX_SECTIONS_BYTES = 65_535
 
 INDEX_SHARDS = 8
 HOUR_NS = 3_600_000_000_000
@@ -84,9 +84,8 @@ _MAGIC = b"LTr1"
 _HEADER = struct.Struct("<4sBxHI")
 _SECTIONS_MAGIC = b"LTr2"
 _SECTIONS_HEADER = struct.Struct("<4sB")  # mark, number of sections
-_SECTION = struct.Struct("<BxHI")  # kind, record size, count
-_SUMMARY_MAGIC = b"LTs2"
-_SUMMARY_HEADER = struct.Struct("<4sII")  # mark, bytes of JSON, bytes of it deflated
+_SECTION = struct.Struct("<BHH")  # kind, record size, count
+_SUMMARY_MAGIC = b"LTs2"  # what is deflated behind it says itself where it ends
 
 # What deflating starts from: part of schema 2, never to be changed. The likeliest comes last.
 DICTIONARY = (
@@ -179,7 +178,7 @@ def unpack_records(body: bytes) -> tuple[int, int, bytes]:
     if count > MAX_CHUNK_RECORDS or size != CHUNK_RECORDS.get(kind):
         raise CorruptItemError("an event chunk claims records of an impossible number or size")
     total = count * size
-    columns = _inflate(body[_HEADER.size :], total, b"")
+    columns, _ = _inflate(body[_HEADER.size :], total, total)
     return kind, size, _rows(columns, size, count)
 
 
@@ -202,7 +201,7 @@ def unpack_chunk(body: bytes) -> list[tuple[int, bytes]]:
         size != CHUNK_RECORDS.get(kind) for kind, size, _ in heads
     ):
         raise CorruptItemError("an event chunk claims records of an impossible number or size")
-    columns = _inflate(body[begin + _SECTION.size * number :], total, DICTIONARY)
+    columns, _ = _inflate(body[begin + _SECTION.size * number :], total, total)
     found, at = [], 0
     for kind, size, count in heads:
         found.append((kind, _rows(columns[at : at + size * count], size, count)))
@@ -222,16 +221,20 @@ def _deflate(data: bytes) -> bytes:
     return deflate.compress(data) + deflate.flush()
 
 
-def _inflate(data: bytes, total: int, dictionary: bytes) -> bytes:
-    """Exactly `total` bytes; never allocates more. Raises CorruptItemError."""
-    inflate = zlib.decompressobj(zdict=dictionary) if dictionary else zlib.decompressobj()
+def _inflate(data: bytes, least: int, most: int) -> tuple[bytes, bytes]:
+    """(what is deflated at the beginning of `data`, what stands behind it).
+
+    Never allocates more than `most` bytes. Raises CorruptItemError.
+    """
+    # Streams that were made without the dictionary do not ask for it.
+    inflate = zlib.decompressobj(zdict=DICTIONARY)
     try:
-        found = inflate.decompress(data, total + 1)
+        found = inflate.decompress(data, most + 1)
     except zlib.error as error:
         raise CorruptItemError("an item cannot be inflated") from error
-    if len(found) != total or not inflate.eof or inflate.unused_data:
+    if not least <= len(found) <= most or not inflate.eof:
         raise CorruptItemError("an item is not as long as it says")
-    return found
+    return found, inflate.unused_data
 
 
 # The kinds of chunks and the size of their records, in the order they are written.
@@ -322,8 +325,7 @@ def summary_items(summary: dict[str, Any], expires_at: int, inline: bytes = b"")
     # escapes of them.
     text = json.dumps(summary, separators=(",", ":"), ensure_ascii=False)
     encoded = text.encode("utf-8", "backslashreplace")
-    packed = _deflate(encoded)
-    body = _SUMMARY_HEADER.pack(_SUMMARY_MAGIC, len(encoded), len(packed)) + packed
+    body = _SUMMARY_MAGIC + _deflate(encoded)
     digest = zlib.crc32(execution_id.encode())
     # Independent digits for shard and tie, or a shard would only see an eighth of the ties.
     shard, tie = digest % INDEX_SHARDS, digest // INDEX_SHARDS % 10**TIE_DIGITS
@@ -354,14 +356,10 @@ def read_summary(item: Item) -> dict[str, Any]:
 
 def _split_summary(item: Item) -> tuple[bytes, bytes]:
     """(JSON, body of the chunk behind it or nothing). Raises CorruptItemError."""
-    try:
-        magic, size, packed = _SUMMARY_HEADER.unpack_from(item.body)
-    except struct.error as error:
-        raise CorruptItemError(f"the summary of {item.execution_id!r} is cut short") from error
-    if magic != _SUMMARY_MAGIC or size > MAX_SUMMARY_BYTES:
+    size = len(_SUMMARY_MAGIC)
+    if item.body[:size] != _SUMMARY_MAGIC:
         raise CorruptItemError(f"the summary of {item.execution_id!r} is not one of lambdatrace")
-    end = _SUMMARY_HEADER.size + packed
-    return _inflate(item.body[_SUMMARY_HEADER.size : end], size, DICTIONARY), item.body[end:]
+    return _inflate(item.body[size:], 0, MAX_SUMMARY_BYTES)
 
 
 def read_chunks(items: Iterable[Item]) -> dict[int, bytes]:

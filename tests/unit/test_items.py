@@ -214,7 +214,7 @@ def test_packed_sections_come_back_as_they_were(counts: dict[int, int], order: A
 
 @given(st.binary(max_size=300), st.booleans())
 def test_arbitrary_sections_are_a_corrupt_chunk(rest: bytes, with_one: bool) -> None:
-    head = struct.pack("<4sB", b"LTr2", 1) + struct.pack("<BxHI", 1, SIZES[1], 1)
+    head = struct.pack("<4sB", b"LTr2", 1) + struct.pack("<BHH", 1, SIZES[1], 1)
     body = (head if with_one else b"LTr2") + rest
     with pytest.raises(CorruptItemError):
         items.unpack_chunk(body)
@@ -223,7 +223,7 @@ def test_arbitrary_sections_are_a_corrupt_chunk(rest: bytes, with_one: bool) -> 
 def test_a_bomb_of_sections_allocates_no_more_than_it_may() -> None:
     deflate = zlib.compressobj(9, zlib.DEFLATED, 15, 9, 0, items.DICTIONARY)
     packed = deflate.compress(bytes(40_000_000)) + deflate.flush()
-    one = struct.pack("<BxHI", wire.KIND_DETAILS, 1, items.MAX_SECTIONS_BYTES)
+    one = struct.pack("<BHH", wire.KIND_DETAILS, 1, items.MAX_SECTIONS_BYTES)
     for head in (struct.pack("<4sB", b"LTr2", 1) + one, struct.pack("<4sB", b"LTr2", 2) + one * 2):
         tracemalloc.start()
         try:
