@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lambdatrace.items import Item
     from lambdatrace.store.base import Writer
 
+# Who had less time than this (s), because a deadline was near, has not shown that it is down.
+FAIR_S = 0.2
 # How long (s) one write may go on taking executions from the spool, and how many of them and of
 # their bytes go into one call: what is in memory twice meanwhile.
 DRAIN_S = 0.2
@@ -152,10 +154,11 @@ class Delivery:
 
     def _write(self, parcels: list[Parcel], until: float) -> list[Parcel]:
         """Write parcels; returns those that are not, or not wholly, in the store."""
+        is_fair = until - time.monotonic() >= FAIR_S
         lost = self._writer.write([item for parcel in parcels for item in parcel.items], until)
         left_items = list(self._writer.left)
         refused = lost - len(left_items)
-        self._judge(sum(len(parcel.items) for parcel in parcels), len(left_items))
+        self._judge(sum(len(parcel.items) for parcel in parcels), len(left_items), is_fair)
         if refused > 0:
             self._lose({"items": refused})
             self._tell("item", f"{refused} items were refused: {self._writer.last_error}")
@@ -170,13 +173,13 @@ class Delivery:
                 self._spool.forget(parcel)
         return left
 
-    def _judge(self, tried: int, left: int) -> None:
+    def _judge(self, tried: int, left: int, is_fair: bool = True) -> None:
         """Learn from an attempt, and say what is wrong the first time it is."""
         if left < tried:
             self._breaker.succeeded()
-        else:
+        elif is_fair:
             self._breaker.failed(self._now())
-        if left:
+        if left and is_fair:
             self._is_down = True
             where = "wait in the spool" if self._spool is not None else "wait in memory"
             self._tell(

@@ -105,7 +105,7 @@ class DynamoWriter:
     write_units : float
         What DynamoDB says it consumed.
     last_error : str
-        The latest failure in one short line, "" if there was none.
+        What went wrong in the latest `write`, the last of it, in one short line; "" if nothing did.
     last_kind : str
         AWS's name of that failure, else `unreachable`, `credentials`, `unprocessed`, `answer`,
         `time` or `inexpressible`.
@@ -167,6 +167,7 @@ class DynamoWriter:
         were not refused for good.
         """
         self.left = []
+        self.last_error = self.last_kind = ""
         unique: dict[tuple[str, int, int], Item] = {}
         for item in items:
             unique.pop(item.key, None)

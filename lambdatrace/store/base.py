@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     class Writer(Protocol):
         """The writing side, used by the agent. Nothing is opened before the first call."""
 
-        last_error: str  # why the latest loss happened, one short line; "" if there was none
+        last_error: str  # what went wrong in the latest `write`, one short line; "" if nothing did
         last_kind: str  # of what kind that was, a word or a name: equal for equal troubles
         left: list[Item]  # what the latest `write` did not write and might be written later
         retries: int  # attempts after the first

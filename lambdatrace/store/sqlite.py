@@ -67,7 +67,7 @@ class SqliteStore:
     write_units : float
         0: nothing is metered here.
     last_error : str
-        The latest failure to write in one line, "" if there was none.
+        Why the latest `write` failed, in one line; "" if it did not.
     last_kind : str
         `unwritable`, or `inexpressible` where it was for what was to be written.
     left : list[Item]
@@ -130,6 +130,7 @@ class SqliteStore:
         """
         items = list(items)
         self.left = []
+        self.last_error = self.last_kind = ""
         rows = [
             (
                 item.execution_id, item.timestamp_nano, item.tie, item.kind, item.schema,

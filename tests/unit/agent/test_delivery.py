@@ -333,6 +333,18 @@ def test_draining_is_bounded_in_time_and_goes_on_next_time(
     assert len(world.store.executions) == 2 * (3 * delivery._DRAIN_FILES + 2)
 
 
+def test_a_deadline_that_was_near_says_nothing_of_the_store(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.store.mood = DOWN
+    for number in range(5):
+        world.delivery.put(parcel(f"{number}"), 5 * MS)
+        world.delivery.flush(time.monotonic() + 0.01)
+    assert world.store.calls == 5
+    assert world.spooled == 5
+    assert lines(capfd) == []
+
+
 def test_the_end_asks_whatever_it_knows(world: World, capfd: pytest.CaptureFixture[str]) -> None:
     world.store.mood = DOWN
     for number in range(5):
