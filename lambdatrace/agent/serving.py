@@ -77,6 +77,7 @@ class Serving:
         self._deadline_ns = 0  # the invocation's, on the records' clock
         self._early: list[str] = []  # request ids
         self._waiting: dict[str, Any] | None = None  # a message that came in the midst of others
+        self._told_waiting = 0  # executions only this process knows of
         self._idle_until = 0.0  # not before then (s, time.monotonic) is anything written unasked
         self._over = False
 
@@ -142,7 +143,10 @@ class Serving:
             self._delivery.flush(self._write_until())
             # Whatever became of it, not again at once.
             self._idle_until = time.monotonic() + UNASKED_S
-            self._channel.send({"waiting": self._delivery.waiting})
+            # Only news: nobody reads it before the next invocation, and there is room for so many.
+            if self._told_waiting != self._delivery.waiting:
+                self._told_waiting = self._delivery.waiting
+                self._channel.send({"waiting": self._told_waiting})
 
     def _handle_events(self) -> None:
         for cut in self._attribution.feed(self._recorder.drain()):
@@ -287,12 +291,12 @@ class Serving:
         if self._invocation is None or self._invocation["request_id"] != request_id:
             return False
         self._invocation = self._deadline = self._write_end = None
-        sees_runtime = self._attribution.sees_runtime
+        self._told_waiting = self._delivery.waiting
         self._channel.send(
             {
                 "done": request_id,
-                "sees_runtime": sees_runtime,
-                "waiting": self._delivery.waiting,
+                "sees_runtime": self._attribution.sees_runtime,
+                "waiting": self._told_waiting,
             }
         )
         return True

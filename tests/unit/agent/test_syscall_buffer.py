@@ -43,6 +43,19 @@ def test_cut_by_position_at_any_split() -> None:
                 assert buffer.take(None) == []
 
 
+def test_what_is_dropped_is_gone_and_the_rest_stays() -> None:
+    for max_raw in (0, 1000 * SIZE):
+        for until in range(11):
+            buffer = SyscallBuffer(STRIDE, max_raw)
+            buffer.add(records(0, 10), 10 * STRIDE)
+            buffer.drop(until * STRIDE)
+            assert numbers(buffer.take(None)) == list(range(until, 10))
+            buffer.add(records(10, 2), 12 * STRIDE)
+            buffer.drop(None)
+            assert buffer.take(None) == []
+            assert buffer.lost == 0
+
+
 def test_a_position_behind_or_before_everything() -> None:
     buffer = SyscallBuffer(STRIDE)
     buffer.add(records(5, 3), 8 * STRIDE)

@@ -50,6 +50,28 @@ def test_a_valid_summary() -> None:
     )  # fmt: skip
 
 
+def test_what_the_agent_tells_of_itself_and_of_its_policy() -> None:
+    told = {
+        "cpu_ns": 1, "peak_bytes": 2, "after_ns": 3, "sent_bytes": 4, "write_units": 5,
+        "flushes": 6, "retries": 7, "spooled": 8, "drained": 9,
+    }  # fmt: skip
+    execution = read_execution(
+        traces.summary(agent=told, kept=False, keep="1/10", dropped={"executions": 2, "items": 4})
+    )
+    assert execution.agent == AgentCost(**told)
+    assert (execution.kept, execution.keep) == (False, "1/10")
+    # What got lost before it takes nothing from this one.
+    assert execution.dropped.total == 6
+    assert execution.dropped.is_whole
+    assert not Dropped(items=1, gaps=1).is_whole
+
+
+def test_an_older_agent_kept_everything_and_told_less() -> None:
+    execution = read_execution(traces.summary())
+    assert (execution.kept, execution.keep) == (True, "all")
+    assert execution.agent == AgentCost(11_400_000, 18_300_000, *[None] * 7)
+
+
 def test_what_the_machine_and_the_process_did() -> None:
     execution = read_execution(
         traces.summary(
@@ -139,6 +161,13 @@ def test_an_exit_code_is_one_only_without_a_signal() -> None:
         ("ending", "SIGKILL"),
         ("agent", {}),
         ("agent", []),
+        ("agent", {"cpu_ns": 1, "peak_bytes": 2, "spooled": -1}),
+        ("agent", {"cpu_ns": 1, "peak_bytes": 2, "after_ns": None}),
+        ("kept", None),
+        ("kept", 1),
+        ("keep", None),
+        ("keep", 5),
+        ("dropped", {"executions": -1}),
         ("destinations", None),
         ("destinations", [7]),
         ("destinations", [[None, "10.0.0.7", 443, "tcp"]]),
