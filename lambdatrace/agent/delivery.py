@@ -146,8 +146,10 @@ class Delivery:
         if left:
             self._put_aside(left)
         elif drain and self._spool is not None:
-            until = until if last else min(until, time.monotonic() + DRAIN_S)
-            items += self._drain(self._spool, until)
+            now = time.monotonic()
+            # A store that is always slow would never get anything done in less.
+            budget = max(DRAIN_S, 2 * (now - began))
+            items += self._drain(self._spool, until if last else min(until, now + budget))
         if items:
             self._flushes += 1
             self._policy.flushed(time.monotonic() - began, items)
@@ -186,7 +188,7 @@ class Delivery:
                 self._writer.last_kind,
                 f"the store does not take executions: {self._writer.last_error}; they {where}",
             )
-        elif self._is_down:
+        elif not left and self._is_down:
             self._is_down = False
             self._tell("recovered", "the store takes executions again")
 
@@ -216,6 +218,7 @@ class Delivery:
         done = 0
         while time.monotonic() < until:
             files: list[Spooled] = []
+            contents: list[set[tuple[str, int, int]]] = []  # keys
             items: list[Item] = []
             size = 0
             for file, content in spool.oldest(_DRAIN_FILES):
@@ -227,23 +230,30 @@ class Delivery:
                     continue
                 now = self._now()
                 files.append(file)
+                contents.append({item.key for item in content})
                 items += [item for item in content if not 0 < item.expires_at <= now]
                 size += file.size
             if not files:
                 break
-            if items:
-                lost = self._writer.write(items, until)
-                left = len(self._writer.left)
-                self._judge(len(items), left)
-                if refused := lost - left:
-                    self._lose({"items": refused})
-                done += len(items)
-                if left:
-                    break  # again as a whole, another time: puts can be repeated
-            for file in files:
-                spool.remove(file)
-            self._drained += len(files)
+            missing = self._write_spooled(items, until) if items else set()
+            done += len(items)
+            for file, keys in zip(files, contents, strict=True):
+                if not keys & missing:
+                    spool.remove(file)
+                    self._drained += 1
+            if missing:
+                break
         return done
+
+    def _write_spooled(self, items: list[Item], until: float) -> set[tuple[str, int, int]]:
+        """Write items from the spool; returns the keys of those that have to be written again."""
+        is_fair = until - time.monotonic() >= FAIR_S
+        lost = self._writer.write(items, until)
+        left = self._writer.left
+        self._judge(len(items), len(left), is_fair)
+        if refused := lost - len(left):
+            self._lose({"items": refused})
+        return {item.key for item in left}
 
     def _lose(self, losses: dict[str, int]) -> None:
         for name, count in losses.items():

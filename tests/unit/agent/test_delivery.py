@@ -316,18 +316,16 @@ def test_what_has_expired_in_the_spool_is_not_written(world: World) -> None:
     assert world.spooled == 0
 
 
-def test_draining_is_bounded_in_time_and_goes_on_next_time(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_draining_is_bounded_in_time_and_goes_on_next_time(world: World) -> None:
     world.store.mood = DOWN
     for number in range(3 * delivery._DRAIN_FILES):
         world.execution(f"{number}")
-    monkeypatch.setattr(delivery, "DRAIN_S", 0)
     world.store.mood = ""
     world.clock.now += 60
-    world.execution("next")
+    world.delivery.put(parcel("next"), 5 * MS)
+    world.delivery.flush(time.monotonic())
+    assert "next" in world.store.executions
     assert world.delivery.costs()["drained"] == 0
-    monkeypatch.undo()
     world.execution("another")
     assert world.spooled == 0
     assert len(world.store.executions) == 2 * (3 * delivery._DRAIN_FILES + 2)
@@ -343,6 +341,29 @@ def test_a_deadline_that_was_near_says_nothing_of_the_store(
     assert world.store.calls == 5
     assert world.spooled == 5
     assert lines(capfd) == []
+
+
+def test_draining_gets_on_though_each_time_only_half_is_taken(world: World) -> None:
+    world.store.mood = DOWN
+    for number in range(20):
+        world.execution(f"{number}")
+    world.store.mood = ""
+    world.clock.now += 60
+    counts = []
+    write = world.store.write
+
+    def halves(items: Iterable[Item], deadline: float) -> int:
+        items = list(items)
+        world.store.mood = HALF if len(items) > 2 else ""
+        return write(items, deadline)
+
+    world.store.write = halves  # type: ignore[method-assign]
+    while world.spooled and len(counts) < 50:
+        world.execution(f"later {len(counts)}")
+        counts.append(world.spooled)
+    assert counts == sorted(counts, reverse=True)
+    assert world.spooled == 0
+    assert world.delivery.costs()["drained"] == 20
 
 
 def test_the_end_asks_whatever_it_knows(world: World, capfd: pytest.CaptureFixture[str]) -> None:
