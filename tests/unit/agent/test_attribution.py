@@ -496,4 +496,4 @@ def test_any_stream_is_cut_without_telling_anything_twice(stream: list[Any]) -> 
 
 
 def is_own_end(record: Any, cut: Cut) -> bool:
-    return isinstance(record, wire.EdgeRecord) and record.tgid == cut.branch
+    return isinstance(record, wire.EdgeRecord) and record is cut.own_end()
