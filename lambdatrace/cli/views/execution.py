@@ -136,9 +136,9 @@ def _agent(agent: AgentCost) -> Text:
         return text
     before = [f"{duration_words(agent.after_ns)} after the response"]
     if agent.flushes:
-        units = counted(agent.write_units or 0, "write unit")
-        before.append(f"{size(agent.sent_bytes or 0)} sent, {units}")
+        before.append(f"{size(agent.sent_bytes or 0)} sent")
     told = (
+        (agent.write_units, "write unit", "write units"),
         (agent.retries, "retry", "retries"),
         (agent.spooled, "execution spooled", "executions spooled"),
         (agent.drained, "drained", "drained"),

@@ -8,7 +8,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from faulty_proxy import FaultyProxy, cuts_before, is_slow, passes, refuses
+from faulty_proxy import (
+    FaultyProxy,
+    cuts_after,
+    cuts_before,
+    is_slow,
+    leaves_half,
+    passes,
+    refuses,
+)
 from support_agent import Echo, Function, Gate, eventually, invoke, invoking, ok
 
 from lambdatrace import items
@@ -282,3 +290,25 @@ def test_an_earlier_state_from_the_spool_never_replaces_the_end(
         store.close()
         assert sorted(rows) == ["ok", "ok", "timeout"]
     assert spooled(function) == []
+
+
+def test_many_executions_and_a_store_that_comes_and_goes(
+    function: Function, dynamodb_local: str, aws_environ: dict[str, str]
+) -> None:
+    """Each is stored once, as it was, whichever way it took."""
+    faults = [passes, cuts_before, refuses("ThrottlingException"), leaves_half, passes, cuts_after]
+    with FaultyProxy(dynamodb_local) as proxy:
+        through(function, proxy, "ComesAndGoes")
+        ids = []
+        with function.emulator(aws_environ) as emulator:
+            for number in range(150):
+                proxy._then = faults[number // 5 % len(faults)]
+                ids.append(ok(emulator))
+            proxy._then = passes
+        found = summaries(function, ids)
+    assert [summary["status"] for summary in found] == ["ok"] * len(ids)
+    assert all(summary["dropped"] == {} for summary in found)
+    starts = [summary["started_ns"] for summary in found]
+    assert starts == sorted(starts)
+    assert spooled(function) == []
+    assert len(function.agent_lines) <= len(faults)
