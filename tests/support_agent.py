@@ -23,7 +23,7 @@ from support import require
 
 from lambdatrace import items, wire
 from lambdatrace.emulator import Emulator, Invocation, agent_command, find_rie
-from lambdatrace.errors import EmulatorError
+from lambdatrace.errors import EmulatorError, StoreError
 from lambdatrace.store import open_store
 
 if TYPE_CHECKING:
@@ -246,6 +246,10 @@ class Function:
         store = open_store(self.store)
         try:
             found = store.get(request_id)
+        except StoreError as error:
+            if "there is no store" in error.message:
+                return None  # its worker was killed while it made the file
+            raise
         finally:
             store.close()
         summaries = [item for item in found if item.kind == items.SUMMARY]
