@@ -32,7 +32,7 @@ MOST_TEXTS = 1000
 
 # struct connection in probe.c: record and exchange, then socket_id, shaken, references, runtime,
 # awaits_invocation, tls, looks, reader, sleeps, tickets, padding
-_CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQQIBBBBIIHB5x")
+_CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQQIBBBBIIHBB4x")
 _SOCKET_KEY = struct.Struct("<Ii")
 _SOCKET_VALUE = struct.Struct("<QQQQQBB6x")
 _TGID = struct.Struct("<I")  # the first field of struct thread

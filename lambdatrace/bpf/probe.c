@@ -254,6 +254,9 @@ BPF_TABLE("lru_hash", struct socket_key, struct socket, sockets, 2048);
 #define PLAIN 2     // none came
 #define SECURE 3    // the handshake is done
 
+#define WANTS_RECEIVES 1
+#define WANTS_SENDS 2
+
 struct connection {
     struct connection_record record;
     struct exchange exchange;
@@ -269,7 +272,8 @@ struct connection {
     u32 sleeps;
     u16 ticket;             // bytes of the record that may be a session ticket
     u8 tickets;             // TLS 1.3, as far as can be seen: session tickets may come
-    u8 pad[5];
+    u8 wanted;              // by on_exit_tls: WANTS_*
+    u8 pad[4];
 };
 BPF_TABLE("hash", u64, struct connection, connections, 2048);
 
@@ -534,6 +538,7 @@ static inline struct connection *new_connection(
     struct connection *c = &room->connection;
     clear(c, sizeof(*c));
     c->leader = t->leader;
+    c->wanted = WANTS_SENDS;
     struct connection_record *r = &c->record;
     r->kind = KIND_CONNECTION;
     r->family = d->family;

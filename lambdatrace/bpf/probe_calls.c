@@ -236,34 +236,39 @@ int on_close(raw *ctx)
 
 // ---- syscalls, coming out
 
-static inline int is_network_error(s64 error)
+// 1 or 0; without a branch, as what follows.
+static inline u64 is_network_error(s64 error)
 {
     u64 bit = error - E_FIRST;
-    return error == E_PIPE || (bit < 32 && (NETWORK_ERRORS >> bit) & 1);
+    u64 among = (NETWORK_ERRORS >> (bit & 31)) & (is_set(bit >> 5) ^ 1);
+    return (among & 1) | (is_set(error ^ E_PIPE) ^ 1);
 }
 
 static inline void note_error(struct connection *c, s64 ret)
 {
-    if (ret < 0 && !c->record.error && is_network_error(-ret))
-        c->record.error = -ret;
+    u64 is_news = is_network_error(-ret) & (is_set(c->record.error) ^ 1);
+    c->record.error |= -ret & -is_news;
+}
+
+// `value` if `known` is 0: what is noted the first time only.
+static inline u64 if_unknown(u64 known, u64 value)
+{
+    return value & (is_set(known) - 1);
 }
 
 static inline void account(struct connection *c, int sends, u64 bytes, u64 started, u64 now)
 {
     struct connection_record *r = &c->record;
     if (sends) {
-        if (!r->first_out)
-            r->first_out = started;
+        r->first_out |= if_unknown(r->first_out, started);
         r->last_out = now;
         lock_xadd(&r->bytes_out, bytes);
         lock_xadd(&r->sends, 1);
     } else {
-        if (!r->first_in)
-            r->first_in = now;
-        if (r->last_out > r->last_in)
-            r->waited += now - r->last_out;
-        else if (r->last_in)
-            r->transferred += now - r->last_in;
+        r->first_in |= if_unknown(r->first_in, now);
+        u64 answers = sign(r->last_in - r->last_out), follows = -is_set(r->last_in) & ~answers;
+        r->waited += (now - r->last_out) & answers;
+        r->transferred += (now - r->last_in) & follows;
         r->last_in = now;
         lock_xadd(&r->bytes_in, bytes);
         lock_xadd(&r->receives, 1);
@@ -281,25 +286,23 @@ static inline void account_exchange(
 {
     struct exchange *e = &c->exchange;
     if (sends) {
-        if (!e->first_out)
-            e->first_out = t->started;
+        e->first_out |= if_unknown(e->first_out, t->started);
         e->last_out = now;
         lock_xadd(&e->bytes_out, bytes);
         lock_xadd(&e->sends, 1);
         return;
     }
     u32 tid = (u32)bpf_get_current_pid_tgid();
-    if (!e->first_in) {
-        e->first_in = now;
-        e->tentative = c->tickets && !c->record.exchanges;
-    } else if (e->tentative && (c->reader != tid || c->sleeps != t->sleeps)) {
-        if (e->bytes_in % c->ticket)
-            e->tentative = 0;
-        else
-            e->first_in = now;
+    if (e->tentative) {
+        u64 slept = is_set((c->reader ^ tid) | (c->sleeps ^ t->sleeps));
+        u64 in_midst = is_set(e->bytes_in % c->ticket);
+        e->first_in &= (slept & ~in_midst & 1) - 1;
+        e->tentative = ~(slept & in_midst) & 1;
+    } else {
+        e->tentative = if_unknown(e->first_in | c->record.exchanges, c->tickets);
     }
-    if (e->bytes_in + bytes > MOST_TICKETS)
-        e->tentative = 0;
+    e->tentative &= 1 + sign(MOST_TICKETS - (s64)(e->bytes_in + bytes));
+    e->first_in |= if_unknown(e->first_in, now);
     c->reader = tid;
     c->sleeps = t->sleeps;
     e->last_in = now;
@@ -327,7 +330,7 @@ int on_sys_exit(raw *ctx)
     s64 ret = ctx->args[1];
     struct config *cfg = get_config();
     // Nothing came of it, and nobody wants to know of each call: EAGAIN, mostly.
-    if (!cfg || (ret < 0 && !is_network_error(-ret) && !cfg->record_syscalls)) {
+    if (!cfg || -sign(ret) & ~is_network_error(-ret) & ~cfg->record_syscalls) {
         t->op = OP_NONE;
         return 0;
     }
@@ -340,9 +343,7 @@ int on_sys_exit(raw *ctx)
     }
     int sends = !receives(t);
     if (ret > 0 && !t->uncounted) {
-        int shakes = c->tls < PLAIN && (sends || c->tls == SHAKING);
-        int may_bring_tickets = c->tickets && !sends && !c->ticket;
-        if (!t->looked && (shakes || may_bring_tickets))
+        if ((c->wanted >> sends) & 1 & ~t->looked)
             hand_on(ctx, t, AT_TLS);
         if (sends && c->exchange.first_in)
             hand_on(ctx, t, AT_EXCHANGE);

@@ -197,6 +197,7 @@ int on_exit_tls(raw *ctx)
     u64 now = bpf_ktime_get_ns();
     if (t->op == OP_SENDFILE) {
         c->tls = c->tls == LOOKING ? PLAIN : SECURE;
+        c->wanted = 0;
         hand_on(ctx, t, AT_SYS_EXIT);
         return 0;
     }
@@ -205,6 +206,7 @@ int on_exit_tls(raw *ctx)
     bpf_probe_read_user(first, sizeof(first), (void *)t->text);
     if (c->tls == SECURE) {
         c->ticket = sizeof(first) + (first[3] << 8 | first[4]);
+        c->wanted = 0;
     } else if (receives(t)) {
         c->shaken = now;
         c->looks += 1;
@@ -214,10 +216,12 @@ int on_exit_tls(raw *ctx)
     } else if (c->tls == SHAKING) {
         if (first[0] == TLS_APPLICATION_DATA) {
             c->tls = SECURE;
+            c->wanted = c->tickets * WANTS_RECEIVES;
             c->record.tls_ended = c->shaken;
         } else if (first[0] == TLS_CHANGE_CIPHER && (s64)ctx->args[1] > MOST_FINISHED) {
             // The last flight of the handshake and the first request in one.
             c->tls = SECURE;
+            c->wanted = c->tickets * WANTS_RECEIVES;
             c->record.tls_ended = t->started;
         } else {
             c->shaken = now;
@@ -230,6 +234,7 @@ int on_exit_tls(raw *ctx)
         }
     } else if (first[0] == TLS_HANDSHAKE && first[1] == TLS_MAJOR) {
         c->tls = SHAKING;
+        c->wanted = WANTS_SENDS | WANTS_RECEIVES;
         c->tickets = 1;
         c->looks = 0;
         c->shaken = now;
@@ -240,8 +245,10 @@ int on_exit_tls(raw *ctx)
         hand_on(ctx, t, AT_PIECE);
     } else {
         c->looks += 1;
-        if (c->looks >= MOST_LOOKS)
+        if (c->looks >= MOST_LOOKS) {
             c->tls = PLAIN;
+            c->wanted = 0;
+        }
     }
     hand_on(ctx, t, AT_SYS_EXIT);
     return 0;
