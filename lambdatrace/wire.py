@@ -240,9 +240,9 @@ class BlockedRecord(Record):
     number: u16  # of the syscall; BLOCKED_FAULT: none, a page had to be read
     fd: s32  # -1: none
     tgid: u32
-    tid: u32
+    tid: u32  # 0: not known
     branch: u32
-    result: s32
+    result: s32  # NOT_RETURNED and somewhat below: none, its thread ended in it or is still in it
     started: u64  # when it first went to sleep
     ended: u64
     waited: u64  # ns asleep, summed
@@ -334,6 +334,8 @@ ENDING_OUT_OF_MEMORY = 0x100
 UNSEEN_IO_URING = 0x1000  # the branch set up io_uring: what goes through it is not seen
 
 BLOCKED_FAULT = 0xFFFF  # BlockedRecord.number
+# -ERESTARTSYS; it and those down to -516 are what the kernel has for a call that a signal ended.
+NOT_RETURNED = -512
 
 # The numbers of /etc/protocols, as ConnectionRecord.protocol has them.
 PROTOCOL_TCP = 6

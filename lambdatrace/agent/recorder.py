@@ -6,7 +6,7 @@ import time
 
 from lambdatrace import items, wire
 from lambdatrace.agent import summary as summaries
-from lambdatrace.agent.attribution import exchange_record
+from lambdatrace.agent.attribution import EXTENSION, KERNEL, TIMEOUT, UNFINISHED, exchange_record
 from lambdatrace.agent.handshakes import Handshakes
 from lambdatrace.agent.ledger import Ledger
 from lambdatrace.agent.machine import Machine
@@ -130,6 +130,11 @@ class Recorder:
                 hosts.setdefault(number, server_name)
         # What waited before an execution began is part of its environment's start, or of nobody's.
         blocked = [each for each in records.blocked if cold_start or each.ended > cut.started]
+        if cut.status in (TIMEOUT, UNFINISHED) and "blocked" in capture:
+            # Others have come back, or say so themselves when their process is killed.
+            asleep = self._probe.asleep(cut.branch, cut.ended)
+            threshold = self._settings.threshold_ns
+            blocked += [each for each in asleep if each.waited >= threshold]
         syscalls: list[bytes] = []
         if not final:
             syscalls = self._syscalls.peek()
@@ -200,6 +205,9 @@ class Recorder:
         figures = cut.figures or self._probe.figures(cut.branch, cut.ended)
         capture = self._capture
         steal, faults = self._machine.since(peek=not final)
+        # Only a command's branch begins with it: for others nothing tells what came before.
+        if cut.figures_before is None and cut.edges in (KERNEL, EXTENSION):
+            figures = None
         rows, left_out = summaries.destinations(connections, hosts, cut.started, cut.ended)
         return {
             "execution_id": cut.request_id,

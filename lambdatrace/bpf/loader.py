@@ -36,6 +36,10 @@ _CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQQIBBBBIIHBB4x")
 _SOCKET_KEY = struct.Struct("<Ii")
 _SOCKET_VALUE = struct.Struct("<QQQQQBB6x")
 _TGID = struct.Struct("<I")  # the first field of struct thread
+# struct thread up to `place`: tgid, branch, leader, changed, slept, waited, number, op, place
+_THREAD_VALUE = struct.Struct("<IIQ48xQQQ16xI4xB13xB")
+_WAITING = 0
+_OPERATION_VALUE = struct.Struct("<Bxxx")
 # struct branch
 _BRANCH_VALUE = struct.Struct("<QQQQQiiIIIIIIII")
 
@@ -217,6 +221,33 @@ class Probe:
             runqueue + max(0, runnable) * span, runqueue_wall,
             folded_exchanges, folded_blocked, 0, 0, 0, b"", folded_texts, 0, b"",
         )  # fmt: skip
+
+    def asleep(self, branch: int, now: int) -> list[wire.BlockedRecord]:
+        """Calls in which threads of a branch (0: of all) still sleep at `now` (ns), as records.
+
+        As with those that return, what waits on a connection is told by that. The number of a
+        thread is known of a process's first one, the file of none. Who waits outside any call, for
+        a page, goes by the name of the call before.
+        """
+        found = []
+        for key, value in self._entries("threads", 8, self._value_sizes["threads"]):
+            tgid, own, leader, changed, slept, waited, number, op, place = (
+                _THREAD_VALUE.unpack_from(value)
+            )
+            known = branch in (0, own) and place == _WAITING and slept and changed < now
+            if not known or op not in (0, wire.OP_NUMBERS["open"]):
+                continue
+            operation = self._lookup("operations", struct.pack("<I", number), _OPERATION_VALUE.size)
+            if operation is None:
+                continue
+            tid = tgid if int.from_bytes(key, "little") == leader else 0
+            found.append(
+                wire.BlockedRecord(
+                    wire.KIND_BLOCKED, _OPERATION_VALUE.unpack(operation)[0], number, -1,
+                    tgid, tid, own, wire.NOT_RETURNED, slept, now, waited + now - changed, b"",
+                )
+            )  # fmt: skip
+        return found
 
     def _is_open(self, record: wire.ConnectionRecord, leader: int, socket_id: int) -> bool:
         if record.protocol != wire.PROTOCOL_UDP and record.state != wire.TCP_CLOSE:
