@@ -233,6 +233,7 @@ class Dropped:
     items: int = 0  # items the store did not take
     gaps: int = 0  # times the agent's worker was away while executions ran
     executions: int = 0  # whole executions that ran before this one and are not in the store
+    forged: int = 0  # beginnings and ends of executions that the platform had not given
 
     @property
     def total(self) -> int:

@@ -92,6 +92,7 @@ class Cut:
         "ended",
         "figures",
         "figures_before",
+        "is_contested",
         "lost",
         "offset",
         "records",
@@ -114,6 +115,7 @@ class Cut:
         self.status = ""
         self.records = Records()
         self.lost = 0  # records that were not kept
+        self.is_contested = False  # another branch claims to have been given it, too
         # The branch's figures at its edges, where edges tell them.
         self.figures_before: wire.EdgeRecord | None = None
         self.figures: wire.EdgeRecord | None = None
@@ -130,12 +132,13 @@ class Cut:
 
 
 class _Branch:
-    __slots__ = ("cut", "is_runtime", "lost", "records")
+    __slots__ = ("cut", "is_confirmed", "is_runtime", "lost", "records")
 
     def __init__(self) -> None:
         self.records = Records()
         self.cut: Cut | None = None
         self.is_runtime = False
+        self.is_confirmed = False  # the platform has told of one of its executions
         self.lost = 0
 
 
@@ -145,6 +148,7 @@ class Attribution:
     def __init__(self, max_claimed: int = MAX_CLAIMED) -> None:
         self._max_claimed = max_claimed
         self._branches: dict[int, _Branch] = {}
+        self._refused = 0
 
     @property
     def sees_runtime(self) -> bool:
@@ -161,6 +165,29 @@ class Attribution:
     def open_cuts(self) -> list[Cut]:
         """Every execution that has begun and not ended."""
         return [branch.cut for branch in self._branches.values() if branch.cut is not None]
+
+    def may_be_anonymous(self, cut: Cut, request_id: str) -> bool:
+        """Whether a cut without an id can only be that of `request_id`."""
+        others = (branch for number, branch in self._branches.items() if number != cut.branch)
+        return self.open_cut(request_id) is None and not any(each.is_runtime for each in others)
+
+    def confirm(self, number: int) -> None:
+        """The platform has told of an execution of this branch."""
+        branch = self._branches.get(number)
+        if branch is not None:
+            branch.is_confirmed = True
+
+    def take_refused(self) -> int:
+        """How often, since the last call, somebody answered for another or claimed its own."""
+        refused, self._refused = self._refused, 0
+        return refused
+
+    def resume(self, request_id: str, number: int, time: int) -> Cut:
+        """An execution whose beginning was seen by somebody else, of a branch that is a runtime."""
+        branch = self._branch(number)
+        branch.is_runtime = True
+        branch.cut = Cut(request_id, number, time, KERNEL)
+        return branch.cut
 
     def begin(self, request_id: str, time: int, edges: str = EXTENSION) -> Cut:
         """Begin an execution that no edge in the stream tells of (ns on the records' clock).
@@ -273,17 +300,28 @@ class Attribution:
                 # Now it is known whose it is.
                 self._branch(0).cut = None
                 cut.branch = edge.branch
-            # Nobody answers for another runtime.
-            if cut is not None and cut.branch == edge.branch:
+            if cut is None:
+                return None
+            # Nobody answers for another runtime, unless it is not known which of them is one.
+            if cut.branch == edge.branch:
                 cut.figures = edge
-                return self.end(cut, status, edge.time, edge.syscalls_position)
+            elif not cut.is_contested:
+                self._refused += 1
+                return None
+            return self.end(cut, status, edge.time, edge.syscalls_position)
         return None
 
     def _start(self, edge: wire.EdgeRecord, branch: _Branch, request_id: str) -> Cut | None:
         known = self.open_cut(request_id)
         if known is not None and request_id:
+            if known.edges == KERNEL and not self._gives_way(known, branch, edge):
+                return None
             # An INVOKE event told of it first; the kernel knows better when and whose it is.
             self._branch(known.branch).cut = None
+        if branch.cut is not None and _is_anothers(branch.cut, edge):
+            # A process that the function started, and its runtime is still at it.
+            self._refused += 1
+            return None
         unfinished = None
         if branch.cut is not None:
             # The runtime has moved on without an answer that was seen.
@@ -292,6 +330,17 @@ class Attribution:
         branch.cut = Cut(request_id, edge.branch, edge.time, KERNEL)
         branch.cut.figures_before = edge
         return unfinished
+
+    def _gives_way(self, known: Cut, branch: _Branch, edge: wire.EdgeRecord) -> bool:
+        """Whether an execution that is under way is rather this branch's.
+
+        The platform gives one once: one of the two has made it up.
+        """
+        self._refused += 1
+        if known.branch == edge.branch or self._branch(known.branch).is_confirmed:
+            return False
+        known.is_contested = not branch.is_confirmed
+        return branch.is_confirmed
 
     def _process_exit(self, edge: wire.EdgeRecord, branch: _Branch) -> Cut | None:
         if not edge.parent and branch.is_runtime:
@@ -323,6 +372,11 @@ def exchange_record(
         exchange.bytes_out, exchange.bytes_in, exchange.sends, exchange.receives,
         max(0, connection.retransmits - exchange.retransmits_before), 0,
     )  # fmt: skip
+
+
+def _is_anothers(cut: Cut, edge: wire.EdgeRecord) -> bool:
+    """Whether another process than the one that was given an execution is given the next one."""
+    return cut.figures_before is not None and cut.figures_before.tgid != edge.tgid
 
 
 def request_id_in(headers: bytes) -> str:

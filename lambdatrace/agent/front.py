@@ -30,6 +30,10 @@ READY_BUDGET_S = 5.0  # of Lambda's ten for init
 SHUTDOWN_BUDGET_S = 2.0  # what Lambda grants when it does not say
 # Who has not asked for `next` by the deadline has failed the invocation, whatever the function did.
 BEFORE_DEADLINE_S = 0.02
+# How long a worker may take to write an execution that has ended; its own budgets are shorter.
+WRITTEN_BUDGET_S = 4.0
+# Invocations that a worker is told of which takes over.
+MAX_KNOWN = 16
 # How long the process that holds the descriptors last waits for this one to be gone.
 LEAVE_BUDGET_S = 2.0
 LEAVE_POLL_S = 0.005
@@ -55,6 +59,8 @@ class Supervisor:
         self._unanswered = ""  # request id
         self._waiting = 0  # executions that only the worker's memory holds
         self._lost = 0  # those of workers that died, until one has told of them
+        self._known: list[str] = []  # the latest invocations' ids
+        self._ended: dict[str, Any] | None = None  # of an execution that is being written
         self._sees_runtime = True
 
     def start(self) -> None:
@@ -75,6 +81,8 @@ class Supervisor:
             "deadline_ms": int(event.get("deadlineMs", 0)),
             "at_ns": at_ns,
         }
+        self._known = [*self._known, invocation["request_id"]][-MAX_KNOWN:]
+        self._ended = None
         left = invocation["deadline_ms"] / 1000 - time.time()
         until = time.monotonic() + left - BEFORE_DEADLINE_S
         self._tell(invocation)
@@ -160,6 +168,11 @@ class Supervisor:
                 return
             message = received[0]
             self._note_waiting(message)
+            ended = message.get("ended")
+            if ended is not None and ended["request_id"] == request_id:
+                # The response is out. However long the function may take, writing takes no longer.
+                self._ended = ended
+                until = min(until, time.monotonic() + WRITTEN_BUDGET_S)
             if message.get("done") == request_id:
                 self._unanswered = ""
                 self._sees_runtime = message["sees_runtime"]
@@ -219,6 +232,8 @@ class Supervisor:
                 adopted = Handover(self._descriptors, self._layout)
             if invocation is not None:
                 invocation["sees_runtime"] = self._sees_runtime
+                invocation["known"] = self._known
+                invocation["ended"] = self._ended
             worker.main(channel, self._settings, self._root, adopted, invocation, self._lost)
             code = 0
         except channels.Closed:

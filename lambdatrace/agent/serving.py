@@ -11,11 +11,13 @@ import time
 
 from lambdatrace.agent import attribution, flush, keep
 from lambdatrace.agent.attribution import Attribution
+from lambdatrace.agent.authority import Authority
 from lambdatrace.agent.delivery import Delivery
 from lambdatrace.agent.log import log
 from lambdatrace.agent.outbox import Parcel
 from lambdatrace.agent.recorder import Recorder, monotonic_deadline
 from lambdatrace.agent.spool import Spool
+from lambdatrace.agent.summary import clock_offset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ WRITE_BUDGET_S = 2.0  # after a response: what is billed at worst when the store
 BEFORE_DEADLINE_S = 0.15  # how long before a timeout what is known so far is written
 # How long before it writing ends: who does not ask for `next` in time fails the invocation.
 DEADLINE_RESERVE_S = 0.05
+LATE_START_S = 1.0  # how long after a worker's death the runtime may still have to be told
 EXIT_S = 0.005  # how long the kernel may take to close the sockets of a process that ended
 SHUTDOWN_RESERVE_S = 0.2  # of the two seconds Lambda grants
 # A runtime that ends this shortly before the deadline, or later, was ended by it.
@@ -39,9 +42,8 @@ DEADLINE_SLACK_NS = 20_000_000
 # Where only INVOKE events cut the stream: by how much the runtime may have been told before.
 HEAD_START_NS = 1_000_000
 # A fast handler overtakes its own INVOKE event. That is on its way and says until when there is
-# time to write, so it is waited for (s); and so many executions are remembered whose came later.
+# time to write, so it is waited for (s).
 OVERTAKEN_S = 0.05
-MAX_EARLY = 16
 # Clocks that part by more than this (s) have been stopped; and how long an INVOKE takes at most to
 # arrive afterwards.
 THAWED_S = 0.1
@@ -75,7 +77,8 @@ class Serving:
         self._deadline: float | None = None  # when to write what is known (s, time.monotonic)
         self._write_end: float | None = None  # when its writing must have ended (same clock)
         self._deadline_ns = 0  # the invocation's, on the records' clock
-        self._early: list[str] = []  # request ids
+        self._authority = Authority()
+        self._has_said_refused = False
         self._waiting: dict[str, Any] | None = None  # a message that came in the midst of others
         self._told_waiting = 0  # executions only this process knows of
         self._idle_until = 0.0  # not before then (s, time.monotonic) is anything written unasked
@@ -93,11 +96,23 @@ class Serving:
             self._attribution.keep(record, exchange)
         if invocation is None:
             return
+        self._authority.know(invocation["known"])
+        self._begin(invocation)
+        ended = invocation["ended"]
+        if ended is not None:
+            # It died while it wrote. What was recorded is gone with it; that it took place is not.
+            cut = self._attribution.resume(
+                invocation["request_id"], ended["branch"], ended["started"]
+            )
+            cut.offset = ended["offset"]
+            self._finish(self._attribution.end(cut, ended["status"], ended["ended"]))
+            return
         self._attribution.begin(invocation["request_id"], invocation["at_ns"])
-        self._invocation = invocation
-        self._take_deadline(invocation)
         if not invocation["sees_runtime"]:
             self._answer(invocation["request_id"])
+        elif self._probe.runtime_waits() and self._deadline is not None:
+            # Either it has not been told yet, or the worker that died had read of the response.
+            self._deadline = min(self._deadline, time.monotonic() + LATE_START_S)
 
     def serve(self) -> None:
         """Run until SHUTDOWN. Raises channel.Closed when the registered process is gone."""
@@ -149,19 +164,39 @@ class Serving:
                 self._channel.send({"waiting": self._told_waiting})
 
     def _handle_events(self) -> None:
+        may_wait = True
         for cut in self._attribution.feed(self._recorder.drain()):
-            if self._invocation is None and cut.edges == attribution.KERNEL:
+            if self._invocation is None and cut.edges == attribution.KERNEL and may_wait:
                 self._await_invocation()
+                may_wait = False  # or whoever floods the runtime API keeps everybody waiting
             if not cut.request_id and self._invocation is not None:
-                cut.request_id = self._invocation["request_id"]
+                request_id = self._invocation["request_id"]
+                if self._attribution.may_be_anonymous(cut, request_id):
+                    cut.request_id = request_id
             if cut.status == attribution.CRASH:
                 self._take_last_words(cut)
-            self._store(cut, self._write_until())
-            if self._answer(cut.request_id):
-                if cut.edges == attribution.KERNEL:
-                    self._delivery.answered(time.monotonic_ns() - cut.ended)
-            else:
-                self._early = [*self._early, cut.request_id][-MAX_EARLY:]
+            self._finish(cut)
+
+    def _finish(self, cut: Cut) -> None:
+        """An execution has ended: write it, and say that the platform may go on."""
+        awaited = self._invocation is not None and self._invocation["request_id"] == cut.request_id
+        if awaited and cut.branch:
+            # A worker that takes over will know that nothing more comes.
+            if cut.offset is None:
+                cut.offset = clock_offset()
+            names = ("request_id", "branch", "started", "ended", "status", "offset")
+            self._channel.send({"ended": {name: getattr(cut, name) for name in names}})
+        if not self._store(cut, self._write_until()):
+            return
+        if self._answer(cut.request_id) and cut.edges == attribution.KERNEL:
+            self._delivery.answered(time.monotonic_ns() - cut.ended)
+
+    def _begin(self, invocation: dict[str, Any]) -> None:
+        self._invocation = invocation
+        self._take_deadline(invocation)
+        early = self._authority.announce(invocation["request_id"])
+        if early is not None:
+            self._finish(early)
 
     def _await_invocation(self) -> None:
         if self._waiting is not None:
@@ -170,8 +205,7 @@ class Serving:
         if received is not None:
             message = received[0]
             if message["event"] == "INVOKE":
-                self._invocation = message
-                self._take_deadline(message)
+                self._begin(message)
             else:
                 self._waiting = message
 
@@ -187,11 +221,8 @@ class Serving:
         if message["event"] == "SHUTDOWN":
             self._shut_down(message)
             return
-        request_id = message["request_id"]
-        self._take_deadline(message)
-        self._invocation = message
-        if request_id in self._early:
-            self._answer(request_id)
+        self._begin(message)
+        if self._invocation is None:
             return
         self._handle_events()
         if self._attribution.sees_runtime or self._invocation is None:
@@ -200,20 +231,33 @@ class Serving:
         # of the one before is written now, and this one with the next event.
         began = message["at_ns"] - HEAD_START_NS
         self._end_all(attribution.OK, self._write_until(), began)
-        self._attribution.begin(request_id, began)
-        self._answer(request_id)
+        self._attribution.begin(message["request_id"], began)
+        self._answer(message["request_id"])
 
     def _handle_deadline(self) -> None:
         """Shortly before the platform kills everything: write what is known so far."""
-        self._deadline = None
         self._handle_events()
         invocation = self._invocation
         if invocation is None:
             return
+        self._take_deadline(invocation)
+        if self._deadline is not None and time.monotonic() < self._deadline:
+            # After a death (resume). Nothing tells any more how it ended, and nobody is to wait.
+            known = self._attribution.open_cut(invocation["request_id"])
+            if known and self._probe.runtime_waits() and not self._attribution.sees_runtime:
+                now = time.monotonic_ns()
+                self._finish(self._attribution.end(known, attribution.UNFINISHED, now))
+            return
+        self._deadline = None
         # Without an id where the reply to `next` did not show it where it is looked for.
-        cut = self._attribution.open_cut(invocation["request_id"]) or self._attribution.open_cut("")
+        request_id = invocation["request_id"]
+        cut = self._attribution.open_cut(request_id)
+        if cut is None:
+            cut = self._attribution.open_cut("")
+            if cut is not None and not self._attribution.may_be_anonymous(cut, request_id):
+                cut = None
         if cut is not None:
-            cut.request_id = invocation["request_id"]
+            cut.request_id = request_id
             cut.ended, cut.status = time.monotonic_ns(), attribution.UNFINISHED
             self._attribution.peek(cut)
             cut.was_written = True
@@ -224,7 +268,7 @@ class Serving:
             state = Parcel((cut.request_id, summary["started_ns"]), items, is_state=True)
             self._delivery.send_at_once(state, self._write_until())
             self._keep_unseen()
-        self._answer(invocation["request_id"])
+        self._answer(request_id)
 
     def _shut_down(self, message: dict[str, Any]) -> None:
         self._over = True
@@ -236,16 +280,23 @@ class Serving:
         status = attribution.OK if without_runtime else attribution.UNFINISHED
         status = attribution.TIMEOUT if timed_out else status
         self._end_all(status, until, time.monotonic_ns(), is_last=True)
+        self._authority.refuse_held()
+        self._count_refused()
         self._delivery.flush(until, last=True)
 
     def _end_all(self, status: str, until: float, now: int, *, is_last: bool = False) -> None:
         for cut in self._attribution.open_cuts():
             self._store(self._attribution.end(cut, status, now), until, is_last=is_last)
 
-    def _store(self, cut: Cut, until: float, *, is_last: bool = False) -> None:
-        """Pack a finished execution, and write it if that is due. `is_last`: it will be, anyway."""
-        if not cut.request_id:  # nobody could ever ask for it
-            return
+    def _store(self, cut: Cut, until: float, *, is_last: bool = False) -> bool:
+        """Pack a finished execution, and write it if that is due. `is_last`: it will be, anyway.
+
+        False if it is none that anybody could ask for.
+        """
+        if not cut.request_id or not self._authority.admits(cut):
+            return False
+        self._attribution.confirm(cut.branch)
+        self._count_refused()
         has_failed = cut.status != attribution.OK
         duration = max(0, cut.ended - cut.started)
         kept = self._keep.decide(cut.request_id, has_failed, duration) or cut.was_written
@@ -268,6 +319,19 @@ class Serving:
         self._delivery.put(parcel, duration)
         if not is_last and (has_failed or self._delivery.is_due()):
             self._delivery.flush(until)
+        return True
+
+    def _count_refused(self) -> None:
+        """What somebody has made up is told by the next summary, and once in the log."""
+        refused = self._authority.take_refused() + self._attribution.take_refused()
+        if refused:
+            self._recorder.add_losses({"forged": refused})
+        if refused and not self._has_said_refused:
+            self._has_said_refused = True
+            log(
+                "somebody other than the runtime uses the runtime API: what is made up there is "
+                "not stored as an execution"
+            )
 
     def _keep_unseen(self) -> None:
         for record, exchange in self._recorder.take_unseen():

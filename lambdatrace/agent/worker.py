@@ -6,8 +6,9 @@ probe. Messages (channel.py):
     to the worker   {"event": "INVOKE", "request_id", "deadline_ms", "at_ns"}, {"event": "SHUTDOWN",
                     "reason", "deadline_ms"}
     from it         {"ready": true, "layout"} + descriptors, {"ready": false, "why"},
-                    {"done": request id, "sees_runtime": bool, "waiting"}, {"waiting"}:
-                    how many executions only the worker's memory holds
+                    {"ended": {"request_id", "branch", "started", "ended", "status", "offset"}}
+                    before an execution is written, {"done": request id, "sees_runtime": bool,
+                    "waiting"}, {"waiting"}: how many executions only the worker's memory holds
 """
 
 from __future__ import annotations

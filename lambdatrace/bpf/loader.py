@@ -30,9 +30,10 @@ MOST_EXCHANGES = 1000
 MOST_BLOCKED = 500
 MOST_TEXTS = 1000
 
-# struct connection in probe.c: record and exchange, then socket_id, shaken, references, runtime,
-# awaits_invocation, tls, looks, reader, sleeps, tickets, padding
+# struct connection in probe.c: record and exchange, then leader, socket_id, shaken, references,
+# runtime, awaits_invocation, tls, looks, reader, sleeps, ticket, tickets, wanted, padding
 _CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQQIBBBBIIHBB4x")
+_AWAITS_INVOCATION = 6
 _SOCKET_KEY = struct.Struct("<Ii")
 _SOCKET_VALUE = struct.Struct("<QQQQQBB6x")
 _TGID = struct.Struct("<I")  # the first field of struct thread
@@ -221,6 +222,11 @@ class Probe:
             runqueue + max(0, runnable) * span, runqueue_wall,
             folded_exchanges, folded_blocked, 0, 0, 0, b"", folded_texts, 0, b"",
         )  # fmt: skip
+
+    def runtime_waits(self) -> bool:
+        """Whether a runtime has asked for the next invocation and not got one."""
+        values = (value for _, value in self._entries("connections", 8, _CONNECTION_VALUE.size))
+        return any(_CONNECTION_VALUE.unpack(value)[_AWAITS_INVOCATION] for value in values)
 
     def asleep(self, branch: int, now: int) -> list[wire.BlockedRecord]:
         """Calls in which threads of a branch (0: of all) still sleep at `now` (ns), as records.

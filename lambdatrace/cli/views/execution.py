@@ -188,12 +188,18 @@ def _warnings(execution: Execution, missing_chunks: int) -> list[Text]:
     lost = {
         name: counted(count, _LOST[name], _LOST_MANY.get(name, ""))
         for name, count in asdict(execution.dropped).items()
-        if count
+        if count and name in _LOST
     }
     if own := [text for name, text in lost.items() if name not in LOST_BEFORE]:
         warnings.append(f"dropped: {', '.join(own)}: the figures below are too low")
     if before := [text for name, text in lost.items() if name in LOST_BEFORE]:
         warnings.append(f"lost before this one: {', '.join(before)}")
+    if execution.dropped.forged:
+        times = counted(execution.dropped.forged, "time")
+        warnings.append(
+            f"forged: {times} something else than the runtime spoke on the runtime API as if it "
+            "were: an execution may be missing, or not be what it seems"
+        )
     if missing_chunks:
         chunks = counted(missing_chunks, "event chunk")
         warnings.append(f"missing: {chunks} did not reach the store: connections below are missing")

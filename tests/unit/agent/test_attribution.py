@@ -497,3 +497,59 @@ def test_any_stream_is_cut_without_telling_anything_twice(stream: list[Any]) -> 
 
 def is_own_end(record: Any, cut: Cut) -> bool:
     return isinstance(record, wire.EdgeRecord) and record is cut.own_end()
+
+
+def test_who_claims_an_execution_of_a_known_runtime_is_refused() -> None:
+    state = Attribution()
+    state.feed(start(1, A) + response(2, A))
+    state.confirm(RUNTIME)
+    cuts = state.feed(start(3, B) + start(4, B, OTHER) + response(5, B, OTHER) + response(6, B))
+    assert [(cut.request_id, cut.branch, cut.ended) for cut in cuts] == [(B, RUNTIME, 6)]
+    assert state.take_refused() == 2
+    assert state.take_refused() == 0
+
+
+def test_a_known_runtime_gets_back_what_another_claimed_first() -> None:
+    state = Attribution()
+    state.feed(start(1, A) + response(2, A))
+    state.confirm(RUNTIME)
+    cuts = state.feed(start(3, B, OTHER) + start(4, B) + response(5, B, OTHER) + response(6, B))
+    assert [(cut.branch, cut.started, cut.ended) for cut in cuts] == [(RUNTIME, 4, 6)]
+    assert state.take_refused() == 2
+
+
+def test_where_no_runtime_is_known_yet_either_of_two_may_answer() -> None:
+    state = Attribution()
+    # Or somebody would wait for a response that never comes.
+    cuts = state.feed(start(3, B, OTHER) + start(4, B) + response(6, B))
+    assert [(cut.request_id, cut.ended) for cut in cuts] == [(B, 6)]
+    assert state.take_refused() == 1
+
+
+def test_another_process_of_the_runtime_begins_nothing_meanwhile() -> None:
+    state = Attribution()
+    stream = [start(1, A), edge(wire.EDGE_START, 2, B, tgid=7), response(3, A), start(4, B)]
+    cuts = state.feed(b"".join([*stream, response(5, B)]))
+    assert [(cut.request_id, cut.started, cut.status) for cut in cuts] == [
+        (A, 1, "ok"),
+        (B, 4, "ok"),
+    ]
+    assert state.take_refused() == 1
+
+
+def test_what_shows_no_id_is_the_invocations_only_if_nobody_else_may_have_it() -> None:
+    state = Attribution()
+    state.feed(edge(wire.EDGE_START, 1, text=b"elsewhere"))
+    nameless = state.open_cut("")
+    assert nameless is not None
+    assert state.may_be_anonymous(nameless, A)
+    state.feed(ask(2, OTHER))
+    assert not state.may_be_anonymous(nameless, A)
+
+
+def test_an_execution_that_another_worker_saw_end() -> None:
+    state = Attribution()
+    cut = state.end(state.resume(A, RUNTIME, 5), "ok", 9)
+    assert (cut.branch, cut.started, cut.ended, cut.edges) == (RUNTIME, 5, 9, "kernel")
+    assert state.sees_runtime
+    assert state.open_cuts() == []

@@ -1,0 +1,69 @@
+"""Which executions there are: the platform's INVOKE events say so, and nobody else.
+
+Whatever runs in an environment can speak to the runtime API's port, or to something of its own that
+looks like it. So what the kernel saw of the runtime API is believed only as far as the platform has
+announced it; the rest is refused, counted and told.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lambdatrace.agent.attribution import Cut
+
+MAX_ANNOUNCED = 64
+# Of one branch. A runtime has one at most that overtook its own INVOKE event.
+MAX_HELD = 4
+
+
+class Authority:
+    """Request ids that INVOKE events told of, and executions whose event has not come yet."""
+
+    def __init__(self) -> None:
+        self._announced: dict[str, bool] = {}  # request id -> its execution is stored
+        self._held: list[Cut] = []
+        self._refused = 0
+
+    def know(self, request_ids: Iterable[str]) -> None:
+        """The worker before this one was told of these."""
+        for request_id in request_ids:
+            self._announced.setdefault(request_id, False)
+
+    def announce(self, request_id: str) -> Cut | None:
+        """An INVOKE event has come; returns the execution that overtook it."""
+        self.know((request_id,))
+        while len(self._announced) > MAX_ANNOUNCED:
+            del self._announced[next(iter(self._announced))]
+        mine = [cut for cut in self._held if cut.request_id == request_id]
+        self._held = [cut for cut in self._held if cut.request_id != request_id]
+        self._refused += len(mine[1:])
+        return mine[0] if mine else None
+
+    def admits(self, cut: Cut) -> bool:
+        """Whether an execution that has ended may be stored; it is, then.
+
+        One of an unknown id is held until its event comes; a second one of an id is refused.
+        """
+        is_stored = self._announced.get(cut.request_id)
+        if is_stored is None:
+            of_branch = [held for held in self._held if held.branch == cut.branch]
+            if len(of_branch) >= MAX_HELD:
+                self._held.remove(of_branch[0])
+                self._refused += 1
+            self._held.append(cut)
+            return False
+        self._announced[cut.request_id] = True
+        self._refused += is_stored
+        return not is_stored
+
+    def refuse_held(self) -> None:
+        """No event will come any more."""
+        self._refused += len(self._held)
+        self._held.clear()
+
+    def take_refused(self) -> int:
+        """How many have been refused since the last call."""
+        refused, self._refused = self._refused, 0
+        return refused

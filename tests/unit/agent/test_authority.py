@@ -1,0 +1,63 @@
+"""Which executions there are: what INVOKE events tell of, once each."""
+
+from __future__ import annotations
+
+from lambdatrace.agent.attribution import KERNEL, Cut
+from lambdatrace.agent.authority import MAX_ANNOUNCED, MAX_HELD, Authority
+
+
+def cut(request_id: str, branch: int = 1) -> Cut:
+    return Cut(request_id, branch, 1, KERNEL)
+
+
+def test_what_was_announced_is_admitted_once() -> None:
+    authority = Authority()
+    assert authority.announce("a") is None
+    assert authority.admits(cut("a"))
+    assert not authority.admits(cut("a"))
+    assert (authority.take_refused(), authority.take_refused()) == (1, 0)
+
+
+def test_what_overtook_its_event_waits_for_it() -> None:
+    authority, early = Authority(), cut("a")
+    assert not authority.admits(early)
+    assert authority.announce("b") is None
+    assert authority.announce("a") is early
+    assert authority.admits(early)
+    assert authority.take_refused() == 0
+
+
+def test_two_that_overtook_one_event() -> None:
+    authority, first = Authority(), cut("a")
+    assert not authority.admits(first)
+    assert not authority.admits(cut("a", branch=2))
+    assert authority.announce("a") is first
+    assert authority.take_refused() == 1
+
+
+def test_what_nobody_announces_is_refused_in_the_end() -> None:
+    authority = Authority()
+    for number in range(2 * MAX_HELD):
+        assert not authority.admits(cut(str(number)))
+    # Another branch's is not pushed out by that.
+    assert not authority.admits(cut("real", branch=2))
+    assert authority.take_refused() == MAX_HELD
+    authority.refuse_held()
+    assert authority.take_refused() == MAX_HELD + 1
+
+
+def test_what_a_worker_before_was_told_of_is_known() -> None:
+    authority = Authority()
+    authority.know(["a", "b"])
+    assert authority.admits(cut("a"))
+    assert authority.admits(cut("b"))
+    authority.know(["a"])
+    assert not authority.admits(cut("a"))
+
+
+def test_it_does_not_grow() -> None:
+    authority = Authority()
+    for number in range(2 * MAX_ANNOUNCED):
+        authority.announce(str(number))
+    assert not authority.admits(cut("0"))
+    assert authority.admits(cut(str(2 * MAX_ANNOUNCED - 1)))
