@@ -333,6 +333,20 @@ def invoking(emulator: Emulator, *steps: dict[str, Any]) -> Iterator[list[Invoca
         thread.join()
 
 
+@contextlib.contextmanager
+def unanswering() -> Iterator[int]:
+    """A port whose SYNs nobody answers: its queue of connections is full."""
+    with contextlib.ExitStack() as held:
+        server = held.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            client = held.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
 def python(code: str, *arguments: str) -> list[str]:
     """A command that runs `code`."""
     return [sys.executable, "-c", code, *arguments]

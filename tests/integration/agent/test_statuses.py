@@ -5,16 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import sqlite3
-from typing import TYPE_CHECKING
 
 import pytest
-from support_agent import Echo, Function, Gate, invoke, ok
+from support_agent import Echo, Function, Gate, invoke, ok, unanswering
 
 from lambdatrace import items, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 KEEP_EVERY_VERSION = """
 CREATE TABLE versions(number INTEGER PRIMARY KEY, id TEXT, kind TEXT, body BLOB);
@@ -118,17 +113,3 @@ def has_no_end_before(summary: dict[str, int], record: wire.ConnectionRecord) ->
     """Whether a connection went on as long as its execution did."""
     ended = summary["monotonic_ns"] + summary["duration_ns"]
     return bool(record.flags & wire.CONNECTION_OPEN) or record.closed >= ended
-
-
-@contextlib.contextmanager
-def unanswering() -> Iterator[int]:
-    """A port whose SYNs nobody answers: its queue of connections is full."""
-    with contextlib.ExitStack() as held:
-        server = held.enter_context(socket.socket())
-        server.bind(("127.0.0.1", 0))
-        server.listen(0)
-        for _ in range(4):
-            client = held.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(server.getsockname())
-        yield server.getsockname()[1]

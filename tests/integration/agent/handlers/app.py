@@ -1,12 +1,13 @@
 """The function under test: does what its event says, one step after the other.
 
 Lambda configures it by environment: PORTS_AT_INIT (to connect to while it is imported) and
-BACKGROUND_THREAD, BACKGROUND_PROCESS (to connect to all the time).
+BACKGROUND_THREAD, BACKGROUND_PROCESS (to connect to all the time), AT_INIT (a step to do then).
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import socket
 import subprocess
@@ -21,7 +22,7 @@ kept: dict[int, socket.socket] = {}
 
 def handler(event: dict, context: object) -> dict:
     for step in event.get("steps", [event]):
-        do(**step)
+        do(**step, request_id=context.aws_request_id)
     return {"id": context.aws_request_id, "secret": event.get("secret")}
 
 
@@ -32,6 +33,8 @@ def do(
     times: int = 1,
     payload: str = "",
     seconds: float = 0,
+    path: str = "",
+    request_id: str = "",
 ) -> None:
     if what == "connect":
         for _ in range(times):
@@ -51,12 +54,34 @@ def do(
             [sys.executable, "-c", f"import socket; socket.create_connection(('{HOST}', {port}))"],
             check=True,
         )
+    elif what == "forge":  # an execution of another id, and this one a second time
+        neighbour = os.path.join(os.path.dirname(__file__), "neighbour.py")  # noqa: PTH118, PTH120
+        subprocess.run(
+            [sys.executable, neighbour, "play", str(port), payload, request_id], check=True
+        )
     elif what == "spin":
         end = time.process_time() + seconds
         while time.process_time() < end:
             pass
     elif what == "sleep":
         time.sleep(seconds)
+    elif what == "sleep_in_a_thread":
+        threading.Thread(target=time.sleep, args=(seconds,), daemon=True).start()
+    elif what == "resolve":
+        socket.getaddrinfo(payload, 443, socket.AF_INET)
+    elif what == "open_pipe":  # nobody ever opens the other end
+        if not os.path.exists(path):  # noqa: PTH110
+            os.mkfifo(path)
+        open(path, "rb")  # noqa: PTH123, SIM115
+    elif what == "join":  # a cgroup
+        with open(f"{path}/cgroup.procs", "w") as file:  # noqa: PTH123
+            file.write(str(os.getpid()))
+    elif what == "use_memory":
+        greedy = []
+        for _ in range(times):
+            greedy.append(b"x" * (1 << 20))
+    elif what == "stop":
+        sys.exit(1)
     elif what == "raise":
         raise ValueError("boom")
     elif what == "exit":
@@ -74,3 +99,5 @@ if number := os.environ.get("BACKGROUND_PROCESS"):
         [sys.executable, "-c", f"import traffic; traffic.keep_connecting({number})"],
         env={"PYTHONPATH": os.path.dirname(__file__)},  # noqa: PTH120
     )
+if step := os.environ.get("AT_INIT"):
+    do(**json.loads(step))

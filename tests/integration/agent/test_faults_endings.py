@@ -1,0 +1,203 @@
+"""How a function ends, or never begins: its caller sees what it sees without the agent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import require
+from support_agent import Function, Gate, invoke, ok, unanswering
+from support_cgroup import Cgroup
+from support_faults import seen_by_the_caller, trace, without_agent
+
+from lambdatrace.analysis.trace import read_trace
+from lambdatrace.items import SUMMARY, Item
+from lambdatrace.model import BlockedKind, Outcome, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lambdatrace.model import Trace
+
+KEEP_EVERY_VERSION = """
+CREATE TABLE versions(id, nano, tie, kind, schema, expires, body);
+CREATE TRIGGER keep AFTER INSERT ON items BEGIN
+    INSERT INTO versions VALUES (NEW.execution_id, NEW.timestamp_nano, NEW.tie, NEW.kind,
+        NEW.schema, NEW.expires_at, NEW.body);
+END;
+"""
+VERSIONS = """SELECT id, nano, tie, kind, body, expires, schema FROM versions
+    WHERE id = :id ORDER BY rowid"""
+
+TIMED_OUT = "Task timed out after 1.00 seconds"
+# Of a second, less what the emulator's own start takes of it.
+LONG_NS = 0.3e9
+
+
+@pytest.mark.parametrize("what", ["raise", "stop", "exit", "segfault"])
+def test_in_the_handler(function: Function, what: str) -> None:
+    with function.emulator() as emulator:
+        ok(emulator)
+        failed = invoke(emulator, {"what": what})
+    with without_agent(function) as emulator:
+        ok(emulator)
+        assert seen_by_the_caller(invoke(emulator, {"what": what})) == seen_by_the_caller(failed)
+    found = trace(function, failed.request_id).execution
+    assert found.dropped.total == 0
+    if what == "raise":
+        assert (found.status, found.ending) == (Status.ERROR, None)
+        return
+    assert found.ending is not None
+    # AWS's runtime client makes an answer of sys.exit() before it ends.
+    assert found.status in (Status.CRASH, Status.ERROR)
+    expected = {"stop": (1, None), "exit": (3, None), "segfault": (None, "SIGSEGV")}
+    assert (found.ending.exit_code, found.ending.signal) == expected[what]
+    assert not found.ending.out_of_memory
+
+
+@pytest.mark.parametrize("what", ["raise", "stop", "exit", "segfault"])
+def test_in_init(function: Function, what: str) -> None:
+    environ = {"AT_INIT": json.dumps({"what": what})}
+    with function.emulator(environ) as emulator:
+        failed = [invoke(emulator) for _ in range(2)]
+    with without_agent(function, environ=environ) as emulator:
+        bare = [invoke(emulator) for _ in range(2)]
+    # Of what the reply leaves out, the emulator's log tells more or less: it is not compared.
+    assert [each.status for each in failed] == [each.status for each in bare]
+    assert all(each.error for each in failed)
+    # The platform never told an extension of these invocations: nothing is made up for them.
+    assert [each for each in failed if function.find(each.request_id)] == []
+
+
+def test_out_of_memory(function: Function) -> None:
+    with Cgroup(64 << 20) as cgroup:
+        steps = (
+            {"what": "join", "path": str(cgroup.path)},
+            {"what": "use_memory", "times": 200},
+        )
+        with function.emulator() as emulator:
+            ok(emulator)
+            killed = invoke(emulator, *steps)
+            after = ok(emulator)
+        kills = cgroup.kills()
+        with without_agent(function) as emulator:
+            ok(emulator)
+            bare = invoke(emulator, *steps)
+    require(kills, "this kernel does not count what it kills for want of memory")
+    assert seen_by_the_caller(killed) == seen_by_the_caller(bare)
+    found = trace(function, killed.request_id).execution
+    assert found.status is Status.CRASH
+    assert found.ending is not None
+    assert (found.ending.signal, found.ending.out_of_memory) == ("SIGKILL", True)
+    assert trace(function, after).execution.ending is None
+
+
+@contextlib.contextmanager
+def silent_resolver(folder: Path) -> Iterator[Path]:
+    """A resolv.conf whose one server takes every question and never answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        address = f"127.53.{os.getpid() % 250}.{1 + os.getpid() // 250 % 250}"
+        server.bind((address, 53))
+        path = folder / "resolv.conf"
+        path.write_text(f"nameserver {address}\n")
+        yield path
+
+
+def late(function: Function, *steps: dict[str, Any], **options: Any) -> tuple[Trace, Trace]:
+    """An invocation that times out: (as it was written before its deadline, as it stands)."""
+    with function.emulator(timeout_s=1, **options) as emulator:
+        function.read(ok(emulator))
+        path = function.store.removeprefix("sqlite://")
+        with contextlib.closing(sqlite3.connect(path)) as file:
+            file.executescript(KEEP_EVERY_VERSION)
+        invocation = invoke(emulator, *steps)
+    with without_agent(function, timeout_s=1, **options) as emulator:
+        ok(emulator)
+        bare = invoke(emulator, *steps)
+    assert invocation.error == TIMED_OUT
+    assert seen_by_the_caller(invocation) == seen_by_the_caller(bare)
+    last = trace(function, invocation.request_id)
+    assert last.execution.status is Status.TIMEOUT
+    assert last.execution.dropped.total == 0
+    assert last.execution.duration_ns > LONG_NS
+    return first_version(path, invocation.request_id), last
+
+
+def first_version(path: str, request_id: str) -> Trace:
+    """An execution as it was written first: the items up to the first summary."""
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        rows = [Item(*row) for row in file.execute(VERSIONS, {"id": request_id})]
+    end = next(number for number, item in enumerate(rows) if item.kind == SUMMARY)
+    found = read_trace(rows[: end + 1])
+    assert found.execution.status is Status.UNFINISHED
+    return found
+
+
+def asleep(found: Trace, kind: BlockedKind) -> int:
+    """How long the one call of a kind had waited that never returned, in ns."""
+    (call,) = [each for each in found.blocked if each.kind is kind and -516 <= each.result <= -512]
+    assert call.started_ns + call.blocked_ns <= found.execution.duration_ns + 5_000_000
+    return call.blocked_ns
+
+
+def test_a_timeout_asleep(function: Function) -> None:
+    for version in late(function, {"what": "sleep", "seconds": 5}):
+        assert asleep(version, BlockedKind.SLEEP) > LONG_NS
+        assert version.execution.cpu.cpu_ns < LONG_NS
+
+
+def test_a_timeout_in_a_read_and_a_thread_asleep(function: Function) -> None:
+    steps = (
+        {"what": "sleep_in_a_thread", "seconds": 5},
+        {"what": "open_pipe", "path": f"{function.folder}/pipe"},
+    )
+    for version in late(function, *steps):
+        assert asleep(version, BlockedKind.SLEEP) > LONG_NS
+        assert asleep(version, BlockedKind.FILE) > LONG_NS
+
+
+def test_a_timeout_on_the_cpu(function: Function) -> None:
+    for version in late(function, {"what": "spin", "seconds": 5}):
+        used, wanted = version.execution.cpu.cpu_ns, version.execution.cpu.runqueue_ns
+        assert used + wanted > LONG_NS
+        assert version.execution.cpu.cpu_wall_ns <= version.execution.duration_ns + 5_000_000
+        assert version.blocked == ()
+
+
+def test_a_timeout_connecting(function: Function) -> None:
+    with unanswering() as port:
+        for version in late(function, {"what": "connect", "port": port}):
+            (connection,) = version.connections
+            assert connection.port == port
+            assert connection.outcome in (Outcome.CONNECTING, Outcome.ABANDONED)
+            assert connection.connect_ns is None
+            assert connection.duration_ns > LONG_NS
+            # That a thread waits for it is told by the connection.
+            assert version.blocked == ()
+
+
+def test_a_timeout_receiving(function: Function) -> None:
+    with Gate() as gate:
+        for version in late(function, {"what": "wait_for", "port": gate.port}):
+            (connection,) = version.connections
+            assert (connection.port, connection.bytes_in) == (gate.port, 0)
+            assert connection.connect_ns is not None
+            assert connection.duration_ns > LONG_NS
+
+
+def test_a_timeout_resolving(function: Function) -> None:
+    step = {"what": "resolve", "payload": "api.partner.example"}
+    with silent_resolver(function.folder) as resolver:
+        for version in late(function, step, resolv_conf=resolver):
+            (lookup,) = version.namelookups
+            assert (lookup.name, lookup.type) == ("api.partner.example", "A")
+            assert (lookup.duration_ns, lookup.answer) == (None, None)
+            assert len(version.connections) == 1
+            # What it waits in says so, too: the resolver polls its socket.
+            assert asleep(version, BlockedKind.POLL) > LONG_NS

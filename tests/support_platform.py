@@ -1,0 +1,182 @@
+"""A platform that gives two runtimes of one environment an execution each at the same time.
+
+AWS's emulator runs one at a time. This one speaks the same two APIs to the same agent and to AWS's
+own runtime client; everything between them and the store is real.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+
+from support_agent import HANDLERS, Function, eventually
+
+from lambdatrace.emulator import agent_command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ARN = "arn:aws:lambda:us-east-1:012345678912:function:under-test"
+TIMEOUT_S = 20
+
+
+class Platform:
+    """The two APIs, the agent and as many runtimes as wanted; a context manager."""
+
+    def __init__(self, function: Function, runtimes: int) -> None:
+        self._function = function
+        self._changed = threading.Condition()
+        self._events: deque[dict[str, Any]] = deque()  # for the extension
+        self._invocations: deque[tuple[str, bytes, float]] = deque()  # for the runtimes
+        self.answers: dict[str, bytes] = {}
+        self._asking = 0  # runtimes that wait
+        self._extension_asks = False
+        self._count = runtimes
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self._environ = environ = {
+            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}",
+            "AWS_LAMBDA_FUNCTION_NAME": "under-test",
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+            "AWS_REGION": "us-east-1",
+            "LAMBDA_TASK_ROOT": str(HANDLERS),
+            "LAMBDATRACE_STORE": self._function.store,
+            "LAMBDATRACE_SPOOL": f"{self._function.folder}/spool",
+            "LAMBDATRACE_TEST": str(self._function.folder),
+        }
+        log = self._function.folder / "log"
+        self._agent = self._start(agent_command(), environ, log)
+        eventually(lambda: self._extension_asks, "the agent's first `next`")
+        for _ in range(self._count):
+            self._start((sys.executable, "-m", "awslambdaric", "app.handler"), environ, log)
+        eventually(lambda: self._asking == self._count, "the runtimes' first `next`")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.tell({"eventType": "SHUTDOWN", "shutdownReason": "spindown"})
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._agent.wait(5)
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _start(
+        self, command: tuple[str, ...], environ: dict[str, str], log: Path
+    ) -> subprocess.Popen[bytes]:
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command, cwd=HANDLERS, env=environ, stdout=output, stderr=output
+            )
+        self._processes.append(process)
+        return process
+
+    def neighbour(self, *arguments: str) -> None:
+        """Run handlers/neighbour.py as one more child of the platform, to its end."""
+        command = (sys.executable, str(HANDLERS / "neighbour.py"), *arguments)
+        assert self._start(command, self._environ, self._function.folder / "log").wait(20) == 0
+
+    @property
+    def agent_lines(self) -> list[str]:
+        """What the agent said on stderr."""
+        lines = (self._function.folder / "log").read_text().splitlines()
+        return [line for line in lines if line.startswith("lambdatrace: ")]
+
+    def begin(self, *steps: dict[str, Any]) -> str:
+        """Give an execution to a runtime that waits, and tell the extension; returns its id."""
+        request_id = str(uuid.uuid4())
+        deadline = time.time() + TIMEOUT_S
+        self.tell({"eventType": "INVOKE", "requestId": request_id, "invokedFunctionArn": ARN})
+        with self._changed:
+            self._invocations.append((request_id, json.dumps({"steps": steps}).encode(), deadline))
+            self._changed.notify_all()
+        return request_id
+
+    def answer(self, request_id: str) -> Any:
+        """What the runtime answered."""
+        return json.loads(eventually(lambda: self.answers.get(request_id), "an answer"))
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """An event for the extension, for when it asks."""
+        seconds = 2 if event["eventType"] == "SHUTDOWN" else TIMEOUT_S
+        with self._changed:
+            self._events.append({**event, "deadlineMs": int((time.time() + seconds) * 1000)})
+            self._changed.notify_all()
+
+    def next_event(self) -> dict[str, Any]:
+        """For the extension: wait for the next event."""
+        with self._changed:
+            self._extension_asks = True
+            self._changed.wait_for(lambda: self._events)
+            return self._events.popleft()
+
+    def next_invocation(self) -> tuple[str, bytes, float]:
+        """For a runtime: wait for the next execution."""
+        with self._changed:
+            self._asking += 1
+            self._changed.wait_for(lambda: self._invocations)
+            self._asking -= 1
+            return self._invocations.popleft()
+
+
+def _handler(platform: Platform) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            words = self.path.split("/")
+            if words[-1] == "register":
+                self._reply(200, b"{}", {"Lambda-Extension-Identifier": "one"})
+                return
+            if words[-1] in ("response", "error"):
+                platform.answers[words[-2]] = body
+            self._reply(202, b"{}", {})
+
+        def do_GET(self) -> None:
+            if "/extension/" in self.path:
+                self._reply(200, json.dumps(platform.next_event()).encode(), {})
+                return
+            request_id, body, deadline = platform.next_invocation()
+            # The order of the emulator's headers, which is that of their names.
+            self._reply(
+                200,
+                body,
+                {
+                    "Lambda-Runtime-Aws-Request-Id": request_id,
+                    "Lambda-Runtime-Deadline-Ms": str(int(deadline * 1000)),
+                    "Lambda-Runtime-Invoked-Function-Arn": ARN,
+                    "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700",
+                },
+            )
+
+        def _reply(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response_only(status)
+            self.send_header("Content-Type", "application/json")
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler
