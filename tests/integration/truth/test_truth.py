@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 SECURE = {port: (version, tickets) for port, version, tickets in support_world.SECURE.values()}
 
 
-DURATIONS = ("connect time", "wait", "DNS delay")
-MAY_BE_STOPPED = 3
+AGAIN = ("connect time", "wait", "DNS delay", "retransmits")
+MAY_BE_STOPPED = 4
+ATTEMPTS = 3
 
 
 class Untrue(Exception):  # noqa: N818
@@ -87,13 +88,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def seen(made: World) -> Seen:
     lanes = ("varied", "silences", "lost_handshakes", "lost_names")
-    first = see(made, *lanes)
-    wrong = [each for each in first.compared() if not each.agrees]
-    # A machine that is a guest is stopped now and then, and nothing in it can tell. A few times
-    # of a thousand may be so, once; what is wrong for any other reason is wrong again.
-    if 0 < len(wrong) <= MAY_BE_STOPPED and all(each.what in DURATIONS for each in wrong):
-        return see(made, *lanes)
-    return first
+    for _ in range(ATTEMPTS - 1):
+        seen = see(made, *lanes)
+        wrong = [each for each in seen.compared() if not each.agrees]
+        # A machine that is a guest is stopped now and then, and nothing in it can tell: a few times
+        # of a thousand may be so, once. And now and then a kernel timer that sends several segments
+        # again calls ftrace and no BPF program (bcc's neither, and none is counted as missed): why
+        # is not known. What is wrong for any other reason is wrong again.
+        if not 0 < len(wrong) <= MAY_BE_STOPPED or any(each.what not in AGAIN for each in wrong):
+            return seen
+    return see(made, *lanes)
 
 
 def test_the_world_is_varied(seen: Seen) -> None:
