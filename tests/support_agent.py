@@ -22,12 +22,15 @@ from typing import TYPE_CHECKING, Any, Self
 from support import require
 
 from lambdatrace import items, wire
+from lambdatrace.analysis.trace import read_trace
 from lambdatrace.emulator import Emulator, Invocation, agent_command, find_rie
 from lambdatrace.errors import EmulatorError, StoreError
 from lambdatrace.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from lambdatrace.model import Trace
 
 ROOT = Path(__file__).parents[1]
 HANDLERS = Path(__file__).parent / "integration/agent/handlers"
@@ -350,3 +353,13 @@ def unanswering() -> Iterator[int]:
 def python(code: str, *arguments: str) -> list[str]:
     """A command that runs `code`."""
     return [sys.executable, "-c", code, *arguments]
+
+
+def trace(function: Function, request_id: str) -> Trace:
+    """An execution as its readers see it, once it is stored."""
+    function.read(request_id)
+    store = open_store(function.store)
+    try:
+        return read_trace(store.get(request_id))
+    finally:
+        store.close()

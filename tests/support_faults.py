@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 from faulty_proxy import FaultyProxy, passes
 from support_agent import Function, eventually
 
-from lambdatrace.analysis.trace import read_trace
-from lambdatrace.store import open_store
 from lambdatrace.store import url as store_url
 from lambdatrace.store.table import create_table
 
@@ -23,17 +21,6 @@ if TYPE_CHECKING:
     from faulty_proxy import Exchange
 
     from lambdatrace.emulator import Emulator, Invocation
-    from lambdatrace.model import Trace
-
-
-def trace(function: Function, request_id: str) -> Trace:
-    """An execution as its readers see it, once it is stored."""
-    function.read(request_id)
-    store = open_store(function.store)
-    try:
-        return read_trace(store.get(request_id))
-    finally:
-        store.close()
 
 
 def without_agent(function: Function, **options: object) -> Emulator:

@@ -184,13 +184,13 @@ class DynamoWriter:
             if self._clock() >= deadline:
                 if not self.last_error:
                     self.last_error, self.last_kind = "no time left", "time"
-                self.left = [*batch, *(item for part in (*work[::-1], *ahead) for item in part)]
+                self.left = _flat([batch, *work[::-1], *ahead])
                 return unwritten + lost
             try:
                 left = self._attempt(batch, deadline)
             except _PermanentError as error:
                 self._note(error)
-                self.left = [*batch, *(item for part in (*work[::-1], *ahead) for item in part)]
+                self.left = _flat([batch, *work[::-1], *ahead])
                 return unwritten + lost
             except _RefusedError as error:
                 self._note(error)
@@ -287,6 +287,10 @@ class DynamoWriter:
             self.last_error = f"DynamoDB left {len(left)} items unprocessed"
             self.last_kind = "unprocessed"
         return left
+
+
+def _flat(batches: list[list[Item]]) -> list[Item]:
+    return [item for batch in batches for item in batch]
 
 
 def batches(items: Iterable[Item]) -> Iterator[list[Item]]:

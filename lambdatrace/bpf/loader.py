@@ -36,7 +36,6 @@ _CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQQIBBBBIIHBB4x")
 _AWAITS_INVOCATION = 6
 _SOCKET_KEY = struct.Struct("<Ii")
 _SOCKET_VALUE = struct.Struct("<QQQQQBB6x")
-_TGID = struct.Struct("<I")  # the first field of struct thread
 # struct thread up to `place`: tgid, branch, leader, changed, slept, waited, number, op, place
 _THREAD_VALUE = struct.Struct("<IIQ48xQQQ16xI4xB13xB")
 _WAITING = 0
@@ -271,7 +270,7 @@ class Probe:
 
     def _process_lives(self, leader: int, tgid: int) -> bool:
         thread = self._lookup("threads", struct.pack("<Q", leader), self._value_sizes["threads"])
-        return thread is not None and _TGID.unpack_from(thread)[0] == tgid
+        return thread is not None and _THREAD_VALUE.unpack_from(thread)[0] == tgid
 
     def close(self) -> None:
         """Detach everything; the maps go with the last descriptor."""

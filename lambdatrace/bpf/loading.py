@@ -107,16 +107,14 @@ class Loading:
         _on_two_threads([read, libbpf.link])
         self.library = libbpf.open_library()
         with _without_stderr():
-            maps = [map_[0] for map_ in probe.maps]
             _on_two_threads([partial(self._create_map, *map_) for map_ in probe.maps])
             # In the order in which layout() names them, however the threads took turns.
             self.descriptors[:] = self._maps.values()
             self._configure(machine)
             entries = {entry.program: entry for entry in self._usable(_find_tracefs())}
+            maps = [self._maps[name] for name, *_ in probe.maps]
             self._bodies = {
-                name: _relocated(
-                    probe.code, first, count, relocations, [self._maps[map_] for map_ in maps]
-                )
+                name: _relocated(probe.code, first, count, relocations, maps)
                 for name, first, count, relocations in probe.programs
             }
             available = self._wanted.capture - self.unavailable.keys()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import require
-from support_agent import Function, Gate, invoke, ok, unanswering
+from support_agent import Function, Gate, invoke, ok, trace, unanswering
 from support_cgroup import Cgroup
-from support_faults import seen_by_the_caller, trace, without_agent
+from support_faults import seen_by_the_caller, without_agent
 
 from lambdatrace.analysis.trace import read_trace
 from lambdatrace.items import SUMMARY, Item

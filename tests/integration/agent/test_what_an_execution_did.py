@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from support_agent import Echo, Function, invoke, ok
+from support_agent import Echo, Function, invoke, ok, trace
 
-from lambdatrace.analysis.trace import read_trace
 from lambdatrace.model import BlockedKind
-from lambdatrace.store import open_store
-
-if TYPE_CHECKING:
-    from lambdatrace.model import Trace
 
 SLACK_NS = 5_000_000  # what a busy machine may add
-
-
-def trace(function: Function, request_id: str) -> Trace:
-    """An execution as its readers see it."""
-    function.read(request_id)
-    store = open_store(function.store)
-    try:
-        return read_trace(store.get(request_id))
-    finally:
-        store.close()
 
 
 def test_each_request_on_a_kept_connection_is_told_once(function: Function, echo: Echo) -> None:
