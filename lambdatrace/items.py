@@ -33,7 +33,10 @@ keys, "ns" being nanoseconds:
     capture [group that was on, ...], unavailable {group: why it is off},
     unseen [what the function used that cannot be seen into, ...],
     cpu [cpu_ns, cpu_wall_ns, runqueue_ns, runqueue_wall_ns] (or null), steal_ns (or null),
-    major_faults (or null), ending [exit code, signal or 0, out of memory 0 or 1] (or null),
+    major_faults (or null),
+    partition [ns of each part, in the order of model.Part; null where not known] (or null),
+    shares [[part, destination or name or path or syscall, ns], ...] (of it, the largest first),
+    ending [exit code, signal or 0, out of memory 0 or 1] (or null),
     agent (or null) {cpu_ns and peak_bytes of the agent's process, and, since the summary before:
            after_ns (what followed on a response before the environment could go on), sent_bytes,
            write_units, flushes, retries, spooled and drained (executions)},

@@ -293,6 +293,59 @@ class CpuTime:
     runqueue_wall_ns: int  # none on a CPU, at least one runnable
 
 
+class Part(StrEnum):
+    """What a part of an execution's wall-clock time went into; exclusive, see partition.py."""
+
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    WAIT = "wait"
+    TRANSFER = "transfer"
+    FILE = "file"
+    SLEEP = "sleep"
+    LOCK = "lock"
+    CPU = "cpu"
+    RUNQUEUE = "runqueue"
+    STEAL = "steal"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """An execution's wall-clock time by what it went into, ns; they sum to its duration.
+
+    None where that cannot be known; its time is then among the others.
+    """
+
+    dns_ns: int | None
+    connect_ns: int | None
+    tls_ns: int | None
+    wait_ns: int | None
+    transfer_ns: int | None
+    file_ns: int | None
+    sleep_ns: int | None
+    lock_ns: int | None
+    cpu_ns: int | None
+    runqueue_ns: int | None
+    steal_ns: int | None
+    other_ns: int | None
+
+    def of(self, part: Part) -> int | None:
+        """The time of one part, ns."""
+        value: int | None = getattr(self, f"{part}_ns")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So much of a part went into one subject."""
+
+    part: Part
+    # host:port of a destination, a name that was looked up, a file's path, or a syscall's name
+    subject: str
+    ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """One Lambda invocation, or one traced local command: what its summary says."""
@@ -320,6 +373,8 @@ class Execution:
     cpu: CpuTime | None
     steal_ns: int | None  # of the machine
     major_faults: int | None  # of the machine
+    partition: Partition | None  # None: not known (group `cpu` is off, edges not exact, or old)
+    shares: tuple[Share, ...]  # of the partition, the largest first; not all
     ending: Ending | None  # of the function's own process, if it ended
     agent: AgentCost | None
     kept: bool  # whether its events were; by the policy below

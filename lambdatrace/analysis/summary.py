@@ -15,7 +15,10 @@ from lambdatrace.model import (
     Ending,
     Execution,
     Level,
+    Part,
+    Partition,
     Protocol,
+    Share,
     Status,
 )
 
@@ -31,6 +34,7 @@ _MAX_INT = 2**60
 _MAX_TEXT = 100_000
 _DROPPED_NAMES = frozenset(Dropped.__dataclass_fields__)
 _DESTINATION_LENGTH = 10
+_SHARE_LENGTH = 3
 # What an older agent did not tell, and what `lambdatrace run` has no use for.
 _LATER_COSTS = (
     "after_ns", "sent_bytes", "write_units", "flushes", "retries", "spooled", "drained",
@@ -182,6 +186,8 @@ def read_execution(summary: Mapping[str, Any]) -> Execution:
         cpu=_read_cpu(fields),
         steal_ns=fields.integer_or_none("steal_ns"),
         major_faults=fields.integer_or_none("major_faults"),
+        partition=_read_partition(fields),
+        shares=_read_shares(fields),
         ending=_read_ending(fields),
         agent=_read_agent(fields),
         # Before there were policies, everything was kept.
@@ -197,6 +203,33 @@ def read_execution(summary: Mapping[str, Any]) -> Execution:
 def _read_cpu(fields: Fields) -> CpuTime | None:
     value = fields.get("cpu")
     return None if value is None else CpuTime(*fields.integers(value, "cpu", 4))
+
+
+def _read_partition(fields: Fields) -> Partition | None:
+    if not fields.has("partition") or fields.get("partition") is None:
+        return None
+    values = fields.array(fields.get("partition"), "partition")
+    if len(values) != len(Part):
+        fields.refuse(f"'partition' does not have {len(Part)} figures")
+    return Partition(
+        *(None if each is None else fields.check_integer(each, "partition") for each in values)
+    )
+
+
+def _read_shares(fields: Fields) -> tuple[Share, ...]:
+    rows = fields.array(fields.get("shares"), "shares") if fields.has("shares") else []
+    return tuple(_read_share(fields, row) for row in rows)
+
+
+def _read_share(fields: Fields, row: Any) -> Share:
+    if len(fields.array(row, "shares")) != _SHARE_LENGTH:
+        fields.refuse(f"a share does not have {_SHARE_LENGTH} values")
+    part, subject, ns = row
+    return Share(
+        part=fields.choice(part, "shares", Part),
+        subject=fields.check_text(subject, "shares"),
+        ns=fields.check_integer(ns, "shares"),
+    )
 
 
 def _read_ending(fields: Fields) -> Ending | None:

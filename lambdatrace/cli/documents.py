@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lambdatrace.analysis.phases import transfer_ns, wait_ns
 from lambdatrace.analysis.times import rfc_3339
 from lambdatrace.analysis.trace import syscall_rows
+from lambdatrace.model import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         Exchange,
         Execution,
         Namelookup,
+        Partition,
         Process,
     )
 
@@ -69,6 +71,11 @@ def execution_document(execution: Execution, missing_chunks: int = 0) -> Documen
         **_cpu(execution.cpu),
         "steal_ms": milliseconds(execution.steal_ns),
         "major_faults": execution.major_faults,
+        "partition": _partition(execution.partition),
+        "shares": [
+            {"part": str(each.part), "subject": each.subject, "ms": milliseconds(each.ns)}
+            for each in execution.shares
+        ],
         "ending": None if execution.ending is None else asdict(execution.ending),
         "kept": execution.kept,
         "keep": execution.keep,
@@ -96,6 +103,12 @@ def _cpu(cpu: CpuTime | None) -> Document:
         f"{name}_ms": None if cpu is None else milliseconds(getattr(cpu, f"{name}_ns"))
         for name in names
     }
+
+
+def _partition(partition: Partition | None) -> Document | None:
+    if partition is None:
+        return None
+    return {f"{part}_ms": milliseconds(partition.of(part)) for part in Part}
 
 
 def list_document(execution: Execution) -> Document:

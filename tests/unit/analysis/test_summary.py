@@ -19,7 +19,9 @@ from lambdatrace.model import (
     Dropped,
     Ending,
     Level,
+    Part,
     Protocol,
+    Share,
     Status,
 )
 
@@ -87,6 +89,36 @@ def test_what_the_machine_and_the_process_did() -> None:
     assert execution.capture == ("dns", "cpu", "processes")
     assert execution.unavailable == {"blocked": "no sched_switch"}
     assert execution.unseen == ("io_uring",)
+
+
+def test_where_the_time_went() -> None:
+    parts = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, None, 11]
+    shares = [["wait", "api.example:443", 3], ["file", "/tmp/x", 2]]
+    execution = read_execution(traces.summary(partition=parts, shares=shares))
+    assert execution.partition is not None
+    assert [execution.partition.of(part) for part in Part] == parts
+    assert execution.shares == (
+        Share(Part.WAIT, "api.example:443", 3),
+        Share(Part.FILE, "/tmp/x", 2),
+    )
+    older = read_execution(traces.summary())
+    assert (older.partition, older.shares) == (None, ())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"partition": [1] * 11},
+        {"partition": [-1] * 12},
+        {"partition": {}},
+        {"shares": [["wait", "x"]]},
+        {"shares": [["nothing", "x", 1]]},
+        {"shares": [["wait", 1, 1]]},
+    ],
+)
+def test_a_corrupt_partition_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(CorruptItemError):
+        read_execution(traces.summary(**changes))
 
 
 def test_what_is_not_known_is_none() -> None:
