@@ -122,7 +122,7 @@ def test_show_json(store: str) -> None:
                     "steal_ms",
                 ),
                 0.0,
-            ),  # fmt: skip
+            ),
             "dns_ms": 1.0,
             "other_ms": None,
         },
