@@ -21,7 +21,8 @@ records' clock:
                 0 or 1], ...]: those that ended.
 
 A summary is one JSON object, deflated with a dictionary of its usual words. The index row holds the
-same summary, without records. (In schema 1 both were JSON in clear, and chunks stood apart.) Its
+same summary, without records. (In schema 1 both were JSON in clear, and chunks stood apart; schema
+2 knew no pauses.) Its
 keys, "ns" being nanoseconds:
     execution_id, function, version (or null), started_ns (since the epoch), monotonic_ns (the same
     moment on the clock of the records), duration_ns, status, cold_start, backend, level, edges,
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SUMMARY = "summary"
 CHUNK = "chunk"
@@ -245,6 +246,7 @@ CHUNK_RECORDS = {
     wire.KIND_CONNECTION: wire.ConnectionRecord.SIZE,
     wire.KIND_EXCHANGE: wire.ExchangeRecord.SIZE,
     wire.KIND_BLOCKED: wire.BlockedRecord.SIZE,
+    wire.KIND_PAUSE: wire.PauseRecord.SIZE,
     wire.KIND_DETAILS: 1,  # text: its records are its bytes
     wire.KIND_SYSCALL: wire.SyscallRecord.SIZE,
 }

@@ -347,6 +347,20 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """A stretch longer than the threshold in which no thread of the function was on a CPU."""
+
+    part: Part  # what it counts as
+    subject: str  # as of a Share; empty for Part.RUNQUEUE
+    op: str | None  # the syscall of the thread that ended it; None: it waited for a page or a CPU
+    connection_id: int | None  # what was waited for, where that is a connection
+    process_id: int
+    thread_id: int | None
+    started_ns: int
+    duration_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """One Lambda invocation, or one traced local command: what its summary says."""
 
@@ -391,6 +405,7 @@ class Trace:
     namelookups: tuple[Namelookup, ...]  # by start
     exchanges: tuple[Exchange, ...]  # by start
     blocked: tuple[Blocked, ...]  # by start
+    pauses: tuple[Pause, ...]  # by start
     processes: tuple[Process, ...]  # by start
     syscalls: tuple[Syscall, ...]  # by start
     missing_chunks: int = 0  # event chunks the summary promises and the store does not have

@@ -165,8 +165,16 @@ class EdgeRecord(Record):
     # EDGE_ERROR: that id. EDGE_PROCESS_EXIT: its name. NUL-padded.
     text: b96
     folded_texts: u32
-    reserved: u32
-    padding: b56
+    folded_pauses: u32
+    # ns during which all its threads were asleep, by what the one waited in that ended it: WAITS_*
+    # from WAITS_NETWORK on. What remains of the wall clock went into anything else.
+    idle_network: u64
+    idle_poll: u64
+    idle_file: u64
+    idle_sleep: u64
+    idle_lock: u64
+    idle_child: u64
+    idle_fault: u64
 
 
 class TextRecord(Record):
@@ -249,6 +257,26 @@ class BlockedRecord(Record):
     path: b96  # of the file, NUL-padded; empty where none is known
 
 
+class PauseRecord(Record):
+    """A stretch, longer than the threshold, in which no thread of the branch was on a CPU.
+
+    All of them were asleep until one was woken, which `tid` tells; or some could have run and none
+    did (WAITS_RUNQUEUE).
+    """
+
+    kind: u8  # KIND_PAUSE
+    waits: u8  # WAITS_*: what the thread that ended it had waited in
+    op: u8  # OP_*; OP_NONE: another syscall, see `number`, or none
+    reserved: u8
+    connection: u32  # ConnectionRecord.id, 0: none
+    tgid: u32
+    tid: u32  # 0: not known
+    branch: u32
+    number: u32  # of the syscall
+    started: u64
+    ended: u64
+
+
 class SyscallRecord(Record):
     """One syscall on a socket (level `syscalls`)."""
 
@@ -283,8 +311,8 @@ class Config(Record):
     most_exchanges: u32  # records of a kind that a branch may write in one execution
     most_blocked: u32
     most_texts: u32
+    most_pauses: u32
     record_syscalls: u32  # level `syscalls`
-    reserved: u32
 
 
 # What every record of the events ring takes; shorter ones are padded with zeros.
@@ -298,6 +326,7 @@ KIND_DETAILS = 5  # not a record: a chunk of JSON, see items.py
 KIND_EXCHANGE = 6
 KIND_BLOCKED = 7
 KIND_TLS = 8
+KIND_PAUSE = 9
 
 TEXT_SENT = 1
 TEXT_RECEIVED = 2
@@ -361,6 +390,31 @@ OPS = (
 )  # fmt: skip
 OP_NUMBERS = {name: number for number, name in enumerate(OPS)}
 
+# What a thread that sleeps is waiting for, told by its syscall.
+WAITS = ("other", "network", "poll", "file", "sleep", "lock", "child", "fault", "runqueue")
+WAITS_NUMBERS = {name: number for number, name in enumerate(WAITS)}
+WAITS_OTHER = 0
+WAITS_NETWORK = 1
+WAITS_POLL = 2
+WAITS_FAULT = 7  # outside any syscall: a page that has to be read
+WAITS_RUNQUEUE = 8  # for a CPU: not asleep
+WAITS_OF = {
+    op: WAITS_NUMBERS[waits]
+    for waits, ops in {
+        "sleep": "nanosleep clock_nanosleep pause rt_sigtimedwait",
+        "lock": "futex flock fcntl",
+        "file": "open openat openat2 read readv write writev close fsync fdatasync msync "
+        "sync_file_range pread64 pwrite64 preadv pwritev getdents64 statx newfstatat rename "
+        "renameat2 unlink unlinkat mkdir mkdirat copy_file_range ftruncate fallocate "
+        "sync sendfile splice execve",
+        "child": "wait4 waitid vfork clone clone3",
+        "poll": "poll ppoll select pselect6 epoll_wait epoll_pwait epoll_pwait2",
+        # read and write as well, where their descriptor is a socket's
+        "network": "accept accept4 connect sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg",
+    }.items()
+    for op in ops.split()
+}
+
 # What the kernel side counts when it cannot keep something; a per-CPU array, in this order.
 COUNTERS = ("events", "syscalls", "connections", "threads", "sockets")
 
@@ -383,12 +437,13 @@ def c_header() -> str:
         (ExchangeRecord, "exchange_record"),
         (Exchange, "exchange"),
         (BlockedRecord, "blocked_record"),
+        (PauseRecord, "pause_record"),
         (Config, "config"),
     ):
         lines.append(record.c_struct(name))
     prefixes = (
         "KIND_", "PROTOCOL_", "EDGE_", "EVENT_", "CONNECTION_", "DNS_", "TEXT_", "TLS_", "ENDING_",
-        "UNSEEN_", "BLOCKED_",
+        "UNSEEN_", "BLOCKED_", "WAITS_",
     )  # fmt: skip
     for key, value in globals().items():
         if key.startswith(prefixes) and isinstance(value, int):

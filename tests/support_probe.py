@@ -84,6 +84,7 @@ class Watch:
         self.edges: list[wire.EdgeRecord] = []
         self.texts: list[wire.TextRecord] = []
         self.blocked: list[wire.BlockedRecord] = []
+        self.pauses: list[wire.PauseRecord] = []
         self.syscalls: list[wire.SyscallRecord] = []
         self._exchanges: list[wire.ExchangeRecord] = []  # those that are complete
         self._ended: list[wire.ConnectionRecord] = []
@@ -98,6 +99,7 @@ class Watch:
             wire.KIND_DNS: (wire.TextRecord, self.texts),
             wire.KIND_TLS: (wire.TextRecord, self.texts),
             wire.KIND_BLOCKED: (wire.BlockedRecord, self.blocked),
+            wire.KIND_PAUSE: (wire.PauseRecord, self.pauses),
             wire.KIND_EXCHANGE: (wire.ExchangeRecord, self._exchanges),
         }
         for offset in range(0, len(events), size):

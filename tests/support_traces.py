@@ -148,6 +148,24 @@ def blocked(
     ).pack()  # fmt: skip
 
 
+def pause(
+    waits: str = "network",
+    *,
+    started: float = 0.0,
+    ended: float = 10.0,
+    op: str = "none",
+    number: int = 0,
+    connection: int = 0,
+    tgid: int = 100,
+    tid: int = 100,
+) -> bytes:
+    """One record of a pause; times in ms, `waits` one of wire.WAITS."""
+    return wire.PauseRecord(
+        wire.KIND_PAUSE, wire.WAITS_NUMBERS[waits], wire.OP_NUMBERS[op], 0, connection, tgid, tid,
+        1, number, moment(started), moment(ended),
+    ).pack()  # fmt: skip
+
+
 def process(
     number: int = 200,
     *,
@@ -243,6 +261,7 @@ def execution(
     *,
     exchanges: Iterable[bytes] = (),
     blocked: Iterable[bytes] = (),
+    pauses: Iterable[bytes] = (),
     details: dict[str, Any] | None = None,
     **changes: Any,
 ) -> list[Item]:
@@ -254,6 +273,7 @@ def execution(
         wire.KIND_CONNECTION: records,
         wire.KIND_EXCHANGE: exchanges,
         wire.KIND_BLOCKED: blocked,
+        wire.KIND_PAUSE: pauses,
         wire.KIND_SYSCALL: syscalls,
     }
     packed = {kind: b"".join(each) for kind, each in kinds.items()}

@@ -40,18 +40,21 @@ MAX_BRANCHES = 64
 class Records:
     """What was recorded of a branch, by kind; each list in the order it came."""
 
-    __slots__ = ("blocked", "connections", "exchanges", "processes", "texts")
+    __slots__ = ("blocked", "connections", "exchanges", "pauses", "processes", "texts")
 
     def __init__(self) -> None:
         self.connections: list[wire.ConnectionRecord] = []
         self.exchanges: list[wire.ExchangeRecord] = []
         self.texts: list[wire.TextRecord] = []
         self.blocked: list[wire.BlockedRecord] = []
+        self.pauses: list[wire.PauseRecord] = []
         self.processes: list[wire.EdgeRecord] = []  # those that ended
 
     def lists(self) -> tuple[list[Any], ...]:
         """All of them, always in the same order."""
-        return self.connections, self.exchanges, self.texts, self.blocked, self.processes
+        return (
+            self.connections, self.exchanges, self.texts, self.blocked, self.pauses, self.processes
+        )  # fmt: skip
 
     def extend(self, other: Records) -> None:
         """Add what `other` holds."""
@@ -80,6 +83,7 @@ _KEPT_AS_THEY_ARE: dict[int, tuple[type[wire.Record], str]] = {
     wire.KIND_TLS: (wire.TextRecord, "texts"),
     wire.KIND_EXCHANGE: (wire.ExchangeRecord, "exchanges"),
     wire.KIND_BLOCKED: (wire.BlockedRecord, "blocked"),
+    wire.KIND_PAUSE: (wire.PauseRecord, "pauses"),
 }
 
 

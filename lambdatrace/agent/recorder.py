@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from lambdatrace import items, wire
+from lambdatrace import items, partition, wire
 from lambdatrace.agent import summary as summaries
 from lambdatrace.agent.attribution import EXTENSION, KERNEL, TIMEOUT, UNFINISHED, exchange_record
 from lambdatrace.agent.handshakes import Handshakes
@@ -135,6 +135,7 @@ class Recorder:
             asleep = self._probe.asleep(cut.branch, cut.ended)
             threshold = self._settings.threshold_ns
             blocked += [each for each in asleep if each.waited >= threshold]
+        pauses = self._pauses(cut)
         syscalls: list[bytes] = []
         if not final:
             syscalls = self._syscalls.peek()
@@ -142,13 +143,33 @@ class Recorder:
             syscalls = self._syscalls.take(cut.syscalls_position)
         else:
             self._syscalls.drop(cut.syscalls_position)
-        summary = self._summary(cut, connections, hosts, cut.offset, cold_start, final)
+        figures = cut.figures or self._probe.figures(cut.branch, cut.ended)
+        # Only a command's branch begins with it: for others nothing tells what came before.
+        if cut.figures_before is None and cut.edges in (KERNEL, EXTENSION):
+            figures = None
+        summary = self._summary(cut, connections, hosts, figures, cold_start, final)
+        if summary["cpu"] is not None and figures is not None:
+            rows = [(each.name, each.started, each.answered, each.connection) for each in lookups]
+            spans = partition.spans(
+                connections, exchanges, rows, hosts, cut.ended, "exchanges" in capture
+            )
+            division = partition.divide(
+                (cut.started, cut.ended),
+                summary["cpu"],
+                summaries.idle(cut.figures_before, figures),
+                summary["steal_ns"],
+                pauses,
+                partition.blames(pauses, spans, blocked),
+                spans,
+            )
+            summary.update(partition=division.row(), shares=division.shares_row())
         summary["agent"].update(costs or {})
         summary.update(kept=kept, **more)
         kinds: dict[int, Sequence[wire.Record]] = {
             wire.KIND_CONNECTION: connections,
             wire.KIND_EXCHANGE: exchanges,
             wire.KIND_BLOCKED: blocked,
+            wire.KIND_PAUSE: pauses,
         }
         packed = {
             kind: b"".join([record.pack() for record in found]) for kind, found in kinds.items()
@@ -174,6 +195,15 @@ class Recorder:
             self._forget_told_losses()
         return summary, batch
 
+    def _pauses(self, cut: Cut) -> list[wire.PauseRecord]:
+        """The execution's pauses by end."""
+        pauses = [each for each in cut.records.pauses if each.ended > cut.started]
+        if cut.status in (TIMEOUT, UNFINISHED) and cut.branch:
+            latest = self._probe.pause(cut.branch, cut.ended)
+            if latest is not None and latest.ended - latest.started >= self._settings.threshold_ns:
+                pauses.append(latest)
+        return sorted(pauses, key=lambda each: each.ended)
+
     def _open_connections(
         self, cut: Cut, final: bool
     ) -> list[tuple[wire.ConnectionRecord, wire.Exchange]]:
@@ -197,23 +227,19 @@ class Recorder:
         cut: Cut,
         connections: list[wire.ConnectionRecord],
         hosts: dict[int, str],
-        offset: int,
+        figures: wire.EdgeRecord | None,
         cold_start: bool,
         final: bool,
     ) -> dict[str, Any]:
         cpu, peak = summaries.own_cost()
-        figures = cut.figures or self._probe.figures(cut.branch, cut.ended)
         capture = self._capture
         steal, faults = self._machine.since(peek=not final)
-        # Only a command's branch begins with it: for others nothing tells what came before.
-        if cut.figures_before is None and cut.edges in (KERNEL, EXTENSION):
-            figures = None
         rows, left_out = summaries.destinations(connections, hosts, cut.started, cut.ended)
         return {
             "execution_id": cut.request_id,
             "function": self._settings.function,
             "version": self._settings.version,
-            "started_ns": cut.started + offset,
+            "started_ns": cut.started + (cut.offset or 0),
             "monotonic_ns": cut.started,
             "duration_ns": max(0, cut.ended - cut.started),
             "status": cut.status,

@@ -92,6 +92,14 @@ def cpu(before: wire.EdgeRecord | None, after: wire.EdgeRecord | None) -> list[i
     return [_risen(name, before, after) for name in names]
 
 
+_IDLE = tuple(f"idle_{name}" for name in wire.WAITS[wire.WAITS_NETWORK : wire.WAITS_FAULT + 1])
+
+
+def idle(before: wire.EdgeRecord | None, after: wire.EdgeRecord) -> list[int]:
+    """How long all threads were asleep between two edges, by WAITS_* (ns); 0 for WAITS_OTHER."""
+    return [0] + [_risen(name, before, after) for name in _IDLE]
+
+
 def folded(before: wire.EdgeRecord | None, after: wire.EdgeRecord | None) -> dict[str, int]:
     """How many records of a kind were counted instead of written, between two edges."""
     if after is None:
@@ -100,6 +108,7 @@ def folded(before: wire.EdgeRecord | None, after: wire.EdgeRecord | None) -> dic
         "exchanges": _risen("folded_exchanges", before, after),
         "blocked": _risen("folded_blocked", before, after),
         "texts": _risen("folded_texts", before, after),
+        "pauses": _risen("folded_pauses", before, after),
     }
     return {kind: count for kind, count in counts.items() if count}
 

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace import items as stored
-from lambdatrace import wire
+from lambdatrace import partition, wire
 from lambdatrace.analysis.linux import ERRNO_NUMBERS, errno_name
 from lambdatrace.analysis.summary import Fields, read_ending, read_execution, summary_fields
 from lambdatrace.errors import CorruptItemError
@@ -23,6 +23,8 @@ from lambdatrace.model import (
     Execution,
     Namelookup,
     Outcome,
+    Part,
+    Pause,
     Process,
     Protocol,
     Syscall,
@@ -53,22 +55,6 @@ _PROCESS_LENGTH = 8  # values of a process, items.py
 # An encrypted alert: a record's header, its two bytes, and a tag. TLS 1.3 adds the type of what is
 # encrypted (RFC 8446, 5.2), AES-GCM in TLS 1.2 a nonce of 8 bytes (RFC 5288, 3).
 _ALERT_BYTES = frozenset({5 + 2 + 16, 5 + 2 + 1 + 16, 5 + 8 + 2 + 16})
-_BLOCKED_KINDS = {
-    op: kind
-    for kind, ops in {
-        BlockedKind.SLEEP: "nanosleep clock_nanosleep pause rt_sigtimedwait",
-        BlockedKind.LOCK: "futex flock fcntl",
-        BlockedKind.FILE: "open openat openat2 read readv write writev close fsync fdatasync msync "
-        "sync_file_range pread64 pwrite64 preadv pwritev getdents64 statx newfstatat rename "
-        "renameat2 unlink unlinkat mkdir mkdirat copy_file_range ftruncate fallocate "
-        "sync sendfile splice execve",
-        BlockedKind.CHILD: "wait4 waitid vfork clone clone3",
-        BlockedKind.POLL: "poll ppoll select pselect6 epoll_wait epoll_pwait epoll_pwait2",
-        BlockedKind.NETWORK: "accept accept4 connect sendto sendmsg sendmmsg recvfrom recvmsg "
-        "recvmmsg",
-    }.items()
-    for op in ops.split()
-}
 _BYTE_OPS = frozenset(
     ("sendto", "sendmsg", "write", "writev", "sendfile", "recvfrom", "recvmsg", "read", "readv")
 )
@@ -133,6 +119,7 @@ def read_trace(items: Iterable[Item]) -> Trace:
         namelookups=namelookups(records),
         exchanges=told,
         blocked=blocked(records),
+        pauses=pauses(records),
         processes=processes(records),
         syscalls=tuple(syscalls(records)),
         missing_chunks=records.missing_chunks,
@@ -263,11 +250,73 @@ def _blocked(record: wire.BlockedRecord, origin_ns: int) -> Blocked:
 
 
 def _blocked_kind(op: str, path: str | None) -> BlockedKind:
-    kind = _BLOCKED_KINDS.get(op, BlockedKind.OTHER)
+    kind = BlockedKind(wire.WAITS[wire.WAITS_OF.get(op, wire.WAITS_OTHER)])
     # A descriptor without a path may be a pipe, a terminal, or a socket that was accepted.
     if kind is BlockedKind.FILE and path is None and op in _BYTE_OPS:
         return BlockedKind.OTHER
     return kind
+
+
+def pauses(records: Records) -> tuple[Pause, ...]:
+    """The pauses of an execution by start, each with what it went into. Raises CorruptItemError.
+
+    Only what lies within the execution is told.
+    """
+    found = sorted(
+        wire.PauseRecord.iter_unpack(records.by_kind[wire.KIND_PAUSE]),
+        key=lambda record: record.ended,
+    )
+    if not found:
+        return ()
+    origin, end = records.origin_ns, records.execution.duration_ns
+    candidates = _spans(records)
+    calls = list(wire.BlockedRecord.iter_unpack(records.by_kind[wire.KIND_BLOCKED]))
+    rows = []
+    for record, blame in zip(found, partition.blames(found, candidates, calls), strict=True):
+        started, ended = max(0, record.started - origin), min(end, record.ended - origin)
+        if ended > started:
+            part = Part(partition.PARTS[blame.part])
+            rows.append(
+                Pause(
+                    part=part,
+                    subject="" if part is Part.RUNQUEUE else blame.subject,
+                    op=_pause_op(record),
+                    connection_id=blame.connection or None,
+                    process_id=record.tgid,
+                    thread_id=record.tid or None,
+                    started_ns=started,
+                    duration_ns=ended - started,
+                )
+            )
+    return tuple(sorted(rows, key=lambda row: (row.started_ns, row.duration_ns)))
+
+
+def _pause_op(record: wire.PauseRecord) -> str | None:
+    if record.waits in (wire.WAITS_FAULT, wire.WAITS_RUNQUEUE):
+        return None
+    return _op_name(record.op) if record.op else f"syscall {record.number}"
+
+
+def _spans(records: Records) -> list[partition.Span]:
+    """What connections and namelookups were at, as the agent knew it."""
+    fields = Fields({"hosts": {}, **records.details}, records.execution.execution_id)
+    lookups = [
+        (row.name, started, started + row.duration_ns if row.duration_ns else 0, row.connection_id)
+        for row in namelookups(records)
+        for started in (row.started_ns + records.origin_ns,)
+    ]
+    return partition.spans(
+        list(wire.ConnectionRecord.iter_unpack(records.by_kind[wire.KIND_CONNECTION])),
+        list(wire.ExchangeRecord.iter_unpack(records.by_kind[wire.KIND_EXCHANGE])),
+        lookups,
+        {
+            int(number): fields.check_text(name, "hosts")
+            for number, name in fields.mapping("hosts").items()
+            if number.isdecimal()
+        },
+        records.origin_ns + records.execution.duration_ns,
+        "exchanges" in records.execution.capture,
+    )
 
 
 def processes(records: Records) -> tuple[Process, ...]:

@@ -29,6 +29,7 @@ DEFAULT_THRESHOLD_NS = DEFAULT_THRESHOLD_MS * 1_000_000
 MOST_EXCHANGES = 1000
 MOST_BLOCKED = 500
 MOST_TEXTS = 1000
+MOST_PAUSES = 500
 
 # struct connection in probe.c: record and exchange, then leader, socket_id, shaken, references,
 # runtime, awaits_invocation, tls, looks, reader, sleeps, ticket, tickets, wanted, padding
@@ -36,12 +37,22 @@ _CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQQIBBBBIIHBB4x")
 _AWAITS_INVOCATION = 6
 _SOCKET_KEY = struct.Struct("<Ii")
 _SOCKET_VALUE = struct.Struct("<QQQQQBB6x")
-# struct thread up to `place`: tgid, branch, leader, changed, slept, waited, number, op, place
-_THREAD_VALUE = struct.Struct("<IIQ48xQQQ16xI4xB13xB")
+# struct thread up to `waits`: tgid, branch, leader, connection, its start, changed, slept, waited,
+# number, tid, op, place, waits
+_THREAD_VALUE = struct.Struct("<IIQ8xQQ24xQQQ16xII4xB13xBB")
 _WAITING = 0
-_OPERATION_VALUE = struct.Struct("<Bxxx")
-# struct branch
-_BRANCH_VALUE = struct.Struct("<QQQQQiiIIIIIIII")
+_OPERATION_VALUE = struct.Struct("<B7x")
+# struct branch: advanced, cpu, cpu_wall, runqueue, runqueue_wall, paused, idle, running, runnable,
+# then what was counted
+_IDLE = struct.Struct("<8Q")  # its `idle`, by WAITS_*
+_BRANCH_VALUE = struct.Struct("<QQQQQQ64siiIIIIIIIIII")
+
+
+# What all wait for if some wait for this and others for that: the first of these.
+_LIKELIEST = tuple(
+    wire.WAITS_NUMBERS[name]
+    for name in ("network", "poll", "file", "fault", "child", "sleep", "lock", "other")
+)
 
 
 class Handover:
@@ -92,6 +103,7 @@ class Probe:
         most_exchanges: int = MOST_EXCHANGES,
         most_blocked: int = MOST_BLOCKED,
         most_texts: int = MOST_TEXTS,
+        most_pauses: int = MOST_PAUSES,
     ) -> Probe:
         """Load and attach.
 
@@ -111,7 +123,7 @@ class Probe:
             Groups of CAPTURE.
         threshold_ns : int
             How long a syscall has to sleep to get a record.
-        most_exchanges, most_blocked, most_texts : int
+        most_exchanges, most_blocked, most_texts, most_pauses : int
             Records of a kind that one execution may write; what comes on top is counted. Texts are
             pieces of DNS messages and TLS handshakes.
 
@@ -134,6 +146,7 @@ class Probe:
             most_exchanges=most_exchanges,
             most_blocked=most_blocked,
             most_texts=most_texts,
+            most_pauses=most_pauses,
         )
         loading = Loading(wanted)
         try:
@@ -207,20 +220,72 @@ class Probe:
         if value is None:
             return None
         (
-            advanced, cpu, cpu_wall, runqueue, runqueue_wall, running, runnable,
-            _, _, folded_exchanges, folded_blocked, _, folded_texts, unseen, _,
+            advanced, cpu, cpu_wall, runqueue, runqueue_wall, _, idle, running, runnable,
+            _, _, folded_exchanges, folded_blocked, _, folded_texts, unseen, _, _, folded_pauses,
         ) = _BRANCH_VALUE.unpack(value)  # fmt: skip
         span = max(0, now - advanced)
+        asleep = list(_IDLE.unpack(idle))
         if running > 0:
             cpu_wall += span
         elif runnable > 0:
             runqueue_wall += span
+        elif span:
+            asleep[self._last_asleep(branch, now)[0]] += span
         return wire.EdgeRecord(
             wire.KIND_EDGE, 0, unseen, branch, 0, 0, now, 0,
             cpu + max(0, running) * span, cpu_wall,
             runqueue + max(0, runnable) * span, runqueue_wall,
-            folded_exchanges, folded_blocked, 0, 0, 0, b"", folded_texts, 0, b"",
+            folded_exchanges, folded_blocked, 0, 0, 0, b"", folded_texts, folded_pauses,
+            *asleep[wire.WAITS_NETWORK :],
         )  # fmt: skip
+
+    def pause(self, branch: int, now: int) -> wire.PauseRecord | None:
+        """How long all threads of a branch have been asleep at `now` (ns), as a record.
+
+        It goes by the one that is likeliest to have been waited for. None: one is not asleep.
+        """
+        value = self._lookup("branches", struct.pack("<I", branch), _BRANCH_VALUE.size)
+        if value is None:
+            return None
+        _, _, _, _, _, paused, _, running, runnable, *_ = _BRANCH_VALUE.unpack(value)
+        if running > 0 or runnable > 0 or paused >= now:
+            return None
+        waits, connection, tgid, tid, number = self._last_asleep(branch, now)
+        op = self._operation(number) or 0
+        return wire.PauseRecord(
+            wire.KIND_PAUSE, waits, op, 0, connection, tgid, tid, branch, number, paused, now
+        )
+
+    def _last_asleep(self, branch: int, now: int) -> tuple[int, int, int, int, int]:
+        """(WAITS_*, connection's id, process, thread, syscall) of the thread to name a pause by."""
+        found = (wire.WAITS_OTHER, 0, 0, 0, 0)
+        best = len(_LIKELIEST)
+        for _, value in self._entries("threads", 8, self._value_sizes["threads"]):
+            (
+                tgid, own, _, connection, started, changed, _, _, number, tid, _, place, waits,
+            ) = _THREAD_VALUE.unpack_from(value)  # fmt: skip
+            if own != branch or place != _WAITING or changed >= now:
+                continue
+            rank = _LIKELIEST.index(waits) if waits in _LIKELIEST else best
+            if rank < best:
+                best = rank
+                number_of = 0
+                if waits == wire.WAITS_NETWORK:
+                    number_of = self._connection_id(connection, started)
+                found = (waits, number_of, tgid, tid, number)
+        return found
+
+    def _connection_id(self, key: int, started: int) -> int:
+        value = self._lookup("connections", struct.pack("<Q", key), _CONNECTION_VALUE.size)
+        if value is None:
+            return 0
+        record = wire.ConnectionRecord.unpack(value)
+        return record.id if record.started == started else 0
+
+    def _operation(self, number: int) -> int | None:
+        """The OP_* of a syscall; None: it has none."""
+        value = self._lookup("operations", struct.pack("<I", number), _OPERATION_VALUE.size)
+        return None if value is None else int(_OPERATION_VALUE.unpack(value)[0])
 
     def runtime_waits(self) -> bool:
         """Whether a runtime has asked for the next invocation and not got one."""
@@ -231,24 +296,23 @@ class Probe:
         """Calls in which threads of a branch (0: of all) still sleep at `now` (ns), as records.
 
         As with those that return, what waits on a connection is told by that. The number of a
-        thread is known of a process's first one, the file of none. Who waits outside any call, for
-        a page, goes by the name of the call before.
+        file is known of none. Who waits outside any call, for a page, goes by the name of the call
+        before.
         """
         found = []
-        for key, value in self._entries("threads", 8, self._value_sizes["threads"]):
-            tgid, own, leader, changed, slept, waited, number, op, place = (
+        for _, value in self._entries("threads", 8, self._value_sizes["threads"]):
+            tgid, own, _, _, _, changed, slept, waited, number, tid, op, place, _ = (
                 _THREAD_VALUE.unpack_from(value)
             )
             known = branch in (0, own) and place == _WAITING and slept and changed < now
             if not known or op not in (0, wire.OP_NUMBERS["open"]):
                 continue
-            operation = self._lookup("operations", struct.pack("<I", number), _OPERATION_VALUE.size)
+            operation = self._operation(number)
             if operation is None:
                 continue
-            tid = tgid if int.from_bytes(key, "little") == leader else 0
             found.append(
                 wire.BlockedRecord(
-                    wire.KIND_BLOCKED, _OPERATION_VALUE.unpack(operation)[0], number, -1,
+                    wire.KIND_BLOCKED, operation, number, -1,
                     tgid, tid, own, wire.NOT_RETURNED, slept, now, waited + now - changed, b"",
                 )
             )  # fmt: skip

@@ -38,6 +38,7 @@ class Wanted:
         "capture",
         "most_blocked",
         "most_exchanges",
+        "most_pauses",
         "most_texts",
         "record_syscalls",
         "root",
@@ -60,6 +61,7 @@ class Wanted:
         most_exchanges: int,
         most_blocked: int,
         most_texts: int,
+        most_pauses: int,
     ) -> None:
         self.capture = capture
         self.record_syscalls = record_syscalls
@@ -71,6 +73,7 @@ class Wanted:
         self.most_exchanges = most_exchanges
         self.most_blocked = most_blocked
         self.most_texts = most_texts
+        self.most_pauses = most_pauses
 
 
 class Loading:
@@ -208,8 +211,8 @@ class Loading:
             wanted.most_exchanges,
             wanted.most_blocked,
             wanted.most_texts,
+            wanted.most_pauses,
             wanted.record_syscalls,
-            0,
         )
         self._update("config", struct.pack("<I", 0), config.pack())
         numbers = plan.SYSCALL_NUMBERS[machine]
@@ -220,7 +223,8 @@ class Loading:
             entry, exit_, traits = plan.OPERATIONS.get(name, ("", "", 0))
             places = plan.PLACE_NUMBERS.get(entry, 0), plan.PLACE_NUMBERS.get(exit_, 0)
             keys.append(number)
-            values += struct.pack("<4B", wire.OP_NUMBERS[name], *places, traits)
+            waits = wire.WAITS_OF.get(name, wire.WAITS_OTHER)
+            values += struct.pack("<5B3x", wire.OP_NUMBERS[name], *places, traits, waits)
         count = ctypes.c_uint(len(keys))
         packed = struct.pack(f"<{len(keys)}I", *keys)
         if self.library.bpf_update_batch(

@@ -136,7 +136,7 @@ BPF_TABLE("array", u32, struct config, config, 1);
 
 // Syscall number -> what it is and the places it is handed on to; filled by loader.py, because the
 // numbers differ between architectures.
-struct operation { u8 op; u8 entry; u8 exit; u8 traits; };
+struct operation { u8 op; u8 entry; u8 exit; u8 traits; u8 waits; u8 pad[3]; };
 BPF_TABLE("array", u32, struct operation, operations, 512);
 // AT_* -> program
 BPF_PROG_ARRAY(places, 64);
@@ -165,6 +165,7 @@ struct thread {
     s32 fd;
     struct socket_key socket; // where the socket of the syscall in flight was found
     u32 number;             // of the syscall in flight
+    u32 tid;                // 0 until its first syscall
     u32 length;
     u8 op;                  // OP_NONE: no syscall of interest in flight
     u8 traits;              // of the syscall in flight
@@ -181,6 +182,7 @@ struct thread {
     u8 looked;              // at this send or receive for TLS
     u8 shares;              // its process has not called exec() yet: the parent's sockets are its own
     u8 place;               // WAITING, RUNNABLE, RUNNING
+    u8 waits;               // WAITS_*: what for if it goes to sleep now
     u8 ending;              // the signal that ends its process, of the leading thread
     u8 sent;                // the signal that was sent to it last, of the leading thread
     u8 exiting;             // exit() has been called: signals that follow are the kernel's
@@ -224,6 +226,8 @@ struct branch {
     u64 cpu_wall;
     u64 runqueue;
     u64 runqueue_wall;
+    u64 paused;             // while none is on a CPU: since when, or when the first was woken
+    u64 idle[8];            // while all were asleep, by WAITS_*
     s32 running;
     s32 runnable;
     u32 exchanges;          // records since the execution began
@@ -233,7 +237,9 @@ struct branch {
     u32 texts;
     u32 folded_texts;
     u32 unseen;
-    u32 pad;
+    u32 pauses;             // records since the execution began
+    u32 turns;              // of those in which one waited for a CPU
+    u32 folded_pauses;
 };
 BPF_TABLE("lru_hash", u32, struct branch, branches, 256);
 

@@ -67,8 +67,15 @@ int on_sys_enter(raw *ctx)
     struct thread *t = find_thread(bpf_get_current_task());
     if (!t)
         return 0;
-    if (!t->tgid)
-        t->tgid = bpf_get_current_pid_tgid() >> 32;
+    if (!t->tid) {
+        u64 ids = bpf_get_current_pid_tgid();
+        t->tgid = ids >> 32;
+        t->tid = ids;
+    }
+    if (t->place != RUNNING) {
+        t->next = AT_SYS_ENTER;
+        hand_on(ctx, t, AT_RESUME);
+    }
     // Asleep outside any syscall: a page had to be read.
     if (t->waited) {
         t->next = AT_SYS_ENTER;
@@ -76,12 +83,16 @@ int on_sys_enter(raw *ctx)
     }
     u32 number = ctx->args[1];
     t->number = number;
+    t->waits = WAITS_OTHER;
     t->slept = t->waited = 0;
     // Kernels that can be preempted in a tracepoint leave out a program that is at work already.
     t->op = OP_NONE;
     struct operation *operation = operations.lookup(&number);
     struct config *cfg = get_config();
-    if (!operation || !cfg || !(operation->entry | (operation->traits & IS_TRANSFER)))
+    if (!operation || !cfg)
+        return 0;
+    t->waits = operation->waits;
+    if (!(operation->entry | (operation->traits & IS_TRANSFER)))
         return 0;
     read_arguments(t, ctx, cfg);
     u8 op = operation->op, traits = operation->traits;
@@ -96,6 +107,7 @@ int on_sys_enter(raw *ctx)
     struct socket *s = begin_on_socket(t, op, t->arguments[0], 0);
     if (!s)
         return 0;
+    t->waits = WAITS_NETWORK;
     // When a receive began is of no interest to its connection, and a clock costs as much as a look-up.
     if (!(traits & RECEIVES) || cfg->record_syscalls)
         t->started = bpf_ktime_get_ns();
@@ -316,6 +328,11 @@ int on_sys_exit(raw *ctx)
     struct thread *t = find_thread(bpf_get_current_task());
     if (!t)
         return 0;
+    if (t->place != RUNNING) {
+        t->next = AT_SYS_EXIT;
+        hand_on(ctx, t, AT_RESUME);
+    }
+    t->waits = WAITS_FAULT;
     if (t->waited) {
         t->next = AT_SYS_EXIT;
         hand_on(ctx, t, AT_BLOCKED);

@@ -100,6 +100,8 @@ int on_edge(raw *ctx)
     record.folded_exchanges = b->folded_exchanges;
     record.folded_blocked = b->folded_blocked;
     record.folded_texts = b->folded_texts;
+    record.folded_pauses = b->folded_pauses;
+    __builtin_memcpy(&record.idle_network, &b->idle[WAITS_NETWORK], 7 * sizeof(u64));
     record.flags = b->unseen | t->ending | t->out_of_memory;
     record.parent = t->parent;
     record.born = t->forked;
@@ -112,7 +114,7 @@ int on_edge(raw *ctx)
         || edge == EDGE_INIT_ERROR)
         flags = BPF_RB_FORCE_WAKEUP;
     if (edge == EDGE_START) {
-        b->exchanges = b->blocked = b->texts = 0;
+        b->exchanges = b->blocked = b->texts = b->pauses = b->turns = 0;
         bpf_probe_read_user(record.text, REPLY_TEXT_BYTES, (void *)(t->buffer + REPLY_TEXT_AT));
     } else {
         bpf_probe_read_kernel(record.text, sizeof(t->request_id), t->request_id);

@@ -39,7 +39,7 @@ int on_newtask(raw *ctx)
             return 0;
         fresh->branch = next_number();
         struct branch none = {};
-        none.advanced = now;
+        none.advanced = none.paused = now;
         branches.update(&fresh->branch, &none);
     } else {
         fresh->branch = t->branch;
@@ -81,6 +81,7 @@ int on_exec(raw *ctx)
     // Sockets are closed on exec wherever a runtime opened them: nothing of the parent's is left.
     t->shares = 0;
     t->op = OP_NONE;
+    t->tid = 0;
     u64 leader = t->leader;
     if (leader != task) {
         // Not the leading thread: it takes that one's place, and all others have ended.
@@ -95,10 +96,51 @@ int on_exec(raw *ctx)
 static inline void come_to(struct thread *t, struct branch *b, u8 place, u64 now)
 {
     advance(b, now);
+    u64 leaves = -(u64)(t->place >> 1);
     lock_xadd(&b->running, (place >> 1) - (t->place >> 1));
     lock_xadd(&b->runnable, (place & 1) - (t->place & 1));
     t->place = place;
     t->changed = now;
+    // The last one on a CPU has left it.
+    b->paused += (now - b->paused) & leaves & ~sign(-(s64)b->running);
+}
+
+// None of the branch was on a CPU from `started` until `now`, when `t` was woken or got one. In
+// memory of the ring itself: an interrupt must not use the scratch space of what it interrupts.
+static inline void note_pause(struct thread *t, struct branch *b, u64 started, u64 now, u32 waits)
+{
+    struct config *cfg = get_config();
+    if (!cfg || now - started < cfg->threshold)
+        return;
+    // Counted apart, or a crowded CPU would leave no room for what is waited for.
+    u32 *count = waits == WAITS_RUNQUEUE ? &b->turns : &b->pauses;
+    if (*count >= cfg->most_pauses) {
+        lock_xadd(&b->folded_pauses, 1);
+        return;
+    }
+    struct pause_record *record = events.ringbuf_reserve(EVENT_BYTES);
+    if (!record) {
+        count_lost_if(-1, LOST_EVENTS);
+        return;
+    }
+    *count += 1;
+    clear(record, EVENT_BYTES);
+    record->kind = KIND_PAUSE;
+    record->waits = waits;
+    record->tgid = t->tgid;
+    record->tid = t->tid;
+    record->branch = t->branch;
+    u32 number = t->number;
+    record->number = number;
+    record->started = started;
+    record->ended = now;
+    struct operation *operation = operations.lookup(&number);
+    if (operation && waits < WAITS_FAULT)
+        record->op = operation->op;
+    struct connection *c = find_connection(t->connection, t->connection_started);
+    if (c && waits == WAITS_NETWORK)
+        record->connection = c->record.id;
+    events.ringbuf_submit(record, when_half_full(cfg));
 }
 
 // TP_PROTO(struct task_struct *p, …): the thread itself, on its way out
@@ -133,14 +175,63 @@ int on_exit_task(raw *ctx)
     return 0;
 }
 
+// `t` was asleep, and now it could run.
+static inline void wake(struct thread *t, struct branch *b, u64 now)
+{
+    t->waited += now - t->changed;
+    if (!(b->running | b->runnable)) {
+        u64 asleep = b->paused, waits = opaque(t->waits) & 7;
+        b->paused = now;
+        lock_xadd(&b->idle[waits], now - asleep);
+        note_pause(t, b, asleep, now, waits);
+    }
+    come_to(t, b, RUNNABLE, now);
+}
+
+// Kernels call no program for switches that some of their own tasks make (seen with those of the init
+// process of a Firecracker guest). Who turns out to have been on a CPU unseen had lost it to one of
+// these, for a moment: what was taken for a wait in the run queue was time on a CPU.
+static inline void was_running(struct thread *t, struct branch *b, u64 now)
+{
+    u64 span = now - t->changed;
+    u64 alone = -(is_set(b->running) ^ 1);
+    come_to(t, b, RUNNING, now);
+    b->runqueue -= span;
+    b->cpu += span;
+    b->runqueue_wall -= span & alone;
+    b->cpu_wall += span & alone;
+}
+
+// A thread makes a system call, or comes out of one: it runs, and the switch to it was not seen, or
+// not even that it was woken. Then back.
+int on_resume(raw *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    struct branch *b = branches.lookup(&t->branch);
+    u64 now = bpf_ktime_get_ns();
+    if (b && t->place == WAITING)
+        wake(t, b, now);
+    if (b && t->next == AT_SYS_ENTER)
+        was_running(t, b, now);
+    else if (b)
+        come_to(t, b, RUNNING, now);
+    t->place = RUNNING;
+    hand_on(ctx, t, t->next);
+    return 0;
+}
+
 // `leaves` leaves its CPU, and `comes` takes it. `waits` is 1 if it leaves for lack of anything to do,
-// 0 if another was to have the CPU.
-static inline void take_turns(u64 leaves, u64 comes, u64 waits)
+// 0 if another was to have the CPU. `known`: the kernel tells which of the two it is.
+static inline void take_turns(u64 leaves, u64 comes, u64 waits, u64 known)
 {
     u64 now = bpf_ktime_get_ns();
     struct thread *t = find_thread(leaves);
     struct branch *b = t ? branches.lookup(&t->branch) : 0;
     if (b) {
+        if (t->place == RUNNABLE)
+            was_running(t, b, now);
         come_to(t, b, RUNNABLE - waits, now);
         t->sleeps += waits;
         t->slept += now * (waits & ~is_set(t->slept));
@@ -149,19 +240,27 @@ static inline void take_turns(u64 leaves, u64 comes, u64 waits)
     b = t ? branches.lookup(&t->branch) : 0;
     if (!b)
         return;
-    // One that nobody woke never waited: it left with a signal pending, or the kernel does not tell.
-    u64 mistaken = is_set(t->place) - 1, span = (now - t->changed) & mistaken;
-    t->slept &= ~(mistaken & (is_set(t->slept ^ t->changed) - 1));
-    t->sleeps += mistaken;
-    b->runqueue += span;
-    b->runqueue_wall += span & ~sign(-(s64)b->running);
+    if (known) {
+        // That it was woken was not seen.
+        if (t->place == WAITING)
+            wake(t, b, now);
+    } else {
+        // One that nobody woke never waited.
+        u64 mistaken = is_set(t->place) - 1, span = (now - t->changed) & mistaken;
+        t->slept &= ~(mistaken & (is_set(t->slept ^ t->changed) - 1));
+        t->sleeps += mistaken;
+        b->runqueue += span;
+        b->runqueue_wall += span & ~sign(-(s64)b->running);
+    }
+    if (!b->running)
+        note_pause(t, b, b->paused, now, WAITS_RUNQUEUE);
     come_to(t, b, RUNNING, now);
 }
 
 // TP_PROTO(bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
 int on_switch(raw *ctx)
 {
-    take_turns(ctx->args[1], ctx->args[2], is_set(ctx->args[3]) & ~ctx->args[0]);
+    take_turns(ctx->args[1], ctx->args[2], is_set(ctx->args[3]) & ~ctx->args[0], 1);
     return 0;
 }
 
@@ -169,7 +268,7 @@ int on_switch(raw *ctx)
 // not woken before it comes back had only lost its turn.
 int on_switch_before_5_18(raw *ctx)
 {
-    take_turns(ctx->args[1], ctx->args[2], 1 & ~ctx->args[0]);
+    take_turns(ctx->args[1], ctx->args[2], 1 & ~ctx->args[0], 0);
     return 0;
 }
 
@@ -181,11 +280,8 @@ int on_wakeup(raw *ctx)
     if (!t || t->place != WAITING)
         return 0;
     struct branch *b = branches.lookup(&t->branch);
-    if (!b)
-        return 0;
-    u64 now = bpf_ktime_get_ns();
-    t->waited += now - t->changed;
-    come_to(t, b, RUNNABLE, now);
+    if (b)
+        wake(t, b, bpf_ktime_get_ns());
     return 0;
 }
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Execution,
         Namelookup,
         Partition,
+        Pause,
         Process,
     )
 
@@ -228,6 +229,20 @@ def blocked_document(blocked: Blocked) -> Document:
         "duration_ms": milliseconds(blocked.duration_ns),
         "blocked_ms": milliseconds(blocked.blocked_ns),
         "result": blocked.result,
+    }
+
+
+def pause_document(pause: Pause) -> Document:
+    """One object of `pauses` in `show`."""
+    return {
+        "part": str(pause.part),
+        "subject": pause.subject or None,
+        "op": pause.op,
+        "connection_id": pause.connection_id,
+        "process_id": pause.process_id,
+        "thread_id": pause.thread_id,
+        "started_ms": milliseconds(pause.started_ns),
+        "duration_ms": milliseconds(pause.duration_ns),
     }
 
 

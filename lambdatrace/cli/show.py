@@ -40,6 +40,7 @@ _ARRAYS = {
     "namelookup": "namelookups",
     "exchange": "exchanges",
     "blocked": "blocked",
+    "pause": "pauses",
     "process": "processes",
 }
 
@@ -151,6 +152,7 @@ def _write(environment: Environment, records: Records, output: Output) -> None:
         "namelookup": [documents.namelookup_document(each) for each in trace.namelookups(records)],
         "exchange": [documents.exchange_document(each) for each in exchanges],
         "blocked": [documents.blocked_document(each) for each in trace.blocked(records)],
+        "pause": [documents.pause_document(each) for each in trace.pauses(records)],
         "process": [documents.process_document(each) for each in trace.processes(records)],
     }
     if output is Output.CSV:

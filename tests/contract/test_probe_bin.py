@@ -73,7 +73,7 @@ def test_the_maps_hold_what_the_loader_reads_and_writes(probe: image.Image) -> N
     assert maps["config"] == (4, wire.Config.SIZE, 1)
     assert maps["lost"] == (4, 8, len(wire.COUNTERS))
     numbers = [number for table in plan.SYSCALL_NUMBERS.values() for number in table]
-    assert maps["operations"][:2] == (4, 4)  # op, entry, exit, traits
+    assert maps["operations"][:2] == (4, 8)  # op, entry, exit, traits, waits
     assert maps["operations"][2] > max(numbers)
     assert maps["places"][:2] == (4, 4)
     assert maps["places"][2] > max(plan.PLACE_NUMBERS.values())

@@ -21,6 +21,7 @@ SIZES = {
     wire.KIND_CONNECTION: wire.ConnectionRecord.SIZE,
     wire.KIND_EXCHANGE: wire.ExchangeRecord.SIZE,
     wire.KIND_BLOCKED: wire.BlockedRecord.SIZE,
+    wire.KIND_PAUSE: wire.PauseRecord.SIZE,
     wire.KIND_DETAILS: 1,
     wire.KIND_SYSCALL: wire.SyscallRecord.SIZE,
 }
@@ -140,6 +141,7 @@ def test_an_execution_becomes_chunks_summary_and_index_row_in_this_order() -> No
         wire.KIND_CONNECTION: records(wire.ConnectionRecord, 20_000),
         wire.KIND_EXCHANGE: records(wire.ExchangeRecord, 4),
         wire.KIND_BLOCKED: records(wire.BlockedRecord, 2),
+        wire.KIND_PAUSE: b"",
         wire.KIND_SYSCALL: records(wire.SyscallRecord, 3),
     }
 
@@ -237,7 +239,7 @@ def test_a_bomb_of_sections_allocates_no_more_than_it_may() -> None:
 
 def test_what_deflating_starts_from_is_part_of_the_schema() -> None:
     # Other words would make everything that was ever written unreadable.
-    assert (items.SCHEMA_VERSION, zlib.crc32(items.DICTIONARY)) == (2, DICTIONARY_CRC)
+    assert (items.SCHEMA_VERSION, zlib.crc32(items.DICTIONARY)) == (3, DICTIONARY_CRC)
 
 
 def test_schema_1_is_still_read() -> None:

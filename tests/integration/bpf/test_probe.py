@@ -110,7 +110,8 @@ def test_closing_the_probe_gives_everything_back() -> None:
 
 
 def test_a_reader_sleeps_through_connections_and_wakes_when_the_command_ends() -> None:
-    with Servers() as servers, kernel.watching() as watch:
+    # Without pauses: one before it asks, and it would find something there at once.
+    with Servers() as servers, kernel.watching(capture=frozenset({"cpu"})) as watch:
         port = servers.sink()
         program = subprocess.Popen(
             ["bash", "-c", f"read; for i in 1 2 3; do exec 3<>/dev/tcp/127.0.0.1/{port}; done; "

@@ -40,6 +40,11 @@ def blocked(thread: int, started: int, branch: int = RUNTIME, **fields: Any) -> 
     return event(make(wire.BlockedRecord, tid=thread, **values))
 
 
+def pause(thread: int, started: int, branch: int = RUNTIME, **fields: Any) -> bytes:
+    values = {"kind": wire.KIND_PAUSE, "started": started, "branch": branch, **fields}
+    return event(make(wire.PauseRecord, tid=thread, **values))
+
+
 def text(number: int, time: int, branch: int = RUNTIME, kind: int = wire.KIND_DNS) -> bytes:
     return event(make(wire.TextRecord, kind=kind, connection=number, time=time, branch=branch))
 
@@ -357,6 +362,7 @@ def test_a_connection_without_any_exchange_tells_none() -> None:
     [
         exchange,
         blocked,
+        pause,
         text,
         lambda number, began: text(number, began, kind=wire.KIND_TLS),
         lambda number, began: exit_of(RUNTIME, began, tgid=1_000 + number),
@@ -368,7 +374,7 @@ def test_of_every_kind_so_many_are_kept_and_the_others_counted(make_one: Any) ->
     state.feed(ask(1) + start(2, A))
     state.feed(b"".join(make_one(number, 3) for number in range(1, 26)))
     (cut,) = state.feed(response(4, A))
-    assert sorted(map(len, cut.records.lists())) == [0, 0, 0, 0, 10]
+    assert sorted(map(len, cut.records.lists())) == [0, 0, 0, 0, 0, 10]
     assert cut.lost == 15
     (following,) = state.feed(start(5, B) + make_one(1, 6) + response(7, B))
     assert (sum(map(len, following.records.lists())), following.lost) == (1, 0)

@@ -11,7 +11,7 @@ from lambdatrace.analysis.lookup import find, read_window
 from lambdatrace.analysis.times import Window
 from lambdatrace.analysis.trace import read_trace
 from lambdatrace.errors import CorruptItemError, NewerSchemaError, NotFoundError, UsageError
-from lambdatrace.items import CHUNK, INDEX, SUMMARY, index_bucket
+from lambdatrace.items import CHUNK, INDEX, SCHEMA_VERSION, SUMMARY, index_bucket
 from lambdatrace.store import open_store
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def test_an_index_row_without_its_execution(tmp_path: Path) -> None:
 def test_rows_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> None:
     newer, corrupt = at(1, "newer"), at(2, "corrupt")
     for item in newer:
-        item.schema = 3
+        item.schema = SCHEMA_VERSION + 1
     for item in corrupt:
         item.body = b"{" if item.kind in (INDEX, SUMMARY) else item.body
     url = traces.write(tmp_path / "store.db", newer, corrupt, at(3, "good-1"))

@@ -25,7 +25,7 @@ from lambdatrace.analysis.trace import (
     syscall_totals,
 )
 from lambdatrace.errors import CorruptItemError, NewerSchemaError
-from lambdatrace.items import CHUNK, SUMMARY
+from lambdatrace.items import CHUNK, SCHEMA_VERSION, SUMMARY
 from lambdatrace.model import (
     Blocked,
     BlockedKind,
@@ -451,7 +451,7 @@ def test_items_without_one_summary_are_corrupt() -> None:
 
 def test_newer_items_are_refused() -> None:
     items = traces.execution()
-    items[0].schema = 3
+    items[0].schema = SCHEMA_VERSION + 1
     with pytest.raises(NewerSchemaError):
         read_trace(items)
 

@@ -186,8 +186,9 @@ def at(*places: str) -> set[str]:
         ("dns", at("DNS", "PIECE")),
         ("tls", at("TLS", "PIECE")),
         ("exchanges", at("EXCHANGE")),
-        ("cpu", attached("cpu")),
-        ("blocked", attached("cpu") | at("BLOCKED")),  # sleep is seen by the scheduler's events
+        ("cpu", attached("cpu") | at("RESUME")),
+        # Sleep is seen by the scheduler's events.
+        ("blocked", attached("cpu") | at("BLOCKED", "RESUME")),
         ("processes", attached("processes")),
     ],
 )

@@ -384,7 +384,7 @@ def changed(path: Path, sql: str, *items: Any) -> str:
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("UPDATE items SET schema = 3", "was written with schema 3"),
+        ("UPDATE items SET schema = 4", "was written with schema 4"),
         ("UPDATE items SET body = 'x'", "wrong type"),
         ("UPDATE items SET body = x'7b'", "not one of lambdatrace"),
         ("UPDATE items SET body = substr(body, 1, 9)", "not as long as it says"),
