@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from typing import Any
 
 from support_agent import Echo, Function, invoke, ok, trace
 
-from lambdatrace.model import BlockedKind
+from lambdatrace.model import BlockedKind, Part, Status, Trace
 
 SLACK_NS = 5_000_000  # what a busy machine may add
 
@@ -109,3 +111,89 @@ def test_groups_that_are_off_leave_nothing_and_say_so(function: Function, echo: 
     assert found.blocked == ()
     assert len(found.processes) == 1
     assert [each.port for each in found.connections] == [port, port]
+
+
+class Slow:
+    """A server on a port of its own that echoes late. A context manager."""
+
+    def __init__(self, delay_s: float) -> None:
+        self._delay_s = delay_s
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._server.getsockname()[1])
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Slow:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._server.close()
+
+    def _serve(self) -> None:
+        peer, _ = self._server.accept()
+        with peer:
+            data = peer.recv(1_000)
+            if not self._over.wait(self._delay_s):
+                peer.sendall(data)
+            self._over.wait()
+
+
+def parts_of(found: Trace) -> dict[Part, int]:
+    partition = found.execution.partition
+    assert partition is not None
+    return {part: partition.of(part) or 0 for part in Part}
+
+
+def test_the_parts_of_its_time_sum_to_its_duration(function: Function, echo: Echo) -> None:
+    port = echo.port()
+    steps: list[dict[str, Any]] = [
+        {"what": "sleep", "seconds": 0.12},
+        {"what": "use_kept", "port": port, "send": 1_000},
+        {"what": "spin", "seconds": 0.1},
+        {"what": "sleep", "seconds": 0.15},
+    ]
+    with function.emulator() as emulator:
+        ids = [ok(emulator, *steps), ok(emulator), ok(emulator, steps[0])]
+    several, nothing, sleep = (trace(function, request_id) for request_id in ids)
+    for found in (several, nothing, sleep):
+        assert sum(parts_of(found).values()) == found.execution.duration_ns
+        assert all(pause.started_ns >= 0 for pause in found.pauses)
+        # The kernel summed up what it told one by one, too.
+        told = sum(pause.duration_ns for pause in found.pauses if pause.part is Part.SLEEP)
+        assert parts_of(found)[Part.SLEEP] >= told
+    parts = parts_of(several)
+    assert parts[Part.SLEEP] >= 0.27e9 * 0.9
+    assert parts[Part.CPU] + parts[Part.STEAL] >= 0.1e9
+    assert parts_of(nothing)[Part.SLEEP] == 0
+    assert parts_of(sleep)[Part.SLEEP] >= 0.12e9 * 0.9
+    (share,) = [each for each in sleep.execution.shares if each.part is Part.SLEEP]
+    assert share.subject in ("clock_nanosleep", "nanosleep")
+
+
+def test_whoever_ended_a_wait_has_its_time(function: Function) -> None:
+    """A server that takes its time; the one that answers at once has no part in it."""
+    slow, quick = Slow(0.2), Slow(0.0)
+    with slow, quick, function.emulator() as emulator:
+        steps = [{"what": "use_kept", "port": each.port, "send": 10} for each in (quick, slow)]
+        found = trace(function, ok(emulator, *steps))
+    assert parts_of(found)[Part.WAIT] >= 0.2e9 * 0.9
+    shares = {each.subject: each.ns for each in found.execution.shares if each.part is Part.WAIT}
+    assert shares[f"127.0.0.1:{slow.port}"] >= 0.2e9 * 0.9
+    assert shares.get(f"127.0.0.1:{quick.port}", 0) < 0.1e9
+    (longest,) = [each for each in found.pauses if each.duration_ns >= 0.15e9]
+    (connection,) = [each for each in found.connections if each.port == slow.port]
+    assert (longest.part, longest.connection_id) == (Part.WAIT, connection.id)
+
+
+def test_what_is_still_waited_for_at_its_deadline_has_its_time(function: Function) -> None:
+    silent = Slow(60.0)
+    with silent, function.emulator(timeout_s=2) as emulator:
+        step = {"what": "use_kept", "port": silent.port, "send": 10}
+        invocation = invoke(emulator, step)
+    found = trace(function, invocation.request_id)
+    assert found.execution.status is Status.TIMEOUT
+    assert parts_of(found)[Part.WAIT] >= 1.5e9
+    assert sum(parts_of(found).values()) == found.execution.duration_ns
