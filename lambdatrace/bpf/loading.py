@@ -28,7 +28,7 @@ _LICENSE = b"GPL"
 _INSN_BYTES = 8
 _LOG_BYTES = 1 << 16
 _ANY = 0  # BPF_ANY
-NEVER_NS = (1 << 64) - 1
+NEVER_NS = 1 << 62  # the probe subtracts it from a span, and looks at the sign
 
 
 class Wanted:

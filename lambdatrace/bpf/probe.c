@@ -194,6 +194,8 @@ struct thread {
     u64 arguments[6];
     u8 request_id[40];      // of a response; a thread's name when it ends
     struct destination destination; // of a datagram, between the programs of its exit
+    u64 paused;             // since when its branch had paused when it ended that, 0: nothing to tell
+    u32 paused_by;          // WAITS_*
     u32 messages;           // of a sendmmsg or recvmmsg, already counted
     u32 record_id;          // of the connection, for on_exit_record
     u32 sleeps;             // how often it slept, ever
@@ -292,8 +294,9 @@ BPF_TABLE("lru_hash", struct socket_key, struct path, files, 512);
 
 BPF_TABLE("percpu_array", u32, u64, lost, LOST_COUNT);
 #define LAST_NUMBER 0
+#define LAST_PAUSED 2 // task whose pause is to be told
 #define LAST_KILLED 1 // task that the kernel itself sent SIGKILL last
-BPF_TABLE("percpu_array", u32, u64, numbers, 2);
+BPF_TABLE("percpu_array", u32, u64, numbers, 3);
 // Room for what is too large for the stack, or would have to be cleared there.
 union scratch {
     struct connection connection;

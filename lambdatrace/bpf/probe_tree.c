@@ -96,22 +96,26 @@ int on_exec(raw *ctx)
 static inline void come_to(struct thread *t, struct branch *b, u8 place, u64 now)
 {
     advance(b, now);
-    u64 leaves = -(u64)(t->place >> 1);
+    u64 was_awake = -is_set(t->place);
     lock_xadd(&b->running, (place >> 1) - (t->place >> 1));
     lock_xadd(&b->runnable, (place & 1) - (t->place & 1));
     t->place = place;
     t->changed = now;
     // The last one on a CPU has left it.
-    b->paused += (now - b->paused) & leaves & ~sign(-(s64)b->running);
+    b->paused += (now - b->paused) & was_awake & ~sign(-(s64)b->running);
 }
 
-// None of the branch was on a CPU from `started` until `now`, when `t` was woken or got one. In
+// None of the branch was on a CPU from t->paused until t->changed, when `t` was woken or got one. In
 // memory of the ring itself: an interrupt must not use the scratch space of what it interrupts.
-static inline void note_pause(struct thread *t, struct branch *b, u64 started, u64 now, u32 waits)
+static inline void tell_pause(struct thread *t)
 {
+    u64 started = t->paused;
+    t->paused = 0;
     struct config *cfg = get_config();
-    if (!cfg || now - started < cfg->threshold)
+    struct branch *b = branches.lookup(&t->branch);
+    if (!cfg || !b)
         return;
+    u32 waits = t->paused_by, number = t->number;
     // Counted apart, or a crowded CPU would leave no room for what is waited for.
     u32 *count = waits == WAITS_RUNQUEUE ? &b->turns : &b->pauses;
     if (*count >= cfg->most_pauses) {
@@ -130,10 +134,9 @@ static inline void note_pause(struct thread *t, struct branch *b, u64 started, u
     record->tgid = t->tgid;
     record->tid = t->tid;
     record->branch = t->branch;
-    u32 number = t->number;
     record->number = number;
     record->started = started;
-    record->ended = now;
+    record->ended = t->changed;
     struct operation *operation = operations.lookup(&number);
     if (operation && waits < WAITS_FAULT)
         record->op = operation->op;
@@ -141,6 +144,36 @@ static inline void note_pause(struct thread *t, struct branch *b, u64 started, u
     if (c && waits == WAITS_NETWORK)
         record->connection = c->record.id;
     events.ringbuf_submit(record, when_half_full(cfg));
+}
+
+// Of the thread that a scheduler's event was about.
+int on_pause(raw *ctx)
+{
+    u32 key = LAST_PAUSED;
+    u64 *task = numbers.lookup(&key);
+    struct thread *t = task ? threads.lookup(task) : 0;
+    if (t)
+        tell_pause(t);
+    return 0;
+}
+
+// The branch's pause is over if `alone` is all ones and not 0; it is told if it was long enough.
+static inline void end_pause(
+    struct thread *t, struct branch *b, struct config *cfg, u64 now, u64 alone, u32 waits)
+{
+    t->paused = b->paused & alone & ~sign(now - b->paused - cfg->threshold);
+    t->paused_by = waits;
+}
+
+// At the end of a scheduler's event, where interrupts are off: nobody comes between.
+static inline void hand_on_pause(raw *ctx, struct thread *t, u64 task)
+{
+    u32 key = LAST_PAUSED;
+    u64 *last = numbers.lookup(&key);
+    if (!t->paused || !last)
+        return;
+    *last = task;
+    hand_on(ctx, t, AT_PAUSE);
 }
 
 // TP_PROTO(struct task_struct *p, …): the thread itself, on its way out
@@ -176,26 +209,32 @@ int on_exit_task(raw *ctx)
 }
 
 // `t` was asleep, and now it could run.
-static inline void wake(struct thread *t, struct branch *b, u64 now)
+static inline void wake(struct thread *t, struct branch *b, struct config *cfg, u64 now)
 {
+    u64 waits = opaque(t->waits) & 7, alone = is_set(b->running | b->runnable) - 1;
     t->waited += now - t->changed;
-    if (!(b->running | b->runnable)) {
-        u64 asleep = b->paused, waits = opaque(t->waits) & 7;
-        b->paused = now;
-        lock_xadd(&b->idle[waits], now - asleep);
-        note_pause(t, b, asleep, now, waits);
-    }
+    end_pause(t, b, cfg, now, alone, waits);
+    u64 span = (now - b->paused) & alone;
+    lock_xadd(&b->idle[waits], span);
+    b->paused += span;
     come_to(t, b, RUNNABLE, now);
 }
 
-// Kernels call no program for switches that some of their own tasks make (seen with those of the init
-// process of a Firecracker guest). Who turns out to have been on a CPU unseen had lost it to one of
-// these, for a moment: what was taken for a wait in the run queue was time on a CPU.
-static inline void was_running(struct thread *t, struct branch *b, u64 now)
+// `t` has waited for its CPU, and gets it.
+static inline void get_cpu(struct thread *t, struct branch *b, struct config *cfg, u64 now)
 {
-    u64 span = now - t->changed;
-    u64 alone = -(is_set(b->running) ^ 1);
+    end_pause(t, b, cfg, now, is_set(b->running) - 1, WAITS_RUNQUEUE);
     come_to(t, b, RUNNING, now);
+}
+
+// Kernels call no program for switches that some of their own tasks make (seen with those of the init
+// process of a Firecracker guest). Who turns out to be on a CPU unseen had lost it to one of these, for
+// a moment: what was taken for a wait in the run queue was time on a CPU.
+static inline void correct(struct thread *t, struct branch *b, u64 now)
+{
+    advance(b, now);
+    u64 unseen = is_set(t->place ^ RUNNABLE) - 1, alone = is_set(b->running) - 1;
+    u64 span = (now - t->changed) & unseen;
     b->runqueue -= span;
     b->cpu += span;
     b->runqueue_wall -= span & alone;
@@ -207,43 +246,73 @@ static inline void was_running(struct thread *t, struct branch *b, u64 now)
 int on_resume(raw *ctx)
 {
     struct thread *t = current_thread();
-    if (!t)
+    struct config *cfg = get_config();
+    if (!t || !cfg)
         return 0;
     struct branch *b = branches.lookup(&t->branch);
-    u64 now = bpf_ktime_get_ns();
-    if (b && t->place == WAITING)
-        wake(t, b, now);
-    if (b && t->next == AT_SYS_ENTER)
-        was_running(t, b, now);
-    else if (b)
+    if (b) {
+        u64 now = bpf_ktime_get_ns();
+        if (t->place == WAITING)
+            wake(t, b, cfg, now);
+        else if (t->next == AT_SYS_ENTER)
+            correct(t, b, now);
         come_to(t, b, RUNNING, now);
+    }
     t->place = RUNNING;
+    hand_on(ctx, t, t->paused ? AT_RESUMED : t->next);
+    return 0;
+}
+
+int on_resumed(raw *ctx)
+{
+    struct thread *t = current_thread();
+    if (!t)
+        return 0;
+    tell_pause(t);
     hand_on(ctx, t, t->next);
     return 0;
 }
 
-// `leaves` leaves its CPU, and `comes` takes it. `waits` is 1 if it leaves for lack of anything to do,
-// 0 if another was to have the CPU. `known`: the kernel tells which of the two it is.
-static inline void take_turns(u64 leaves, u64 comes, u64 waits, u64 known)
+// A thread that nobody was seen to wake gets a CPU.
+int on_come(raw *ctx)
+{
+    u64 task = ctx->args[2];
+    struct thread *t = threads.lookup(&task);
+    struct config *cfg = get_config();
+    struct branch *b = t ? branches.lookup(&t->branch) : 0;
+    if (!b || !cfg)
+        return 0;
+    u64 now = bpf_ktime_get_ns();
+    wake(t, b, cfg, now);
+    come_to(t, b, RUNNING, now);
+    hand_on_pause(ctx, t, task);
+    return 0;
+}
+
+// One leaves its CPU, and another takes it. `waits` is 1 if it leaves for lack of anything to do, 0 if
+// the other was to have the CPU. `known`: the kernel tells which of the two it is.
+static inline void take_turns(raw *ctx, u64 waits, u64 known)
 {
     u64 now = bpf_ktime_get_ns();
-    struct thread *t = find_thread(leaves);
+    struct config *cfg = get_config();
+    struct thread *t = find_thread(ctx->args[1]);
     struct branch *b = t ? branches.lookup(&t->branch) : 0;
     if (b) {
-        if (t->place == RUNNABLE)
-            was_running(t, b, now);
+        correct(t, b, now);
         come_to(t, b, RUNNABLE - waits, now);
         t->sleeps += waits;
         t->slept += now * (waits & ~is_set(t->slept));
     }
-    t = find_thread(comes);
+    u64 task = ctx->args[2];
+    t = find_thread(task);
     b = t ? branches.lookup(&t->branch) : 0;
-    if (!b)
+    if (!b || !cfg)
         return;
     if (known) {
-        // That it was woken was not seen.
-        if (t->place == WAITING)
-            wake(t, b, now);
+        if (t->place == WAITING) {
+            hand_on(ctx, t, AT_COME);
+            return;
+        }
     } else {
         // One that nobody woke never waited.
         u64 mistaken = is_set(t->place) - 1, span = (now - t->changed) & mistaken;
@@ -252,15 +321,14 @@ static inline void take_turns(u64 leaves, u64 comes, u64 waits, u64 known)
         b->runqueue += span;
         b->runqueue_wall += span & ~sign(-(s64)b->running);
     }
-    if (!b->running)
-        note_pause(t, b, b->paused, now, WAITS_RUNQUEUE);
-    come_to(t, b, RUNNING, now);
+    get_cpu(t, b, cfg, now);
+    hand_on_pause(ctx, t, task);
 }
 
 // TP_PROTO(bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
 int on_switch(raw *ctx)
 {
-    take_turns(ctx->args[1], ctx->args[2], is_set(ctx->args[3]) & ~ctx->args[0], 1);
+    take_turns(ctx, is_set(ctx->args[3]) & ~ctx->args[0], 1);
     return 0;
 }
 
@@ -268,7 +336,7 @@ int on_switch(raw *ctx)
 // not woken before it comes back had only lost its turn.
 int on_switch_before_5_18(raw *ctx)
 {
-    take_turns(ctx->args[1], ctx->args[2], 1 & ~ctx->args[0], 0);
+    take_turns(ctx, 1 & ~ctx->args[0], 0);
     return 0;
 }
 
@@ -280,8 +348,11 @@ int on_wakeup(raw *ctx)
     if (!t || t->place != WAITING)
         return 0;
     struct branch *b = branches.lookup(&t->branch);
-    if (b)
-        wake(t, b, bpf_ktime_get_ns());
+    struct config *cfg = get_config();
+    if (!b || !cfg)
+        return 0;
+    wake(t, b, cfg, bpf_ktime_get_ns());
+    hand_on_pause(ctx, t, ctx->args[0]);
     return 0;
 }
 

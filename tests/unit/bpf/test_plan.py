@@ -186,9 +186,9 @@ def at(*places: str) -> set[str]:
         ("dns", at("DNS", "PIECE")),
         ("tls", at("TLS", "PIECE")),
         ("exchanges", at("EXCHANGE")),
-        ("cpu", attached("cpu") | at("RESUME")),
+        ("cpu", attached("cpu") | at("COME", "RESUME")),
         # Sleep is seen by the scheduler's events.
-        ("blocked", attached("cpu") | at("BLOCKED", "RESUME")),
+        ("blocked", attached("cpu") | at("BLOCKED", "COME", "PAUSE", "RESUME", "RESUMED")),
         ("processes", attached("processes")),
     ],
 )
