@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import itertools
 import json
 import os
 import resource
@@ -487,6 +488,7 @@ class Recorded:
         self.syscalls: list[wire.SyscallRecord] = []
         self.tls: list[Any] = []
         self.blocked: list[Any] = []
+        self.pauses: list[Any] = []
         self.exchanges: list[Any] = []  # those before a connection's latest one
         self.latest: dict[int, Any] = {}  # ConnectionRecord.id -> its latest exchange
         known: dict[int, tuple[type[wire.Record], list[Any]]] = {
@@ -497,6 +499,7 @@ class Recorded:
             wire.KIND_TLS: (wire.TextRecord, self.tls),
             wire.KIND_BLOCKED: (wire.BlockedRecord, self.blocked),
             wire.KIND_EXCHANGE: (wire.ExchangeRecord, self.exchanges),
+            wire.KIND_PAUSE: (wire.PauseRecord, self.pauses),
         }
         for ring in (probe.events, probe.syscalls):
             size = ring.stride - RING_HEADER_BYTES
@@ -560,6 +563,7 @@ def check(
         check_tls(checks, recorded, diary)
     if "blocked" not in unavailable:
         check_waits(checks, recorded, notes["waits"])
+        check_pauses(checks, recorded)
     if "processes" not in unavailable:
         check_ends(checks, recorded, notes["ends"])
     if "cpu" not in unavailable:
@@ -737,6 +741,30 @@ def check_waits(checks: Checks, recorded: Recorded, waits: list[dict[str, Any]])
             checks.that("clock_nanosleep: most of it", sum(waited) > WAIT_S * 0.5e9, waited)
 
 
+def check_pauses(checks: Checks, recorded: Recorded) -> None:
+    """What no thread ran in, told one by one and summed up at the last edge."""
+    from lambdatrace import wire
+
+    pauses = sorted(recorded.pauses, key=lambda pause: pause.started)
+    last = max(recorded.edges, key=lambda edge: edge.time)
+    checks.that("pauses: there are some", pauses)
+    for one, other in itertools.pairwise(pauses):
+        checks.that("pauses: one after the other", one.ended <= other.started, (one, other))
+    asleep = [getattr(last, f"idle_{name}") for name in wire.WAITS[1:8]]
+    life = last.time - last.born
+    whole = last.cpu_wall + last.runqueue_wall + sum(asleep)
+    checks.that("pauses: no more than there was", whole <= life + 0.01e9, (whole, life))
+    for name in ("sleep", "lock", "network", "poll", "file"):
+        number = wire.WAITS_NUMBERS[name]
+        told = sum(each.ended - each.started for each in pauses if each.waits == number)
+        summed_up = getattr(last, f"idle_{name}")
+        checks.that(f"pauses: {name}", told <= summed_up, (told, summed_up))
+    slept = sum(
+        each.ended - each.started for each in pauses if each.waits == wire.WAITS_NUMBERS["sleep"]
+    )
+    checks.that("pauses: most of a sleep", slept > WAIT_S * 0.5e9, slept)
+
+
 def check_ends(checks: Checks, recorded: Recorded, ends: list[dict[str, Any]]) -> None:
     from lambdatrace import wire
 
@@ -818,7 +846,7 @@ def main() -> int:
         f"{len(recorded.connections)} connections, {len(recorded.syscalls)} syscalls, "
         f"{len(recorded.edges)} edges, {len(recorded.dns)} DNS records, "
         f"{len(recorded.exchanges)} exchanges, {len(recorded.tls)} TLS, "
-        f"{len(recorded.blocked)} blocked; "
+        f"{len(recorded.blocked)} blocked, {len(recorded.pauses)} pauses; "
         f"of kinds unknown here: {recorded.unknown or 'none'}; lost: {recorded.lost}"
     )
     print(f"{checks.made} checks, {checks.failed} failed; unavailable: {unavailable or 'nothing'}")
