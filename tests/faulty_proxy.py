@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     Fault = Callable[["Exchange"], None]
 
@@ -126,14 +127,34 @@ class FaultyProxy:
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._handler = Handler
+        self._server = self._serve(0)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def __enter__(self) -> FaultyProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """Nobody listens until the block ends, and kept connections end when they are used."""
+        then, self._then = self._then, cuts_before
+        port = self._server.server_port
+        self._stop()
+        try:
+            yield
+        finally:
+            self._then = then
+            self._server = self._serve(port)
+
+    def _serve(self, port: int) -> ThreadingHTTPServer:
+        server = ThreadingHTTPServer(("127.0.0.1", port), self._handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return server
+
+    def _stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()

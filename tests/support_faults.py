@@ -39,6 +39,19 @@ def seen_by_the_caller(invocation: Invocation) -> tuple[int, str | None]:
     return invocation.status, error
 
 
+def through(function: Function, proxy: FaultyProxy, name: str) -> None:
+    """Let a function write to a new table through a proxy, whose faults begin after that."""
+    function.store = f"dynamodb://{name}?region=eu-west-1&endpoint={proxy.endpoint}"
+    fault, proxy._then = proxy._then, passes
+    create_table(store_url.parse(function.store, {}))
+    proxy._then = fault
+
+
+def spooled(function: Function) -> list[Path]:
+    """The executions in a function's spool."""
+    return [*(function.folder / "spool").glob("*")]
+
+
 class SlowStore:
     """A DynamoDB table whose next write can be held, before or after it has been done."""
 

@@ -27,9 +27,20 @@ _START_SECONDS = 60
 @pytest.fixture
 def aws_environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Credentials that DynamoDB Local takes, and nothing of the AWS set-up of this machine."""
+    return _local_credentials(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def module_aws_environ() -> Iterator[dict[str, str]]:
+    """The same for all tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield _local_credentials(patch)
+
+
+def _local_credentials(patch: pytest.MonkeyPatch) -> dict[str, str]:
     for name in list(os.environ):
         if name.startswith("AWS_") and name != "AWS_CA_BUNDLE":
-            monkeypatch.delenv(name)
+            patch.delenv(name)
     environ = {
         **CREDENTIALS,
         "AWS_CONFIG_FILE": os.devnull,
@@ -37,7 +48,7 @@ def aws_environ(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     for name, value in environ.items():
-        monkeypatch.setenv(name, value)
+        patch.setenv(name, value)
     return environ
 
 

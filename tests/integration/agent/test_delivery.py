@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from faulty_proxy import (
@@ -18,15 +18,11 @@ from faulty_proxy import (
     refuses,
 )
 from support_agent import Echo, Function, Gate, eventually, invoke, invoking, ok
+from support_faults import spooled, through
 
 from lambdatrace import items
 from lambdatrace.analysis.trace import read_trace
 from lambdatrace.store import open_store
-from lambdatrace.store import url as store_url
-from lambdatrace.store.table import create_table
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SELDOM = {"LAMBDATRACE_FLUSH": "periodic:3600"}
 
@@ -36,17 +32,6 @@ def summaries(function: Function, ids: list[str]) -> list[dict[str, Any]]:
     found = [function.read(request_id).summary for request_id in ids]
     assert sorted(each["execution_id"] for each in function.stored()) == sorted(ids)
     return found
-
-
-def spooled(function: Function) -> list[Path]:
-    return [*(function.folder / "spool").glob("*")]
-
-
-def through(function: Function, proxy: FaultyProxy, name: str) -> None:
-    function.store = f"dynamodb://{name}?region=eu-west-1&endpoint={proxy.endpoint}"
-    fault, proxy._then = proxy._then, passes
-    create_table(store_url.parse(function.store, {}))
-    proxy._then = fault
 
 
 # When

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 from faulty_proxy import FaultyProxy, cuts_before, passes
 from support_agent import Echo, Function, ok
+from support_faults import spooled, through
 
 from lambdatrace import items
 from lambdatrace.agent.writer import open_writer
@@ -31,10 +32,6 @@ def all_stored(function: Function, ids: list[str], late: int) -> None:
     assert len(spooled(function)) == 0
     told = sum(summary["agent"]["spooled"] for summary in summaries)
     assert told == late
-
-
-def spooled(function: Function) -> list[Path]:
-    return [*(function.folder / "spool").glob("*")]
 
 
 def test_a_folder_that_cannot_be_made(function: Function) -> None:
@@ -68,8 +65,7 @@ def test_an_endpoint_that_does_not_answer(
     function: Function, dynamodb_local: str, aws_environ: dict[str, str]
 ) -> None:
     with FaultyProxy(dynamodb_local) as proxy:
-        function.store = f"dynamodb://Unreachable?region=eu-west-1&endpoint={proxy.endpoint}"
-        create_table(store_url.parse(function.store, {}))
+        through(function, proxy, "Unreachable")
         with function.emulator({**aws_environ, **BARE}) as emulator:
             ids = [ok(emulator)]
             proxy._then = cuts_before
