@@ -12,7 +12,7 @@ import time
 from lambdatrace.agent.breaker import Breaker
 from lambdatrace.agent.log import log
 from lambdatrace.agent.outbox import Outbox
-from lambdatrace.agent.spool import SpoolError
+from lambdatrace.agent.spool import SpoolError, TooLargeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Delivery:
     def flush(self, until: float, *, last: bool = False) -> None:
         """Write what waits until `until` (s, time.monotonic); `last`: there is no other time."""
         self._flush(self._outbox.parcels(), until, drain=True, last=last)
-        if last and (self._outbox or self._spool):
+        if last:
             self._say_goodbye()
 
     def take_losses(self) -> dict[str, int]:
@@ -194,15 +194,18 @@ class Delivery:
 
     def _put_aside(self, parcels: Iterable[Parcel]) -> None:
         """What the store has not taken: to the spool, else it waits in memory, within bounds."""
+        spool = self._spool
         for parcel in parcels:
             try:
-                gone = [] if self._spool is None else self._spool.put(parcel)
+                gone = [] if spool is None else spool.put(parcel)
             except SpoolError as error:
                 self._tell("spool", f"the spool cannot be used: {error}; executions wait in memory")
+                if not isinstance(error, TooLargeError):
+                    spool = None  # hundreds may wait, and none of them would fare better
             else:
                 for file in gone:
                     self._lose_file(file, "the spool is full: the oldest executions are given up")
-                if self._spool is not None:
+                if spool is not None:
                     self._outbox.remove(parcel)
                     self._spooled += 1
                     continue
@@ -264,7 +267,9 @@ class Delivery:
         self._tell(why, why)
 
     def _say_goodbye(self) -> None:
-        """The environment ends: what is not in the store now may never be."""
+        """The environment ends: what is not in the store now may never be, nor be told of."""
+        if untold := self._losses.get("executions", 0):
+            log(f"{untold} executions were given up after the last one that could tell of it")
         spooled = 0 if self._spool is None else len(self._spool)
         if spooled or self._outbox:
             log(

@@ -50,6 +50,10 @@ class SpoolError(Exception):
     """The folder cannot be used; the message is one short line."""
 
 
+class TooLargeError(SpoolError):
+    """One execution is more than the folder may hold; others may still fit."""
+
+
 class Spooled:
     """One file of the spool."""
 
@@ -105,7 +109,7 @@ class Spool:
             )
             added = Spooled(name, len(data))
             if len(data) > self._max_bytes:
-                raise SpoolError(f"an execution of {len(data)} bytes is more than it may hold")
+                raise TooLargeError(f"an execution of {len(data)} bytes is more than it may hold")
             gone = []
             while self._size + len(data) > self._max_bytes:
                 oldest = files[next(iter(files))]

@@ -380,6 +380,17 @@ def test_the_end_asks_whatever_it_knows(world: World, capfd: pytest.CaptureFixtu
     assert lines(capfd) == ["lambdatrace: the store takes executions again"]
 
 
+def test_the_end_says_what_no_summary_tells_any_more(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world.delivery._lose({"executions": 2, "items": 6})
+    world.flush(last=True)
+    assert "2 executions were given up after the last one" in lines(capfd)[-1]
+    world.delivery.take_losses()
+    world.flush(last=True)
+    assert lines(capfd) == []
+
+
 moods = st.sampled_from(["", "", DOWN, HALF])
 
 
