@@ -7,9 +7,14 @@ count up from the start of the execution, an index row carries nine digits of it
 
 A chunk's body is `MAGIC, record kind, record size, count` and then the records, transposed byte by
 byte and deflated: equal high bytes of times and ids end up side by side. The bytes are what the
-kernel wrote; only readers give them names. Where an execution has few records, those of all kinds
-are deflated together (`pack_sections`) and stand in the summary's own item, behind the summary:
-DynamoDB charges each item for kilobytes begun.
+kernel wrote; only readers give them names.
+
+DynamoDB charges each item for kilobytes begun. Where an execution has few records, they stand in
+the summary's own item, all in one deflated stream, as differences (columns.py):
+    summary (JSON), NUL, details (JSON, or nothing), NUL, number of kinds,
+    kind, record size and count of each, columns of each; and behind the stream their lower bytes.
+What the item's key says, `execution_id` and `started_ns`, is not in that summary, nor is what
+follows from the records: `destinations`. The index row is the deflated summary, whole.
 
 Details are one JSON object, packed as a chunk whose records are its bytes; times are on the
 records' clock:
@@ -20,10 +25,7 @@ records' clock:
     processes [[process id, parent's id, name, started, ended, exit code, signal or 0, out of memory
                 0 or 1], ...]: those that ended.
 
-A summary is one JSON object, deflated with a dictionary of its usual words. The index row holds the
-same summary, without records. (In schema 1 both were JSON in clear, and chunks stood apart; schema
-2 knew no pauses.) Its
-keys, "ns" being nanoseconds:
+A summary is one JSON object. Its keys, "ns" being nanoseconds:
     execution_id, function, version (or null), started_ns (since the epoch), monotonic_ns (the same
     moment on the clock of the records), duration_ns, status, cold_start, backend, level, edges,
     memory_mb (or null), command (or null), exit_code (or null), connections, errors,
@@ -45,6 +47,9 @@ keys, "ns" being nanoseconds:
                    time_ns, [connect_ns, ...]], ...] (by time, the longest first),
     destinations_left_out (how many more there were).
 
+Older schemas are read. 1: summary and index row are JSON in clear, chunks stand apart. 2: both are
+the whole summary, deflated with a dictionary of their own; records stand behind that, transposed.
+
 Used by the agent at cold start: standard library only, no `dataclasses`, no `typing`.
 """
 
@@ -55,7 +60,7 @@ import struct
 import time
 import zlib
 
-from lambdatrace import wire
+from lambdatrace import columns, wire
 from lambdatrace.errors import CorruptItemError, NewerSchemaError
 
 TYPE_CHECKING = False
@@ -89,10 +94,13 @@ _HEADER = struct.Struct("<4sBxHI")
 _SECTIONS_MAGIC = b"LTr2"
 _SECTIONS_HEADER = struct.Struct("<4sB")  # mark, number of sections
 _SECTION = struct.Struct("<BHH")  # kind, record size, count
-_SUMMARY_MAGIC = b"LTs2"  # what is deflated behind it says itself where it ends
+# By schema; what is deflated behind it says itself where it ends.
+_SUMMARY_MAGICS = {2: b"LTs2", 3: b"LTs3"}
+# All of a stream: the summary, the details, and columns with their texts.
+_MAX_STREAM_BYTES = MAX_SUMMARY_BYTES + 3 * MAX_SECTIONS_BYTES
 
-# What deflating starts from: part of schema 2, never to be changed. The likeliest comes last.
-DICTIONARY = (
+# What deflating starts from: part of each schema, never to be changed. The likeliest comes last.
+_DICTIONARY_2 = (
     b'"NOERROR",0,["NXDOMAIN""AAAA","127.0.0.1","{"lookups":[],"hosts":{},"tls":{},"processes":['
     b'"1.3",""],"crash""timeout""unfinished""error""extension""process""syscalls"'
     b',"cpu":null,"memory_mb":128,"status":"ok","cold_start":true,"dropped":{"items":'
@@ -106,6 +114,28 @@ DICTIONARY = (
     b'"write_units":3,"flushes":1,"retries":0,"spooled":0,"drained":0},"destinations":'
     b'[[null,".amazonaws.com",443,"tcp",1,0,]],"destinations_left_out":0,"chunks":0}'
 )
+_DICTIONARY_3 = (
+    b'"crash""timeout""unfinished""error""extension""process""syscalls""preload""io_uring"'
+    b'"threads":"connections":"sockets":"records":"gaps":1"forged":"events":"executions":1,"items":'
+    b'"unavailable":{"blocked":"exchanges":"texts":"ending":[0,9,0]null,11,0],"command":"python3 '
+    b'"memory_mb":256512,10242048"cold_start":true"kept":false"keep":"slow""errors""1/100"'
+    b'"NXDOMAIN""SERVFAIL",["2600:10.0.172.31.192.168.52.94.3.5.127.0.0.1"],null,".com",5432,63799'
+    b'kafka.redis.mysql.postgres.internal"lambda.sns.sqs.s3.dynamodb.us-east-1.eu-west-1.amazonaws'
+    b'.com",80,"tcp",1,0,53,"udp",1,0,443,"tcp",1,0,],[null,"169.254.'
+    b"\0\5\4\0\0\0\0\7\7python3\4node\x06tokio-\x0ebootstrap\x01\xb8\0\x06P\0\x07\x90\0"
+    b'{"lookups":[["","A","169.254.78.1",,1,"NOERROR",0,["","AAAA","'
+    b'}"hosts":{"1":"","2":"","3":"","4":""},"tls":{"1":["","1.3",""],"2":["","1.2",""]},'
+    b'"processes":[]}\0'
+    b'{"execution_id":"-4","function":"","version":"$LATEST","started_ns":17,"monotonic_ns":,'
+    b'"duration_ns":,"status":"ok","cold_start":false,"backend":"ebpf","level":"flows",'
+    b'"edges":"kernel","memory_mb":128,"command":null,"exit_code":null,"connections":,"errors":0,'
+    b'"dropped":{},"folded":{},"capture":["dns","tls","exchanges","cpu","blocked","processes"],'
+    b'"unavailable":{},"unseen":[],"cpu":[],"steal_ns":0,"major_faults":0,"ending":null,'
+    b'"agent":{"cpu_ns":1,"peak_bytes":18,"after_ns":,"sent_bytes":,"write_units":3,"flushes":1,'
+    b'"retries":0,"spooled":0,"drained":0},"destinations":[["'
+    b']],"destinations_left_out":0,"kept":true,"keep":"all","chunks":0}\0'
+)
+DICTIONARIES = {2: _DICTIONARY_2, 3: _DICTIONARY_3}
 
 
 class Item:
@@ -153,19 +183,8 @@ def pack_records(kind: int, size: int, data: bytes) -> bytes:
     count, rest = divmod(len(data), size)
     if rest:
         raise ValueError(f"{len(data)} bytes are not whole records of {size}")
-    columns = b"".join([data[column::size] for column in range(size)])
-    return _HEADER.pack(_MAGIC, kind, size, count) + zlib.compress(columns, 6)
-
-
-def pack_sections(contents: Mapping[int, bytes]) -> bytes:
-    """Records of several kinds (wire.KIND_*) as the body of one chunk."""
-    heads, columns = [], []
-    for kind, data in contents.items():
-        size = CHUNK_RECORDS[kind]
-        heads.append(_SECTION.pack(kind, size, len(data) // size))
-        columns += [data[column::size] for column in range(size)]
-    head = _SECTIONS_HEADER.pack(_SECTIONS_MAGIC, len(heads))
-    return head + b"".join(heads) + _deflate(b"".join(columns))
+    transposed = b"".join([data[column::size] for column in range(size)])
+    return _HEADER.pack(_MAGIC, kind, size, count) + zlib.compress(transposed, 6)
 
 
 def unpack_records(body: bytes) -> tuple[int, int, bytes]:
@@ -182,56 +201,93 @@ def unpack_records(body: bytes) -> tuple[int, int, bytes]:
     if count > MAX_CHUNK_RECORDS or size != CHUNK_RECORDS.get(kind):
         raise CorruptItemError("an event chunk claims records of an impossible number or size")
     total = count * size
-    columns, _ = _inflate(body[_HEADER.size :], total, total)
-    return kind, size, _rows(columns, size, count)
+    transposed, _ = _inflate(body[_HEADER.size :], total, total)
+    return kind, size, _rows(transposed, size, count)
 
 
-def unpack_chunk(body: bytes) -> list[tuple[int, bytes]]:
-    """The body of any chunk as [(record kind, records back to back), ...].
-
-    Raises CorruptItemError on anything that neither `pack_records` nor `pack_sections` wrote.
-    """
+def _read_sections_2(body: bytes) -> dict[int, bytes]:
+    """What stands behind a summary of schema 2. Raises CorruptItemError."""
     if body[: len(_SECTIONS_MAGIC)] != _SECTIONS_MAGIC:
-        kind, _, data = unpack_records(body)
-        return [(kind, data)]
+        raise CorruptItemError("records do not begin with lambdatrace's mark")
     try:
         _, number = _SECTIONS_HEADER.unpack_from(body)
-        begin = _SECTIONS_HEADER.size
-        heads = [_SECTION.unpack_from(body, begin + _SECTION.size * n) for n in range(number)]
     except struct.error as error:
-        raise CorruptItemError("an event chunk is cut short") from error
+        raise CorruptItemError("an item is cut short") from error
+    begin = _SECTIONS_HEADER.size
+    heads = _read_heads(body[begin:], number)
     total = sum(size * count for _, size, count in heads)
-    if total > MAX_SECTIONS_BYTES or any(
-        size != CHUNK_RECORDS.get(kind) for kind, size, _ in heads
-    ):
-        raise CorruptItemError("an event chunk claims records of an impossible number or size")
-    columns, _ = _inflate(body[begin + _SECTION.size * number :], total, total)
-    found, at = [], 0
+    transposed, _ = _inflate(body[begin + _SECTION.size * number :], total, total, _DICTIONARY_2)
+    found, at = {}, 0
     for kind, size, count in heads:
-        found.append((kind, _rows(columns[at : at + size * count], size, count)))
+        found[kind] = _rows(transposed[at : at + size * count], size, count)
         at += size * count
     return found
 
 
-def _rows(columns: bytes, size: int, count: int) -> bytes:
+def _read_heads(heads: bytes, number: int) -> list[tuple[int, int, int]]:
+    """So many (kind, record size, count). Raises CorruptItemError if they cannot be true."""
+    try:
+        found = [_SECTION.unpack_from(heads, _SECTION.size * n) for n in range(number)]
+    except struct.error as error:
+        raise CorruptItemError("an item is cut short") from error
+    total = sum(size * count for _, size, count in found)
+    if total > MAX_SECTIONS_BYTES or any(
+        size != CHUNK_RECORDS.get(kind) for kind, size, _ in found
+    ):
+        raise CorruptItemError("an item claims records of an impossible number or size")
+    return found
+
+
+def _pack_columns(contents: Mapping[int, bytes], start: int) -> tuple[bytes, bytes]:
+    """(what stands behind a summary in its stream, what stands behind that) for few records."""
+    heads, streams, lower = [], [], []
+    for kind, data in contents.items():
+        if kind == wire.KIND_DETAILS:
+            continue
+        layout = _LAYOUTS[kind]
+        heads.append(_SECTION.pack(kind, layout.SIZE, len(data) // layout.SIZE))
+        stream, rest = columns.pack(layout, data, start)
+        streams.append(stream)
+        lower.append(rest)
+    details = contents.get(wire.KIND_DETAILS, b"")
+    parts = [b"\0", details, b"\0", bytes([len(heads)]), *heads, *streams]
+    return b"".join(parts), b"".join(lower)
+
+
+def _read_columns(stream: bytes, lower: bytes, start: int) -> dict[int, bytes]:
+    """What `_pack_columns` packed, without the first NUL. Raises CorruptItemError."""
+    details, _, rest = stream.partition(b"\0")
+    heads = _read_heads(rest[1:], rest[0] if rest else 0)
+    reader = columns.Reader(rest[1 + _SECTION.size * len(heads) :], lower, start)
+    found = {wire.KIND_DETAILS: details}
+    try:
+        for kind, _, count in heads:
+            found[kind] = reader.unpack(_LAYOUTS[kind], count)
+    except (ValueError, KeyError) as error:
+        raise CorruptItemError(f"the records of an item cannot be read: {error}") from error
+    if not rest or not reader.is_at_end:
+        raise CorruptItemError("an item is not as long as it says")
+    return found
+
+
+def _rows(transposed: bytes, size: int, count: int) -> bytes:
     data = bytearray(size * count)
     for column in range(size):
-        data[column::size] = columns[column * count : (column + 1) * count]
+        data[column::size] = transposed[column * count : (column + 1) * count]
     return bytes(data)
 
 
 def _deflate(data: bytes) -> bytes:
-    deflate = zlib.compressobj(9, zlib.DEFLATED, 15, 9, zlib.Z_DEFAULT_STRATEGY, DICTIONARY)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, 15, 9, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY_3)
     return deflate.compress(data) + deflate.flush()
 
 
-def _inflate(data: bytes, least: int, most: int) -> tuple[bytes, bytes]:
+def _inflate(data: bytes, least: int, most: int, dictionary: bytes = b"") -> tuple[bytes, bytes]:
     """(what is deflated at the beginning of `data`, what stands behind it).
 
     Never allocates more than `most` bytes. Raises CorruptItemError.
     """
-    # Streams that were made without the dictionary do not ask for it.
-    inflate = zlib.decompressobj(zdict=DICTIONARY)
+    inflate = zlib.decompressobj(zdict=dictionary)
     try:
         found = inflate.decompress(data, most + 1)
     except zlib.error as error:
@@ -241,15 +297,16 @@ def _inflate(data: bytes, least: int, most: int) -> tuple[bytes, bytes]:
     return found, inflate.unused_data
 
 
-# The kinds of chunks and the size of their records, in the order they are written.
-CHUNK_RECORDS = {
-    wire.KIND_CONNECTION: wire.ConnectionRecord.SIZE,
-    wire.KIND_EXCHANGE: wire.ExchangeRecord.SIZE,
-    wire.KIND_BLOCKED: wire.BlockedRecord.SIZE,
-    wire.KIND_PAUSE: wire.PauseRecord.SIZE,
-    wire.KIND_DETAILS: 1,  # text: its records are its bytes
-    wire.KIND_SYSCALL: wire.SyscallRecord.SIZE,
+# The kinds of records and their layouts, in the order they are written.
+_LAYOUTS: dict[int, type[wire.Record]] = {
+    wire.KIND_CONNECTION: wire.ConnectionRecord,
+    wire.KIND_EXCHANGE: wire.ExchangeRecord,
+    wire.KIND_BLOCKED: wire.BlockedRecord,
+    wire.KIND_PAUSE: wire.PauseRecord,
+    wire.KIND_SYSCALL: wire.SyscallRecord,
 }
+# The size of what a chunk holds. Details are text: their records are its bytes.
+CHUNK_RECORDS = {kind: layout.SIZE for kind, layout in _LAYOUTS.items()} | {wire.KIND_DETAILS: 1}
 
 
 def chunk_bodies(kind: int, size: int, data: bytes) -> Iterator[bytes]:
@@ -303,51 +360,65 @@ def make_items(
     if details and any(details.values()):
         contents[wire.KIND_DETAILS] = json.dumps(details, separators=(",", ":")).encode()
     contents = {kind: contents[kind] for kind in CHUNK_RECORDS if contents.get(kind)}
-    inline, bodies = b"", []
-    if sum(map(len, contents.values())) <= MAX_SECTIONS_BYTES:
-        inline = pack_sections(contents) if contents else b""
-    else:
+    bodies: list[bytes] = []
+    if sum(map(len, contents.values())) > MAX_SECTIONS_BYTES:
         bodies = [
             body
             for kind, data in contents.items()
             for body in chunk_bodies(kind, CHUNK_RECORDS[kind], data)
         ]
+        contents = {}
     bodies += packed
     items = [
         Item(execution_id, started, number, CHUNK, body, expires_at)
         for number, body in enumerate(bodies, 1)
     ]
-    return items + summary_items({**summary, "chunks": len(bodies)}, expires_at, inline)
+    return items + summary_items({**summary, "chunks": len(bodies)}, expires_at, contents)
 
 
-def summary_items(summary: dict[str, Any], expires_at: int, inline: bytes = b"") -> list[Item]:
-    """The summary, with the body of a chunk in its own item, and its index row.
+def summary_items(
+    summary: dict[str, Any], expires_at: int, contents: Mapping[int, bytes] | None = None
+) -> list[Item]:
+    """The summary, with a few records in its own item, and its index row.
 
     Written again, they replace what was there.
     """
     execution_id, started = summary["execution_id"], summary["started_ns"]
-    # A command line that is not UTF-8 comes as lone surrogates: backslashreplace makes JSON's own
-    # escapes of them.
-    text = json.dumps(summary, separators=(",", ":"), ensure_ascii=False)
-    encoded = text.encode("utf-8", "backslashreplace")
-    body = _SUMMARY_MAGIC + _deflate(encoded)
+    own = {
+        name: value for name, value in summary.items() if name not in ("execution_id", "started_ns")
+    }
+    stream = lower = b""
+    if contents:
+        own.pop("destinations", None)
+        stream, lower = _pack_columns(contents, summary.get("monotonic_ns", 0))
+    mark = _SUMMARY_MAGICS[SCHEMA_VERSION]
+    body = mark + _deflate(_encoded(own) + stream) + lower
     digest = zlib.crc32(execution_id.encode())
     # Independent digits for shard and tie, or a shard would only see an eighth of the ties.
     shard, tie = digest % INDEX_SHARDS, digest // INDEX_SHARDS % 10**TIE_DIGITS
     bucket = index_bucket(started, shard)
     return [
-        Item(execution_id, started, 0, SUMMARY, body + inline, expires_at),
-        Item(bucket, started, tie, INDEX, body, expires_at),
+        Item(execution_id, started, 0, SUMMARY, body, expires_at),
+        Item(bucket, started, tie, INDEX, mark + _deflate(_encoded(summary)), expires_at),
     ]
 
 
+def _encoded(summary: dict[str, Any]) -> bytes:
+    # A command line that is not UTF-8 comes as lone surrogates: backslashreplace makes JSON's own
+    # escapes of them.
+    text = json.dumps(summary, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")
+
+
 def read_summary(item: Item) -> dict[str, Any]:
-    """The summary in a summary or index item.
+    """The summary in a summary or index item; that of one with records has no `destinations`.
 
     Raises NewerSchemaError or CorruptItemError, in words for the user.
     """
     check_schema(item)
-    text = item.body if item.schema == 1 else _split_summary(item)[0]
+    text, records = item.body, b""
+    if item.schema > 1:
+        text, records, _ = _split_summary(item)
     if len(text) > MAX_SUMMARY_BYTES:
         raise CorruptItemError(f"the summary of {item.execution_id!r} is too large")
     try:
@@ -356,15 +427,35 @@ def read_summary(item: Item) -> dict[str, Any]:
         raise CorruptItemError(f"the summary of {item.execution_id!r} is not JSON") from error
     if not isinstance(summary, dict):
         raise CorruptItemError(f"the summary of {item.execution_id!r} is not an object")
+    if item.kind == SUMMARY and item.schema >= 3:
+        left_out = {"execution_id": item.execution_id, "started_ns": item.timestamp_nano}
+        return {**left_out, **({"destinations": []} if records else {}), **summary}
     return summary
 
 
-def _split_summary(item: Item) -> tuple[bytes, bytes]:
-    """(JSON, body of the chunk behind it or nothing). Raises CorruptItemError."""
-    size = len(_SUMMARY_MAGIC)
-    if item.body[:size] != _SUMMARY_MAGIC:
+def _split_summary(item: Item) -> tuple[bytes, bytes, bytes]:
+    """(JSON, what follows in its stream, what stands behind that). Raises CorruptItemError."""
+    mark = _SUMMARY_MAGICS[item.schema]
+    if item.body[: len(mark)] != mark:
         raise CorruptItemError(f"the summary of {item.execution_id!r} is not one of lambdatrace")
-    return _inflate(item.body[size:], 0, MAX_SUMMARY_BYTES)
+    stream, behind = _inflate(
+        item.body[len(mark) :], 0, _MAX_STREAM_BYTES, DICTIONARIES[item.schema]
+    )
+    text, _, rest = stream.partition(b"\0")
+    return text, rest, behind
+
+
+def _inline_records(item: Item) -> dict[int, bytes]:
+    """The records in a summary's own item, by kind. Raises CorruptItemError."""
+    _, stream, behind = _split_summary(item)
+    if item.schema == 2:
+        return _read_sections_2(behind) if behind else {}
+    if not stream and not behind:
+        return {}
+    start = read_summary(item).get("monotonic_ns", 0)
+    if type(start) is not int:
+        raise CorruptItemError(f"the summary of {item.execution_id!r} does not say when it began")
+    return _read_columns(stream, behind, start)
 
 
 def read_chunks(items: Iterable[Item]) -> dict[int, bytes]:
@@ -374,16 +465,16 @@ def read_chunks(items: Iterable[Item]) -> dict[int, bytes]:
     """
     found: dict[int, list[bytes]] = {kind: [] for kind in CHUNK_RECORDS}
     for item in sorted(items, key=lambda item: item.key):
-        body = b""
+        inside: dict[int, bytes] = {}
         if item.kind == CHUNK:
             check_schema(item)
-            body = item.body
-        elif item.kind == SUMMARY and item.schema > 1:
+            kind, _, data = unpack_records(item.body)
+            inside = {kind: data}
+        elif item.kind == SUMMARY:
             check_schema(item)
-            body = _split_summary(item)[1]
-        if body or item.kind == CHUNK:
-            for kind, data in unpack_chunk(body):
-                found[kind].append(data)
+            inside = _inline_records(item) if item.schema > 1 else {}
+        for kind, data in inside.items():
+            found[kind].append(data)
     return {kind: b"".join(parts) for kind, parts in found.items()}
 
 

@@ -90,9 +90,10 @@ def inflated(data: bytes) -> Iterator[bytes]:
     for place in range(len(data) - 1):
         # RFC 1950, 2.2: what a stream begins with.
         if data[place] == 0x78 and int.from_bytes(data[place : place + 2], "big") % 31 == 0:
-            with contextlib.suppress(zlib.error):
-                inflate = zlib.decompressobj(zdict=items.DICTIONARY)  # for those that need it
-                yield inflate.decompress(data[place:], 1 << 24)
+            for dictionary in items.DICTIONARIES.values():  # for those that need one
+                with contextlib.suppress(zlib.error):
+                    inflate = zlib.decompressobj(zdict=dictionary)
+                    yield inflate.decompress(data[place:], 1 << 24)
 
 
 def everything_in(folder: Path) -> list[bytes]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import struct
 import tracemalloc
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
+import support_traces as traces
 from hypothesis import example, given
 from hypothesis import strategies as st
 from samples import NEVER, START_NS, execution, records, summary
 
 from lambdatrace import items, wire
+from lambdatrace.analysis.trace import read_trace
 from lambdatrace.errors import CorruptItemError, NewerSchemaError
 
 SIZES = {
@@ -26,7 +30,7 @@ SIZES = {
     wire.KIND_SYSCALL: wire.SyscallRecord.SIZE,
 }
 LARGEST = max(SIZES.values())
-DICTIONARY_CRC = 581_484_803
+DICTIONARY_CRCS = {2: 581_484_803, 3: 2_307_318_476}
 
 
 def header(kind: int, size: int, count: int) -> bytes:
@@ -208,38 +212,96 @@ def test_chunks_are_read_in_order_whatever_order_they_come_in() -> None:
     assert items.read_chunks(reversed(written)) == items.read_chunks(written)
 
 
-@given(st.dictionaries(st.sampled_from(sorted(SIZES)), st.integers(0, 20)), st.randoms())
-def test_packed_sections_come_back_as_they_were(counts: dict[int, int], order: Any) -> None:
-    contents = {kind: order.randbytes(SIZES[kind] * count) for kind, count in counts.items()}
-    assert dict(items.unpack_chunk(items.pack_sections(contents))) == contents
+def bomb(dictionary: bytes, head: bytes = b"") -> bytes:
+    deflate = zlib.compressobj(9, zlib.DEFLATED, 15, 9, 0, dictionary)
+    return deflate.compress(head + bytes(40_000_000)) + deflate.flush()
 
 
-@given(st.binary(max_size=300), st.booleans())
-def test_arbitrary_sections_are_a_corrupt_chunk(rest: bytes, with_one: bool) -> None:
-    head = struct.pack("<4sB", b"LTr2", 1) + struct.pack("<BHH", 1, SIZES[1], 1)
-    body = (head if with_one else b"LTr2") + rest
-    with pytest.raises(CorruptItemError):
-        items.unpack_chunk(body)
+SECTION = struct.Struct("<BHH")
 
 
-def test_a_bomb_of_sections_allocates_no_more_than_it_may() -> None:
-    deflate = zlib.compressobj(9, zlib.DEFLATED, 15, 9, 0, items.DICTIONARY)
-    packed = deflate.compress(bytes(40_000_000)) + deflate.flush()
-    one = struct.pack("<BHH", wire.KIND_DETAILS, 1, items.MAX_SECTIONS_BYTES)
-    for head in (struct.pack("<4sB", b"LTr2", 1) + one, struct.pack("<4sB", b"LTr2", 2) + one * 2):
-        tracemalloc.start()
-        try:
-            with pytest.raises(CorruptItemError):
-                items.unpack_chunk(head + packed)
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        assert peak < 5 * items.MAX_SECTIONS_BYTES  # what is inflated, and its input
+@pytest.mark.parametrize("schema", [2, 3])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_bomb_in_a_summary_allocates_no_more_than_it_may(schema: int, number: int) -> None:
+    heads = SECTION.pack(wire.KIND_EXCHANGE, SIZES[wire.KIND_EXCHANGE], 700) * number
+    if schema == 2:
+        summary_of_2 = zlib.compressobj(9, zlib.DEFLATED, 15, 9, 0, items.DICTIONARIES[2])
+        body = b"LTs2" + summary_of_2.compress(b"{}") + summary_of_2.flush()
+        body += struct.pack("<4sB", b"LTr2", number) + heads + bomb(items.DICTIONARIES[2])
+    else:
+        body = b"LTs3" + bomb(items.DICTIONARIES[3], b"{}\0\0" + bytes([number]) + heads)
+    item = items.Item("id", START_NS, 0, items.SUMMARY, body, NEVER, schema)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptItemError):
+            items.read_chunks([item])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * (items.MAX_SUMMARY_BYTES + 3 * items.MAX_SECTIONS_BYTES)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=50), st.integers(0, 5), st.integers(0, 5))
+def test_any_columns_are_records_or_refused(
+    stream: bytes, behind: bytes, kind: int, count: int
+) -> None:
+    layouts = [*SIZES.items()]
+    head = SECTION.pack(*layouts[kind % len(layouts)], count)
+    for rest in (stream, b"\0\1" + head + stream):
+        deflate = zlib.compressobj(9, zlib.DEFLATED, 15, 9, 0, items.DICTIONARIES[3])
+        body = b"LTs3" + deflate.compress(b"{}\0" + rest) + deflate.flush() + behind
+        item = items.Item("id", START_NS, 0, items.SUMMARY, body, NEVER)
+        with contextlib.suppress(CorruptItemError):
+            for found_kind, data in items.read_chunks([item]).items():
+                assert len(data) % SIZES[found_kind] == 0
 
 
 def test_what_deflating_starts_from_is_part_of_the_schema() -> None:
     # Other words would make everything that was ever written unreadable.
-    assert (items.SCHEMA_VERSION, zlib.crc32(items.DICTIONARY)) == (3, DICTIONARY_CRC)
+    assert items.SCHEMA_VERSION == 3
+    assert {
+        schema: zlib.crc32(dictionary) for schema, dictionary in items.DICTIONARIES.items()
+    } == DICTIONARY_CRCS
+
+
+def test_the_key_and_the_records_are_not_told_twice() -> None:
+    told = {**summary("id"), "monotonic_ns": 5, "destinations": [["api.example"]]}
+    connections = {wire.KIND_CONNECTION: records(wire.ConnectionRecord, 2)}
+    whole, row = items.summary_items(told, NEVER)
+    assert items.read_summary(whole) == items.read_summary(row) == told
+    with_records, row = items.summary_items(told, NEVER, connections)
+    assert items.read_summary(row) == told
+    assert items.read_summary(with_records) == {**told, "destinations": []}
+    inside = items._split_summary(with_records)[0]
+    assert not inside.startswith(b'{"execution_id"')
+    assert b"started_ns" not in inside
+
+
+def test_schema_2_is_still_read() -> None:
+    rows = json.loads((Path(__file__).parents[1] / "golden/schema_2.json").read_text())
+    old = [items.Item(*row[:4], base64.b64decode(row[4]), *row[5:]) for row in rows]
+    assert {item.schema for item in old} == {2}
+    stated = items.read_summary(old[0])
+    assert stated == items.read_summary(old[1])
+    assert stated["execution_id"] == old[0].execution_id
+    found = items.read_chunks(old)
+    assert found[wire.KIND_CONNECTION] == b"".join(traces.pipeline())
+    (exchange,) = wire.ExchangeRecord.iter_unpack(found[wire.KIND_EXCHANGE])
+    assert (exchange.connection, exchange.bytes_out, exchange.bytes_in) == (2, 1_812, 48_210)
+    (blocked,) = wire.BlockedRecord.iter_unpack(found[wire.KIND_BLOCKED])
+    assert blocked.waited > 0
+    assert items.read_details(found[wire.KIND_DETAILS])["hosts"] == {"2": "api.partner.example"}
+    trace = read_trace(old)
+    assert [each.host for each in trace.connections if each.port == 443] == ["api.partner.example"]
+    assert trace.execution.destinations[0].host == "api.partner.example"
+
+
+@given(st.data())
+def test_what_was_cut_short_is_refused(data: st.DataObject) -> None:
+    item = traces.execution(traces.pipeline(), details={"hosts": {"2": "api.partner.example"}})[0]
+    end = data.draw(st.integers(0, len(item.body) - 1))
+    with pytest.raises(CorruptItemError):
+        items.read_chunks([items.Item(*item.key, item.kind, item.body[:end], NEVER)])
 
 
 def test_schema_1_is_still_read() -> None:
