@@ -13,14 +13,15 @@ DynamoDB charges each item for kilobytes begun. Where an execution has few recor
 the summary's own item, all in one deflated stream, as differences (columns.py):
     summary (JSON), NUL, details (JSON, or nothing), NUL, number of kinds,
     kind, record size and count of each, columns of each; and behind the stream their lower bytes.
-What the item's key says, `execution_id` and `started_ns`, is not in that summary, nor is what
-follows from the records: `destinations`. The index row is the deflated summary, whole.
+Times of details are relative there: to `monotonic_ns`, ends to their starts. What the item's key
+says, `execution_id` and `started_ns`, is not in that summary, nor is what follows from the records:
+`destinations`. The index row is the deflated summary, whole.
 
 Details are one JSON object, packed as a chunk whose records are its bytes; times are on the
 records' clock:
     lookups [[name, type, server, started, answered or 0, attempts, answer code or null, truncated,
               [address, ...], process id, connection id], ...],
-    hosts {connection id: the name that connection was opened for},
+    hosts {connection id: the name that connection was opened for, unless TLS has the same},
     tls {connection id: [server name or "", version or "", alert or ""]},
     processes [[process id, parent's id, name, started, ended, exit code, signal or 0, out of memory
                 0 or 1], ...]: those that ended.
@@ -130,7 +131,9 @@ _DICTIONARY_3 = (
     b'"duration_ns":,"status":"ok","cold_start":false,"backend":"ebpf","level":"flows",'
     b'"edges":"kernel","memory_mb":128,"command":null,"exit_code":null,"connections":,"errors":0,'
     b'"dropped":{},"folded":{},"capture":["dns","tls","exchanges","cpu","blocked","processes"],'
-    b'"unavailable":{},"unseen":[],"cpu":[],"steal_ns":0,"major_faults":0,"ending":null,'
+    b'"unavailable":{},"unseen":[],"cpu":[],"steal_ns":0,"major_faults":0,"partition":['
+    b'null,null,0,0,0,0,0,0,],"shares":[["steal","runqueue","cpu","lock","sleep","file","transfer",'
+    b'"tls","connect","dns","other",""],["wait",":443",]],"ending":null,'
     b'"agent":{"cpu_ns":1,"peak_bytes":18,"after_ns":,"sent_bytes":,"write_units":3,"flushes":1,'
     b'"retries":0,"spooled":0,"drained":0},"destinations":[["'
     b']],"destinations_left_out":0,"kept":true,"keep":"all","chunks":0}\0'
@@ -254,12 +257,46 @@ def _pack_columns(contents: Mapping[int, bytes], start: int) -> tuple[bytes, byt
     return b"".join(parts), b"".join(lower)
 
 
+def _details_text(details: dict[str, Any]) -> bytes:
+    return json.dumps(details, separators=(",", ":")).encode()
+
+
+# Of details: what has a start and an end, 0 or null where there was none, in these places.
+_SPANS = ("lookups", "processes")
+_BEGAN, _ENDED = 3, 4
+
+
+def _near_details(details: dict[str, Any], start: int) -> dict[str, Any]:
+    """Details with each start relative to `start`, each end to its start."""
+    near = dict(details)
+    for name in _SPANS:
+        if name in details:
+            near[name] = rows = [list(row) for row in details[name]]
+            for row in rows:
+                row[_ENDED] = row[_ENDED] - row[_BEGAN] if row[_ENDED] else None
+                row[_BEGAN] -= start
+    return near
+
+
+def _far_details(text: bytes, start: int) -> bytes:
+    """The text of details whose times are on the records' clock again. Raises CorruptItemError."""
+    details = read_details(text)
+    try:
+        for name in _SPANS:
+            for row in details.get(name, ()):
+                row[_BEGAN] += start
+                row[_ENDED] = 0 if row[_ENDED] is None else row[_BEGAN] + row[_ENDED]
+    except (TypeError, LookupError, OverflowError) as error:
+        raise CorruptItemError("the details of an execution are not what they should be") from error
+    return _details_text(details) if details else b""
+
+
 def _read_columns(stream: bytes, lower: bytes, start: int) -> dict[int, bytes]:
     """What `_pack_columns` packed, without the first NUL. Raises CorruptItemError."""
     details, _, rest = stream.partition(b"\0")
     heads = _read_heads(rest[1:], rest[0] if rest else 0)
     reader = columns.Reader(rest[1 + _SECTION.size * len(heads) :], lower, start)
-    found = {wire.KIND_DETAILS: details}
+    found = {wire.KIND_DETAILS: _far_details(details, start)}
     try:
         for kind, _, count in heads:
             found[kind] = reader.unpack(_LAYOUTS[kind], count)
@@ -358,7 +395,7 @@ def make_items(
     execution_id, started = summary["execution_id"], summary["started_ns"]
     contents = dict(records)
     if details and any(details.values()):
-        contents[wire.KIND_DETAILS] = json.dumps(details, separators=(",", ":")).encode()
+        contents[wire.KIND_DETAILS] = _details_text(details)
     contents = {kind: contents[kind] for kind in CHUNK_RECORDS if contents.get(kind)}
     bodies: list[bytes] = []
     if sum(map(len, contents.values())) > MAX_SECTIONS_BYTES:
@@ -368,6 +405,9 @@ def make_items(
             for body in chunk_bodies(kind, CHUNK_RECORDS[kind], data)
         ]
         contents = {}
+    elif details and wire.KIND_DETAILS in contents:
+        near = _near_details(details, summary.get("monotonic_ns", 0))
+        contents[wire.KIND_DETAILS] = _details_text(near)
     bodies += packed
     items = [
         Item(execution_id, started, number, CHUNK, body, expires_at)

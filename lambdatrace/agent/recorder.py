@@ -178,7 +178,11 @@ class Recorder:
         expires = summaries.expires_at(DEFAULT_TTL_DAYS if ttl_days is None else ttl_days)
         details = {
             "lookups": [lookup.row() for lookup in lookups],
-            "hosts": hosts,
+            "hosts": {
+                number: host
+                for number, host in hosts.items()
+                if number not in handshakes or handshakes[number][0] != host
+            },
             "tls": handshakes,
             "processes": [
                 summaries.process_row(edge) for edge in records.processes if "processes" in capture

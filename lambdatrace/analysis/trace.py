@@ -411,7 +411,7 @@ class _Hosts:
             self._by_destination[key] = figures.host if known == figures.host else None
 
     def of(self, connection: int, address: str, port: int, protocol: Protocol) -> str | None:
-        host = self._by_connection.get(str(connection))
+        host = self._by_connection.get(str(connection)) or self.tls(connection)[0]
         if isinstance(host, str):
             return host
         return self._by_destination.get((address, port, protocol))

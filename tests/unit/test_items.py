@@ -30,7 +30,7 @@ SIZES = {
     wire.KIND_SYSCALL: wire.SyscallRecord.SIZE,
 }
 LARGEST = max(SIZES.values())
-DICTIONARY_CRCS = {2: 581_484_803, 3: 2_307_318_476}
+DICTIONARY_CRCS = {2: 581_484_803, 3: 3_733_030_491}
 
 
 def header(kind: int, size: int, count: int) -> bytes:
@@ -155,6 +155,21 @@ def test_an_execution_of_nothing_has_no_chunks() -> None:
     assert [item.kind for item in written] == [items.SUMMARY, items.INDEX]
     assert items.read_chunks(written) == dict.fromkeys(SIZES, b"")
     assert items.read_details(b"") == {}
+
+
+def test_times_of_details_come_back_whatever_they_are_told_from() -> None:
+    lookup = ["api.example", "A", "10.0.0.2", 5_000, 0, 3, None, 0, [], 100, 1]
+    details = {
+        "lookups": [lookup, [*lookup[:4], 5_000, *lookup[5:]], [*lookup[:3], 1, 9, *lookup[5:]]],
+        "processes": [[1, 0, "sh", 7_000, 8_000, 0, 0, 0]],
+        "tls": {},
+    }
+    for start in (0, 6_000):
+        written = items.make_items(summary("id", monotonic_ns=start), {}, NEVER, details)
+        assert [item.kind for item in written] == [items.SUMMARY, items.INDEX]
+        found = items.read_chunks(written)
+        assert items.read_details(found[wire.KIND_DETAILS]) == details
+    assert lookup[3] == 5_000
 
 
 def test_details_of_any_length_come_back() -> None:

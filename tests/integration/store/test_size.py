@@ -45,7 +45,7 @@ def usual(connections: int, exchanges: int, blocked: int, lookups: int) -> list[
         clock[0] += r.expovariate(1 / ms)
         return clock[0]
 
-    rows, told, waits, names, hosts, tls = [], [], [], [], {}, {}
+    rows, told, waits, names, tls = [], [], [], [], {}
     for number in range(1, connections + 1):
         address = f"10.{r.randrange(255)}.{r.randrange(255)}.{r.randrange(255)}"
         started, established = later(5), later(3)
@@ -70,8 +70,7 @@ def usual(connections: int, exchanges: int, blocked: int, lookups: int) -> list[
                 exchanges=mine, tls_started=first_out, tls_ended=later(4), tgid=4_711,
             )
         )  # fmt: skip
-        hosts[str(number)] = HOSTS[number % len(HOSTS)]
-        tls[str(number)] = [hosts[str(number)], "1.3", ""]
+        tls[str(number)] = [HOSTS[number % len(HOSTS)], "1.3", ""]
     for _ in range(blocked):
         begin = later(4)
         waits.append(traces.blocked("futex", started=begin, ended=begin + r.uniform(1, 90), fd=-1))
@@ -97,12 +96,18 @@ def usual(connections: int, exchanges: int, blocked: int, lookups: int) -> list[
         )
         for host in HOSTS[:connections]
     ]  # fmt: skip
+    parts = ("dns", "connect", "tls", "wait", "transfer", "sleep", "cpu", "other")
+    partition = [0 if n % 3 == 2 else r.randrange(300 * traces.MS) for n in range(12)]
+    shares = [
+        [r.choice(parts), f"{HOSTS[n % connections]}:443", r.randrange(300 * traces.MS)]
+        for n in range(min(8, 2 * connections))
+    ]
     execution_id = f"{r.getrandbits(32):08x}-1234-4abc-8def-{r.getrandbits(48):012x}"
     return traces.execution(
         rows, exchanges=told, blocked=waits,
-        details={"lookups": names, "hosts": hosts, "tls": tls, "processes": []},
+        details={"lookups": names, "hosts": {}, "tls": tls, "processes": []},
         execution_id=execution_id, destinations=destinations,
-        duration_ns=r.randrange(2_000 * traces.MS), **TOLD,
+        duration_ns=r.randrange(2_000 * traces.MS), partition=partition, shares=shares, **TOLD,
     )  # fmt: skip
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import signal
 import socket
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import support_traces as traces
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import require
 
+from lambdatrace import items as stored
 from lambdatrace import wire
 from lambdatrace.analysis.linux import ERRNO_NAMES, errno_name, signal_name
 from lambdatrace.analysis.phases import phases
@@ -37,6 +39,11 @@ from lambdatrace.model import (
     Protocol,
     Syscall,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lambdatrace.items import Item
 
 MS = traces.MS
 
@@ -397,6 +404,23 @@ def test_processes_that_ended_come_by_start() -> None:
     )
 
 
+def written_with(details: dict[str, Any]) -> Iterator[list[Item]]:
+    """Items with details that no agent writes: in a chunk of their own, and in the summary's."""
+    text = json.dumps(details).encode()
+    layout = wire.ConnectionRecord
+    yield make_items(
+        traces.summary(connections=1), {}, 0, None,
+        [
+            pack_records(wire.KIND_CONNECTION, layout.SIZE, traces.connection()),
+            pack_records(wire.KIND_DETAILS, 1, text),
+        ],
+    )  # fmt: skip
+    whole, row = traces.execution([traces.connection()])
+    own, rest, lower = stored._split_summary(whole)
+    whole.body = b"LTs3" + stored._deflate(own + b"\0" + text + rest) + lower
+    yield [whole, row]
+
+
 @pytest.mark.parametrize(
     "details",
     [
@@ -414,8 +438,9 @@ def test_processes_that_ended_come_by_start() -> None:
     ],
 )
 def test_details_that_are_not_as_they_should_be_are_corrupt(details: dict[str, Any]) -> None:
-    with pytest.raises(CorruptItemError):
-        read_trace(traces.execution([traces.connection()], details=details))
+    for items in written_with(details):
+        with pytest.raises(CorruptItemError):
+            read_trace(items)
 
 
 _JSON = st.recursive(
@@ -427,8 +452,9 @@ _JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["lookups", "hosts", "tls", "processes"]), _JSON))
 def test_any_details_are_read_or_corrupt(details: dict[str, Any]) -> None:
-    with contextlib.suppress(CorruptItemError):
-        read_trace(traces.execution([traces.connection()], details=details))
+    for items in written_with(details):
+        with contextlib.suppress(CorruptItemError):
+            read_trace(items)
 
 
 def test_missing_chunks_are_counted() -> None:
