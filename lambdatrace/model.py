@@ -370,6 +370,7 @@ class Execution:
     started_at_ns: int  # since the epoch
     duration_ns: int
     status: Status
+    in_init: bool  # it failed before there was a runtime to give it to
     cold_start: bool
     backend: str
     level: Level

@@ -23,6 +23,7 @@ from support_agent import HANDLERS, Function, eventually
 from lambdatrace.emulator import agent_command
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 ARN = "arn:aws:lambda:us-east-1:012345678912:function:under-test"
@@ -32,8 +33,11 @@ TIMEOUT_S = 20
 class Platform:
     """The two APIs, the agent and as many runtimes as wanted; a context manager."""
 
-    def __init__(self, function: Function, runtimes: int) -> None:
+    def __init__(
+        self, function: Function, runtimes: int, environ: Mapping[str, str] | None = None
+    ) -> None:
         self._function = function
+        self._own = dict(environ or {})
         self._changed = threading.Condition()
         self._events: deque[dict[str, Any]] = deque()  # for the extension
         self._invocations: deque[tuple[str, bytes, float]] = deque()  # for the runtimes
@@ -59,24 +63,34 @@ class Platform:
             "LAMBDATRACE_STORE": self._function.store,
             "LAMBDATRACE_SPOOL": f"{self._function.folder}/spool",
             "LAMBDATRACE_TEST": str(self._function.folder),
+            **self._own,
         }
-        log = self._function.folder / "log"
-        self._agent = self._start(agent_command(), environ, log)
+        self._agent = self._start(agent_command(), environ, self._function.folder / "log")
         eventually(lambda: self._extension_asks, "the agent's first `next`")
         for _ in range(self._count):
-            self._start((sys.executable, "-m", "awslambdaric", "app.handler"), environ, log)
+            self.start_runtime()
         eventually(lambda: self._asking == self._count, "the runtimes' first `next`")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.tell({"eventType": "SHUTDOWN", "shutdownReason": "spindown"})
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._agent.wait(5)
+        if self._agent.poll() is None:
+            self.shut_down("spindown")
         for process in self._processes:
             process.kill()
             process.wait()
         self._server.shutdown()
         self._server.server_close()
+
+    def start_runtime(self) -> subprocess.Popen[bytes]:
+        """One more process that initialises, and asks for executions if it gets that far."""
+        command = (sys.executable, "-m", "awslambdaric", "app.handler")
+        return self._start(command, self._environ, self._function.folder / "log")
+
+    def shut_down(self, reason: str) -> None:
+        """Tell the extension that the environment ends, and wait until it has ended itself."""
+        self.tell({"eventType": "SHUTDOWN", "shutdownReason": reason})
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._agent.wait(5)
 
     def _start(
         self, command: tuple[str, ...], environ: dict[str, str], log: Path

@@ -24,6 +24,7 @@ UNFINISHED: Final = "unfinished"
 KERNEL: Final = "kernel"
 EXTENSION: Final = "extension"
 
+_SIGKILL, _SIGTERM = 9, 15  # importing signal would cost 6 ms of CPU, for enum
 _REQUEST_ID = b"lambda-runtime-aws-request-id: "
 _REQUEST_ID_CHARACTERS = 36  # a UUID, from AWS and from its emulator
 
@@ -96,6 +97,7 @@ class Cut:
         "ended",
         "figures",
         "figures_before",
+        "in_init",
         "is_contested",
         "lost",
         "offset",
@@ -126,6 +128,7 @@ class Cut:
         # Where in the syscall ring it ends (bytes); None: everything there is.
         self.syscalls_position: int | None = None
         self.was_written = False  # as it stood before its deadline
+        self.in_init = False  # its runtime failed before it asked for an execution
 
     def own_end(self) -> wire.EdgeRecord | None:
         """The end of the execution's own process, not of one it started; None: it goes on."""
@@ -135,14 +138,29 @@ class Cut:
         return None
 
 
+class Death:
+    """A child of the platform that ended by itself before any asked for an execution: its init
+    has failed.
+
+    `edge` is its end, `status` what an execution is that was meant for it.
+    """
+
+    __slots__ = ("edge", "status")
+
+    def __init__(self, edge: wire.EdgeRecord, has_told: bool) -> None:
+        self.edge = edge
+        self.status = ERROR if has_told else CRASH
+
+
 class _Branch:
-    __slots__ = ("cut", "is_confirmed", "is_runtime", "lost", "records")
+    __slots__ = ("cut", "has_told", "is_confirmed", "is_runtime", "lost", "records")
 
     def __init__(self) -> None:
         self.records = Records()
         self.cut: Cut | None = None
         self.is_runtime = False
         self.is_confirmed = False  # the platform has told of one of its executions
+        self.has_told = False  # it has told the platform that its init failed
         self.lost = 0
 
 
@@ -153,6 +171,9 @@ class Attribution:
         self._max_claimed = max_claimed
         self._branches: dict[int, _Branch] = {}
         self._refused = 0
+        self._has_seen_runtime = False
+        # Who ended instead of becoming the environment's runtime.
+        self.death: Death | None = None
 
     @property
     def sees_runtime(self) -> bool:
@@ -288,7 +309,11 @@ class Attribution:
         branch = self._branch(edge.branch)
         if edge.edge == wire.EDGE_PROCESS_EXIT:
             return self._process_exit(edge, branch)
-        branch.is_runtime = True
+        if edge.edge == wire.EDGE_INIT_ERROR:
+            branch.has_told = True  # and will never ask for an execution
+            return None
+        branch.is_runtime = self._has_seen_runtime = True
+        self.death = None
         if edge.edge == wire.EDGE_START:
             return self._start(edge, branch, request_id_in(edge.text))
         if edge.edge in (wire.EDGE_RESPONSE, wire.EDGE_ERROR):
@@ -356,7 +381,17 @@ class Attribution:
                 cut.records.processes.append(edge)
                 return cut
         self._keep(branch, branch.records.processes, edge)
+        if not edge.parent and not self._has_seen_runtime and not _was_ended(edge):
+            self.death = Death(edge, branch.has_told)
         return None
+
+    def end_in_init(self, cut: Cut, death: Death, time: int) -> Cut:
+        """End an execution that was told of, and that nobody was there to be given."""
+        # It was for whoever ended, and the init of that is all there was of it.
+        self._branch(cut.branch).cut = None
+        cut.branch, cut.in_init = death.edge.branch, True
+        # What happened at the very moment of an end is not part of it; this death is.
+        return self.end(cut, death.status, max(time, death.edge.time + 1))
 
     def claim(self, number: int) -> Records:
         """What came of a branch after its runtime had ended: the kernel closes its sockets last."""
@@ -381,6 +416,12 @@ def exchange_record(
 def _is_anothers(cut: Cut, edge: wire.EdgeRecord) -> bool:
     """Whether another process than the one that was given an execution is given the next one."""
     return cut.figures_before is not None and cut.figures_before.tgid != edge.tgid
+
+
+def _was_ended(edge: wire.EdgeRecord) -> bool:
+    """Whether a process was ended by somebody else: the platform ends its children so."""
+    by_signal = edge.flags & wire.ENDING_SIGNAL in (_SIGKILL, _SIGTERM)
+    return by_signal and not edge.flags & wire.ENDING_OUT_OF_MEMORY
 
 
 def request_id_in(headers: bytes) -> str:

@@ -165,6 +165,8 @@ class Recorder:
             summary.update(partition=division.row(), shares=division.shares_row())
         summary["agent"].update(costs or {})
         summary.update(kept=kept, **more)
+        if cut.in_init and cold_start:
+            summary["in_init"] = True
         kinds: dict[int, Sequence[wire.Record]] = {
             wire.KIND_CONNECTION: connections,
             wire.KIND_EXCHANGE: exchanges,

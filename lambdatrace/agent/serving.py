@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import time
 
+from lambdatrace import wire
 from lambdatrace.agent import attribution, flush, keep
 from lambdatrace.agent.attribution import Attribution
 from lambdatrace.agent.authority import Authority
@@ -79,6 +80,7 @@ class Serving:
         self._deadline_ns = 0  # the invocation's, on the records' clock
         self._authority = Authority()
         self._has_said_refused = False
+        self._has_begun = not first  # the platform has told of an execution
         self._waiting: dict[str, Any] | None = None  # a message that came in the midst of others
         self._told_waiting = 0  # executions only this process knows of
         self._idle_until = 0.0  # not before then (s, time.monotonic) is anything written unasked
@@ -193,6 +195,7 @@ class Serving:
 
     def _begin(self, invocation: dict[str, Any]) -> None:
         self._invocation = invocation
+        self._has_begun = True
         self._take_deadline(invocation)
         early = self._authority.announce(invocation["request_id"])
         if early is not None:
@@ -230,7 +233,7 @@ class Serving:
         # Nothing tells when this execution will end, and waiting would be billed: what was recorded
         # of the one before is written now, and this one with the next event.
         began = message["at_ns"] - HEAD_START_NS
-        self._end_all(attribution.OK, self._write_until(), began)
+        self._end_all(attribution.OK, self._write_until(), began, self._attribution.death)
         self._attribution.begin(message["request_id"], began)
         self._answer(message["request_id"])
 
@@ -279,14 +282,31 @@ class Serving:
         without_runtime = not self._attribution.sees_runtime
         status = attribution.OK if without_runtime else attribution.UNFINISHED
         status = attribution.TIMEOUT if timed_out else status
-        self._end_all(status, until, time.monotonic_ns(), is_last=True)
+        death = self._attribution.death
+        self._end_all(status, until, time.monotonic_ns(), death, is_last=True)
+        if death is not None and not self._has_begun:
+            # There was no execution that could tell it.
+            log(_failed_init(death.edge))
         self._authority.refuse_held()
         self._count_refused()
         self._delivery.flush(until, last=True)
 
-    def _end_all(self, status: str, until: float, now: int, *, is_last: bool = False) -> None:
+    def _end_all(
+        self,
+        status: str,
+        until: float,
+        now: int,
+        death: attribution.Death | None,
+        *,
+        is_last: bool = False,
+    ) -> None:
+        """End what has begun. `death`: of whoever it was for, where that is not known from it."""
         for cut in self._attribution.open_cuts():
-            self._store(self._attribution.end(cut, status, now), until, is_last=is_last)
+            if death is not None and cut.edges == attribution.EXTENSION:
+                self._attribution.end_in_init(cut, death, now)
+            else:
+                self._attribution.end(cut, status, now)
+            self._store(cut, until, is_last=is_last)
 
     def _store(self, cut: Cut, until: float, *, is_last: bool = False) -> bool:
         """Pack a finished execution, and write it if that is due. `is_last`: it will be, anyway.
@@ -364,3 +384,13 @@ class Serving:
             }
         )
         return True
+
+
+def _failed_init(edge: wire.EdgeRecord) -> str:
+    signal = edge.flags & wire.ENDING_SIGNAL
+    how = f"signal {signal}" if signal else f"exit code {edge.exit_code}"
+    return (
+        f"the function's init failed: process {edge.tgid} ended with {how}, "
+        f"{(edge.time - edge.born) / 1e6:.0f} ms after it began; the platform gave no request id "
+        "to store it under"
+    )

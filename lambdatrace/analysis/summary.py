@@ -161,6 +161,7 @@ def read_execution(summary: Mapping[str, Any]) -> Execution:
         started_at_ns=fields.integer("started_ns", MAX_MOMENT_NS),
         duration_ns=fields.integer("duration_ns"),
         status=fields.choice(fields.get("status"), "status", Status),
+        in_init=fields.boolean("in_init") if fields.has("in_init") else False,
         cold_start=fields.boolean("cold_start"),
         backend=fields.text("backend"),
         level=fields.choice(fields.get("level"), "level", Level),

@@ -78,6 +78,7 @@ def execution_document(execution: Execution, missing_chunks: int = 0) -> Documen
             for each in execution.shares
         ],
         "ending": None if execution.ending is None else asdict(execution.ending),
+        "in_init": execution.in_init,
         "kept": execution.kept,
         "keep": execution.keep,
         "agent": None if execution.agent is None else _agent(execution.agent),

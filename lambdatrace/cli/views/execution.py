@@ -91,6 +91,8 @@ def _rows(execution: Execution) -> list[tuple[str, Text]]:
     ended = Text(duration_words(execution.duration_ns), style="bold")
     ended.append(", ", style="not bold")
     ended.append(str(execution.status), style=status_style(execution.status))
+    if execution.in_init:
+        ended.append(" in init", style=status_style(execution.status))
     if execution.ending is not None:
         ended.append_text(_ending(execution.ending, execution.exit_code))
     if execution.exit_code is not None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import require
-from support_agent import Function, Gate, invoke, ok, trace, unanswering
+from support_agent import Echo, Function, Gate, invoke, ok, trace, unanswering
 from support_cgroup import Cgroup
 from support_faults import seen_by_the_caller, without_agent
+from support_platform import Platform
 
 from lambdatrace.analysis.trace import read_trace
 from lambdatrace.items import SUMMARY, Item
@@ -35,6 +37,7 @@ END;
 VERSIONS = """SELECT id, nano, tie, kind, body, expires, schema FROM versions
     WHERE id = :id ORDER BY rowid"""
 
+INIT_FAILED = "the function's init failed"
 TIMED_OUT = "Task timed out after 1.00 seconds"
 # Of a second, less what the emulator's own start takes of it.
 LONG_NS = 0.3e9
@@ -73,6 +76,56 @@ def test_in_init(function: Function, what: str) -> None:
     assert all(each.error for each in failed)
     # The platform never told an extension of these invocations: nothing is made up for them.
     assert [each for each in failed if function.find(each.request_id)] == []
+    # But in the log there is a line for each environment.
+    expected = {"raise": "exit code 1", "stop": "exit code 1", "exit": "exit code 3",
+                "segfault": f"signal {signal.SIGSEGV}"}  # fmt: skip
+    assert len(function.agent_lines) == len(failed)
+    for line in function.agent_lines:
+        assert INIT_FAILED in line
+        assert f"ended with {expected[what]}," in line
+        assert "the platform gave no request id" in line
+
+
+@pytest.mark.parametrize("is_told_first", [True, False])
+@pytest.mark.parametrize("what", ["raise", "exit", "segfault"])
+def test_in_the_init_of_an_execution_that_was_told_of(
+    function: Function, echo: Echo, what: str, is_told_first: bool
+) -> None:
+    """AWS's emulator never tells of one. Where a platform does, it did not go well."""
+    port = echo.port()
+    environ = {"AT_INIT": json.dumps({"what": what}), "PORTS_AT_INIT": str(port)}
+    with Platform(function, 0, environ) as platform:
+        if is_told_first:
+            request_id = platform.begin()
+        platform.start_runtime().wait(20)
+        if not is_told_first:
+            request_id = platform.begin()
+        platform.shut_down("failure")
+    found = trace(function, request_id)
+    execution = found.execution
+    assert execution.status is (Status.ERROR if what == "raise" else Status.CRASH)
+    assert (execution.in_init, execution.cold_start) == (True, True)
+    ending = {"raise": (1, None), "exit": (3, None), "segfault": (None, "SIGSEGV")}[what]
+    assert execution.ending is not None
+    assert (execution.ending.exit_code, execution.ending.signal) == ending
+    # What init did is there.
+    assert [each.port for each in found.connections] == [port]
+    assert execution.dropped.total == 0
+    assert len(function.stored()) == 1
+    assert platform.agent_lines == []
+
+
+def test_an_environment_that_was_never_used_says_nothing(function: Function) -> None:
+    with Platform(function, 1) as platform:
+        pass
+    assert platform.agent_lines == []
+    with Platform(
+        function, 0, {"AT_INIT": json.dumps({"what": "sleep", "seconds": 20})}
+    ) as platform:
+        runtime = platform.start_runtime()
+        runtime.terminate()
+        runtime.wait()
+    assert platform.agent_lines == []
 
 
 def test_out_of_memory(function: Function) -> None:

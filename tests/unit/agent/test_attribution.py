@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -399,6 +400,44 @@ def test_a_runtime_that_ends_between_two_executions_is_nobodys_crash() -> None:
     assert state.feed(exit_of(RUNTIME, 4)) == []
     assert not state.sees_runtime
     assert [edge.tgid for edge in state.claim(RUNTIME).processes] == [RUNTIME]
+
+
+@pytest.mark.parametrize("has_told", [False, True])
+def test_who_ends_before_it_asked_for_an_execution_has_failed_in_init(has_told: bool) -> None:
+    cutting = Attribution()
+    cut = cutting.begin(A, 10)
+    stream = connection(1, 4) + connection(2, 12, branch=OTHER)
+    stream += edge(wire.EDGE_INIT_ERROR, 5) if has_told else b""
+    assert cutting.feed(stream + edge(wire.EDGE_PROCESS_EXIT, 20, exit_code=3)) == []
+    assert not cutting.sees_runtime
+    assert cutting.death is not None
+    ended = cutting.end_in_init(cut, cutting.death, 15)
+    assert ended.status == (attribution.ERROR if has_told else attribution.CRASH)
+    assert (ended.in_init, ended.branch, ids(ended)) == (True, RUNTIME, [1])
+    assert ended.ended > 20
+    own = ended.own_end()
+    assert own is not None
+    assert own.exit_code == 3
+    assert cutting.open_cuts() == []
+
+
+def test_where_there_is_a_runtime_others_that_end_are_nobodys_failed_init() -> None:
+    cutting = Attribution()
+    cutting.feed(edge(wire.EDGE_PROCESS_EXIT, 3, branch=OTHER) + ask(5))
+    assert cutting.death is None
+    cutting.feed(edge(wire.EDGE_PROCESS_EXIT, 7, branch=OTHER) + exit_of(RUNTIME, 8))
+    assert cutting.death is None
+
+
+@pytest.mark.parametrize(
+    "fields", [{"parent": RUNTIME}, {"flags": signal.SIGKILL}, {"flags": signal.SIGTERM}]
+)
+def test_a_child_and_who_was_ended_are_no_failed_init(fields: dict[str, int]) -> None:
+    cutting = Attribution()
+    cutting.feed(edge(wire.EDGE_PROCESS_EXIT, 3, **fields))
+    assert cutting.death is None
+    cutting.feed(edge(wire.EDGE_PROCESS_EXIT, 4, flags=signal.SIGKILL | wire.ENDING_OUT_OF_MEMORY))
+    assert cutting.death is not None
 
 
 def test_figures_are_those_of_the_executions_own_edges() -> None:

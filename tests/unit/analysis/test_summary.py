@@ -135,6 +135,13 @@ def test_without_its_group_the_signal_behind_an_ending_is_not_known() -> None:
     assert execution.ending is None
 
 
+def test_only_who_failed_in_init_says_so() -> None:
+    assert not read_execution(traces.summary()).in_init
+    assert read_execution(traces.summary(in_init=True)).in_init
+    with pytest.raises(CorruptItemError):
+        read_execution(traces.summary(in_init=1))
+
+
 def test_an_exit_code_is_one_only_without_a_signal() -> None:
     assert read_execution(traces.summary(ending=[3, 0, 0])).ending == Ending(3, None, False)
     assert read_execution(traces.summary(ending=[0, 0, 0])).ending == Ending(0, None, False)

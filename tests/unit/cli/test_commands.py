@@ -128,6 +128,7 @@ def test_show_json(store: str) -> None:
         },
         "shares": [{"part": "wait", "subject": "api.example:443", "ms": 1.0}],
         "ending": {"exit_code": None, "signal": "SIGKILL", "out_of_memory": True},
+        "in_init": False,
         "kept": True,
         "keep": "1/1",
         "agent": {
@@ -378,6 +379,15 @@ def changed(path: Path, sql: str, *items: Any) -> str:
         assert connection.execute(sql).rowcount > 0
     connection.close()
     return url
+
+
+def test_a_failed_init_is_called_one(tmp_path: Path) -> None:
+    changes = {"status": "crash", "in_init": True, "cold_start": True, "ending": [3, 0, 0]}
+    url = traces.write(tmp_path / "store.db", traces.execution(**changes))
+    text = " ".join(run("show", "@latest", "--store", url).stdout.split())
+    assert "crash in init, its process ended with exit code 3, cold start" in text
+    document = json.loads(run("show", "@latest", "--store", url, "--output", "json").stdout)
+    assert document["execution"]["in_init"] is True
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", ID], ["show", "@latest"]])
