@@ -10,7 +10,7 @@ from lambdatrace import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 _COUNTERS = (
     "bytes_out", "bytes_in", "waited", "transferred", "sends", "receives", "retransmits",
@@ -70,6 +70,7 @@ class Ledger:
         open_ones: Iterable[wire.ConnectionRecord],
         started: int,
         ended: int,
+        killed: Mapping[int, int] | None = None,
         *,
         peek: bool = False,
     ) -> list[wire.ConnectionRecord]:
@@ -81,6 +82,8 @@ class Ledger:
             Records as the kernel has them. They are left as they are.
         started, ended
             The execution's (ns, the records' clock).
+        killed
+            When each of its processes ended that a signal ended, by process id.
         peek
             Only look: the execution goes on and will be told everything again.
         """
@@ -101,8 +104,8 @@ class Ledger:
                     continue
                 for name, now, then in zip(_COUNTERS, current, before, strict=False):
                     setattr(record, name, max(0, now - then))
-            if record.closed >= ended:
-                # Only the end of its process closed it (a crash, a time-out).
+            if record.closed >= min(ended, (killed or {}).get(record.tgid, ended)):
+                # Only the end of its process closed it (a crash, a time-out, a signal).
                 record.flags |= wire.CONNECTION_OPEN
             if record.closed and record.closed <= started:
                 record.flags |= wire.CONNECTION_BEFORE

@@ -107,13 +107,17 @@ class Recorder:
         """
         if cut.offset is None:
             cut.offset = summaries.clock_offset()
-        followed = self._open_connections(cut, final)
         records = cut.records
+        killed = {
+            edge.tgid: edge.time for edge in records.processes if edge.flags & wire.ENDING_SIGNAL
+        }
+        followed = self._open_connections(cut, final, killed)
         connections = self._ledger.share(
             records.connections,
             [record for record, _ in followed],
             cut.started,
             cut.ended,
+            killed,
             peek=not final,
         )
         capture = self._capture
@@ -211,7 +215,7 @@ class Recorder:
         return sorted(pauses, key=lambda each: each.ended)
 
     def _open_connections(
-        self, cut: Cut, final: bool
+        self, cut: Cut, final: bool, killed: Mapping[int, int]
     ) -> list[tuple[wire.ConnectionRecord, wire.Exchange]]:
         """Connections without an end, of the cut's branch; those that ended unseen join it."""
         still_open = []
@@ -221,6 +225,9 @@ class Recorder:
             if own and is_open:
                 still_open.append((record, exchange))
             elif own:
+                # What is not known is when it was last closed, but a process that is killed closes
+                # nothing before.
+                record.closed = max(record.closed, killed.get(record.tgid, 0))
                 cut.records.connections.append(record)
                 cut.records.exchanges += _latest([(record, exchange)])
             # The kernel has forgotten it.

@@ -525,6 +525,8 @@ def _tls_error(
 def _closed_by(record: wire.ConnectionRecord) -> str | None:
     if record.flags & (wire.CONNECTION_PEER_CLOSED | wire.CONNECTION_RESET):
         return "peer"
+    if record.closed and record.flags & wire.CONNECTION_OPEN:
+        return None  # it was the end of its process that closed it
     return "function" if record.flags & wire.CONNECTION_SELF_CLOSED else None
 
 

@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -181,6 +182,56 @@ def test_sigterm_is_handed_on(function: Function) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert (stdout, process.returncode) == (b"ended\n", 3)
+
+
+NEVER_CLOSED = """
+import os, signal, socket, sys
+port = int(sys.argv[1])
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.connect(("127.0.0.1", port))
+datagrams.send(b"x")
+stream = socket.create_connection(("127.0.0.1", port))
+stream.send(b"x")
+stream.recv(1)
+if os.fork() == 0:
+    mine = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    mine.connect(("127.0.0.1", port))
+    mine.send(b"xx")
+    os.kill(os.getpid(), signal.SIGKILL)
+os.wait()
+if sys.argv[2] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("end", ["killed", "over"])
+def test_what_a_killed_process_left_open_is_called_open(
+    function: Function, echo: Echo, end: str
+) -> None:
+    port = echo.port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", port))
+        subprocess.run(
+            command(function, "--", *agent.python(NEVER_CLOSED, str(port), end)),
+            capture_output=True,
+            check=False,
+        )
+    (summary,) = function.stored()
+    found = agent.trace(function, summary["execution_id"])
+    killed = [each for each in found.processes if each.ending.signal == "SIGKILL"]
+    assert len(killed) == (2 if end == "killed" else 1)
+    outcomes = {
+        (str(each.protocol), each.bytes_out): str(each.outcome) for each in found.connections
+    }
+    expected = "open" if end == "killed" else "ok"
+    closers = {str(each.protocol): each.closed_by for each in found.connections}
+    assert closers == {"udp": None, "tcp": None if end == "killed" else "function"}
+    assert outcomes == {("udp", 1): expected, ("tcp", 1): expected, ("udp", 2): "open"}
+    # Open until its process was killed, not until it was last used.
+    (childs,) = [each for each in found.connections if each.bytes_out == 2]
+    (child,) = [each for each in killed if each.process_id == childs.process_id]
+    ended = child.started_ns + child.duration_ns
+    assert childs.started_ns + childs.duration_ns == ended
 
 
 def test_without_privileges_nothing_is_run(function: Function) -> None:
