@@ -88,6 +88,14 @@ def test_the_first_commands_of_the_readme() -> None:
         assert f"lambdatrace {command}" in readme
 
 
+def test_every_fault_of_the_documentation_has_its_test() -> None:
+    rows = [line for line in text("docs/faults.md").splitlines() if "::" in line]
+    assert len(rows) > 30
+    for row in rows:
+        for name, test in re.findall(r"`(\w+\.py)::(\w+)`", row):
+            assert f"def {test}(" in text(f"tests/integration/agent/{name}"), row
+
+
 def test_the_licences_are_whole() -> None:
     assert "Apache License" in text("LICENSE")
     assert "END OF TERMS AND CONDITIONS" in text("LICENSE")
