@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 from _harness import LAMBDATRACE, matrix
 
@@ -62,7 +63,9 @@ def serve(server: socket.socket, most: int) -> None:
 def traced(folder: str, level: str, places: list[str], requests: int) -> str:
     """Run the client; returns the URL of a store with its execution."""
     store = f"sqlite://{folder}/{level}{len(places)}.db"
-    command = [sys.executable, "-c", CLIENT, str(requests), *places]
+    client = Path(folder) / "client.py"  # a command line is stored, a script is not
+    client.write_text(CLIENT)
+    command = [sys.executable, str(client), str(requests), *places]
     subprocess.run(
         [LAMBDATRACE, "run", "--level", level, "--store", store, "--", *command],
         check=True, capture_output=True,

@@ -37,6 +37,7 @@ _REFERENCES: dict[type[wire.Record], dict[str, str]] = {
         "last_in": "first_in", "bytes_out": "", "bytes_in": "",
     },
     wire.BlockedRecord: {"started": "-ended", "ended": "started", "waited": ""},
+    wire.PauseRecord: {"started": "-ended", "ended": "started"},
     wire.SyscallRecord: {"result": "", "duration": ""},
 }  # fmt: skip
 

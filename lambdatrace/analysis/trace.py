@@ -299,7 +299,6 @@ def _pause_op(record: wire.PauseRecord) -> str | None:
 
 def _spans(records: Records) -> list[partition.Span]:
     """What connections and namelookups were at, as the agent knew it."""
-    fields = Fields({"hosts": {}, **records.details}, records.execution.execution_id)
     lookups = [
         (row.name, started, started + row.duration_ns if row.duration_ns else 0, row.connection_id)
         for row in namelookups(records)
@@ -309,11 +308,7 @@ def _spans(records: Records) -> list[partition.Span]:
         list(wire.ConnectionRecord.iter_unpack(records.by_kind[wire.KIND_CONNECTION])),
         list(wire.ExchangeRecord.iter_unpack(records.by_kind[wire.KIND_EXCHANGE])),
         lookups,
-        {
-            int(number): fields.check_text(name, "hosts")
-            for number, name in fields.mapping("hosts").items()
-            if number.isdecimal()
-        },
+        _Hosts(records).known(),
         records.origin_ns + records.execution.duration_ns,
         "exchanges" in records.execution.capture,
     )
@@ -397,6 +392,10 @@ def _op_name(number: int) -> str:
     return wire.OPS[number] if number < len(wire.OPS) else f"syscall {number}"
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 10
+
+
 class _Hosts:
     """The name a connection was opened for: its own, else that of its destination if it has one."""
 
@@ -411,10 +410,18 @@ class _Hosts:
             self._by_destination[key] = figures.host if known == figures.host else None
 
     def of(self, connection: int, address: str, port: int, protocol: Protocol) -> str | None:
-        host = self._by_connection.get(str(connection)) or self.tls(connection)[0]
-        if isinstance(host, str):
-            return host
-        return self._by_destination.get((address, port, protocol))
+        host = self._own(connection)
+        return host if host is not None else self._by_destination.get((address, port, protocol))
+
+    def known(self) -> dict[int, str]:
+        """The names of connections that have one of their own. Raises CorruptItemError."""
+        numbers = {int(text) for text in (*self._tls, *self._by_connection) if _is_number(text)}
+        names = {number: self._own(number) for number in numbers}
+        return {number: name for number, name in names.items() if name is not None}
+
+    def _own(self, connection: int) -> str | None:
+        name = self._by_connection.get(str(connection)) or self.tls(connection)[0]
+        return name if isinstance(name, str) else None
 
     def tls(self, connection: int) -> tuple[str | None, str | None, str | None]:
         """(server name, version, alert), None where one is not known."""

@@ -10,9 +10,9 @@ import support_traces as traces
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lambdatrace import columns, wire
+from lambdatrace import columns, items, wire
 
-LAYOUTS = [wire.ConnectionRecord, wire.ExchangeRecord, wire.BlockedRecord, wire.SyscallRecord]
+LAYOUTS = [*items._LAYOUTS.values()]
 START_NS = traces.ORIGIN_NS
 
 
