@@ -381,7 +381,8 @@ class Attribution:
                 cut.records.processes.append(edge)
                 return cut
         self._keep(branch, branch.records.processes, edge)
-        if not edge.parent and not self._has_seen_runtime and not _was_ended(edge):
+        by_itself = branch.has_told or not _was_ended(edge)
+        if by_itself and not edge.parent and not self._has_seen_runtime:
             self.death = Death(edge, branch.has_told)
         return None
 

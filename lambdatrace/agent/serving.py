@@ -233,7 +233,8 @@ class Serving:
         # Nothing tells when this execution will end, and waiting would be billed: what was recorded
         # of the one before is written now, and this one with the next event.
         began = message["at_ns"] - HEAD_START_NS
-        self._end_all(attribution.OK, self._write_until(), began, self._attribution.death)
+        if self._end_all(attribution.OK, self._write_until(), began, None):
+            self._attribution.death = None  # somebody was there to be given it
         self._attribution.begin(message["request_id"], began)
         self._answer(message["request_id"])
 
@@ -278,11 +279,13 @@ class Serving:
         until = monotonic_deadline(message["deadline_ms"]) - SHUTDOWN_RESERVE_S
         self._handle_events()
         # Platform and emulator differ in case.
-        timed_out = message["reason"].lower() == "timeout"
+        reason = message["reason"].lower()
         without_runtime = not self._attribution.sees_runtime
         status = attribution.OK if without_runtime else attribution.UNFINISHED
-        status = attribution.TIMEOUT if timed_out else status
+        status = attribution.TIMEOUT if reason == "timeout" else status
         death = self._attribution.death
+        if death is not None and self._has_begun and reason == "spindown" and _ended_well(death):
+            death = None  # nobody that an execution was for
         self._end_all(status, until, time.monotonic_ns(), death, is_last=True)
         if death is not None and not self._has_begun:
             # There was no execution that could tell it.
@@ -299,14 +302,19 @@ class Serving:
         death: attribution.Death | None,
         *,
         is_last: bool = False,
-    ) -> None:
-        """End what has begun. `death`: of whoever it was for, where that is not known from it."""
-        for cut in self._attribution.open_cuts():
+    ) -> int:
+        """End what has begun; returns how many executions that is.
+
+        `death` is that of whoever it was for, where that is not known from it.
+        """
+        cuts = self._attribution.open_cuts()
+        for cut in cuts:
             if death is not None and cut.edges == attribution.EXTENSION:
                 self._attribution.end_in_init(cut, death, now)
             else:
                 self._attribution.end(cut, status, now)
             self._store(cut, until, is_last=is_last)
+        return len(cuts)
 
     def _store(self, cut: Cut, until: float, *, is_last: bool = False) -> bool:
         """Pack a finished execution, and write it if that is due. `is_last`: it will be, anyway.
@@ -384,6 +392,11 @@ class Serving:
             }
         )
         return True
+
+
+def _ended_well(death: attribution.Death) -> bool:
+    edge = death.edge
+    return not (edge.exit_code or edge.flags & wire.ENDING_SIGNAL)
 
 
 def _failed_init(edge: wire.EdgeRecord) -> str:

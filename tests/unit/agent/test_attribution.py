@@ -440,6 +440,14 @@ def test_a_child_and_who_was_ended_are_no_failed_init(fields: dict[str, int]) ->
     assert cutting.death is not None
 
 
+def test_who_told_of_its_failed_init_and_was_ended_has_failed_all_the_same() -> None:
+    cutting = Attribution()
+    stream = edge(wire.EDGE_INIT_ERROR, 3)
+    cutting.feed(stream + edge(wire.EDGE_PROCESS_EXIT, 4, flags=signal.SIGKILL))
+    assert cutting.death is not None
+    assert cutting.death.status == attribution.ERROR
+
+
 def test_figures_are_those_of_the_executions_own_edges() -> None:
     state = Attribution()
     stream = [ask(1), edge(wire.EDGE_START, 2, A, cpu=100), edge(wire.EDGE_RESPONSE, 3, A, cpu=140)]
