@@ -36,7 +36,7 @@ A summary is one JSON object. Its keys, "ns" being nanoseconds:
     dropped {name: count, only those above 0; the names of model.Dropped},
     folded {kind: how many were counted but not kept one by one, only those above 0},
     capture [group that was on, ...], unavailable {group: why it is off},
-    unseen [what the function used that cannot be seen into, ...],
+    unseen [what the function used that cannot be seen into, or "overlap": with others, ...],
     cpu [cpu_ns, cpu_wall_ns, runqueue_ns, runqueue_wall_ns] (or null), steal_ns (or null),
     major_faults (or null),
     partition [ns of each part, in the order of model.Part; null where not known] (or null),

@@ -313,6 +313,8 @@ class Config(Record):
     most_texts: u32
     most_pauses: u32
     record_syscalls: u32  # level `syscalls`
+    splits: u32  # a process that a runtime's launcher forks is a branch of its own
+    reserved: u32
 
 
 # What every record of the events ring takes; shorter ones are padded with zeros.
@@ -346,6 +348,7 @@ EDGE_RESPONSE = 3  # it posted the response: request_id
 EDGE_ERROR = 4  # it posted an error: request_id
 EDGE_INIT_ERROR = 5  # it posted an init error
 EDGE_PROCESS_EXIT = 6  # the last known thread of a traced process ended
+EDGE_SNAPSHOT = 7  # SnapStart: the runtime is ready to be snapshotted, and goes on when restored
 
 CONNECTION_REUSED = 1  # opened before this execution (set by the agent when it cuts)
 CONNECTION_OPEN = 2  # still open when the execution was cut (set by the agent)

@@ -25,7 +25,7 @@ def main() -> int:
         return 2
     api = ExtensionsApi(settings.runtime_api, NAME)
     try:
-        return run(api, Supervisor(settings, api.close))
+        return run(api, Supervisor(settings, api.close), managed=settings.is_managed)
     except HttpError as error:
         log(f"cannot register as an extension: {error}")
         return 1

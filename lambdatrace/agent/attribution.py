@@ -34,8 +34,10 @@ MAX_UNCLAIMED = 4096
 # Of the others so many are kept (about 2 kB each, beside a function that pays for the memory); what
 # comes on top is counted.
 MAX_CLAIMED = 16_384
-# Every extension and every runtime is one.
-MAX_BRANCHES = 64
+# Every extension and every runtime is one; Managed Instances run dozens of these.
+MAX_BRANCHES = 1024
+# Executions under way in one process.
+MAX_OPEN = 256
 
 
 class Records:
@@ -99,6 +101,7 @@ class Cut:
         "figures_before",
         "in_init",
         "is_contested",
+        "is_shared",
         "lost",
         "offset",
         "records",
@@ -122,6 +125,8 @@ class Cut:
         self.records = Records()
         self.lost = 0  # records that were not kept
         self.is_contested = False  # another branch claims to have been given it, too
+        # Another one was under way in the same process: what was recorded is of either.
+        self.is_shared = False
         # The branch's figures at its edges, where edges tell them.
         self.figures_before: wire.EdgeRecord | None = None
         self.figures: wire.EdgeRecord | None = None
@@ -153,22 +158,33 @@ class Death:
 
 
 class _Branch:
-    __slots__ = ("cut", "has_told", "is_confirmed", "is_runtime", "lost", "records")
+    __slots__ = ("cuts", "has_told", "is_confirmed", "is_runtime", "lost", "records")
 
     def __init__(self) -> None:
         self.records = Records()
-        self.cut: Cut | None = None
+        self.cuts: list[Cut] = []  # executions under way; one, unless several may be
         self.is_runtime = False
         self.is_confirmed = False  # the platform has told of one of its executions
         self.has_told = False  # it has told the platform that its init failed
         self.lost = 0
 
+    @property
+    def cut(self) -> Cut | None:
+        """The execution under way, the latest one of several."""
+        return self.cuts[-1] if self.cuts else None
+
 
 class Attribution:
-    """The state between two slices of the stream. So many records of a kind are kept a branch."""
+    """The state between two slices of the stream. So many records of a kind are kept a branch.
 
-    def __init__(self, max_claimed: int = MAX_CLAIMED) -> None:
+    `several`: one process may have several executions under way (Lambda Managed Instances: threads
+    of one runtime). Their beginnings and ends are known, but not whose a record is.
+    """
+
+    def __init__(self, max_claimed: int = MAX_CLAIMED, *, several: bool = False) -> None:
         self._max_claimed = max_claimed
+        self._several = several
+        self._snapshot: wire.EdgeRecord | None = None
         self._branches: dict[int, _Branch] = {}
         self._refused = 0
         self._has_seen_runtime = False
@@ -182,14 +198,14 @@ class Attribution:
 
     def open_cut(self, request_id: str) -> Cut | None:
         """The execution with this id that has begun and not ended."""
-        for branch in self._branches.values():
-            if branch.cut is not None and branch.cut.request_id == request_id:
-                return branch.cut
+        for cut in self.open_cuts():
+            if cut.request_id == request_id:
+                return cut
         return None
 
     def open_cuts(self) -> list[Cut]:
         """Every execution that has begun and not ended."""
-        return [branch.cut for branch in self._branches.values() if branch.cut is not None]
+        return [cut for branch in self._branches.values() for cut in branch.cuts]
 
     def may_be_anonymous(self, cut: Cut, request_id: str) -> bool:
         """Whether a cut without an id can only be that of `request_id`."""
@@ -207,12 +223,26 @@ class Attribution:
         refused, self._refused = self._refused, 0
         return refused
 
+    def take_snapshot(self) -> wire.EdgeRecord | None:
+        """The edge at which a snapshot was to be taken, if one has come since the last call."""
+        edge, self._snapshot = self._snapshot, None
+        return edge
+
+    def take_others(self, moment: int) -> Records:
+        """What began before `moment` (ns, the records' clock) in branches that are no runtime."""
+        taken = Records()
+        for number, branch in self._branches.items():
+            if number and not branch.is_runtime:
+                taken.extend(branch.records.split(moment))
+        return taken
+
     def resume(self, request_id: str, number: int, time: int) -> Cut:
         """An execution whose beginning was seen by somebody else, of a branch that is a runtime."""
         branch = self._branch(number)
         branch.is_runtime = True
-        branch.cut = Cut(request_id, number, time, KERNEL)
-        return branch.cut
+        cut = Cut(request_id, number, time, KERNEL)
+        branch.cuts = [cut]
+        return cut
 
     def begin(self, request_id: str, time: int, edges: str = EXTENSION) -> Cut:
         """Begin an execution that no edge in the stream tells of (ns on the records' clock).
@@ -221,7 +251,8 @@ class Attribution:
         """
         runtimes = [number for number, branch in self._branches.items() if branch.is_runtime]
         number = runtimes[0] if len(runtimes) == 1 else 0
-        cut = self._branch(number).cut = Cut(request_id, number, time, edges)
+        cut = Cut(request_id, number, time, edges)
+        self._branch(number).cuts = [cut]
         return cut
 
     def feed(self, events: bytes) -> list[Cut]:
@@ -244,9 +275,7 @@ class Attribution:
                 branch = self._branch(record.branch)
                 self._keep(branch, getattr(branch.records, name), record)
             elif kind == wire.KIND_EDGE:
-                cut = self._edge(wire.EdgeRecord.unpack(events, offset))
-                if cut is not None:
-                    ended.append(cut)
+                ended += self._edge(wire.EdgeRecord.unpack(events, offset))
         return ended
 
     def keep(self, record: wire.ConnectionRecord, exchange: wire.Exchange) -> None:
@@ -261,8 +290,10 @@ class Attribution:
         """End an execution that begins to look as if nothing more came of it."""
         branch = self._branch(cut.branch)
         cut.ended, cut.status, cut.syscalls_position = time, status, position
-        self._take(cut)
-        branch.cut = None
+        branch.cuts = [other for other in branch.cuts if other is not cut]
+        # Of several at once the last one takes everything; whoever packs it shows nothing of it.
+        if not cut.is_shared or not branch.cuts:
+            self._take(cut)
         return cut
 
     def peek(self, cut: Cut) -> None:
@@ -285,7 +316,7 @@ class Attribution:
 
     def _keep(self, branch: _Branch, kept: list[Any], record: object) -> None:
         everyones = self._branches.get(0)
-        if branch.is_runtime or (everyones is not None and everyones.cut is not None):
+        if branch.is_runtime or (everyones is not None and everyones.cuts):
             if len(kept) >= self._max_claimed:
                 branch.lost += 1
                 return
@@ -305,59 +336,74 @@ class Attribution:
             branch = self._branches[number] = _Branch()
         return branch
 
-    def _edge(self, edge: wire.EdgeRecord) -> Cut | None:
+    def _edge(self, edge: wire.EdgeRecord) -> list[Cut]:
+        """The executions that this edge ends."""
         branch = self._branch(edge.branch)
         if edge.edge == wire.EDGE_PROCESS_EXIT:
             return self._process_exit(edge, branch)
+        if edge.edge == wire.EDGE_SNAPSHOT:
+            # It happened once, and would be told by every environment that is made of it.
+            for each in self._branches.values():
+                each.records.split(edge.time)
+                each.lost = 0
+            self._snapshot = edge
+            return []
         if edge.edge == wire.EDGE_INIT_ERROR:
             branch.has_told = True  # and will never ask for an execution
-            return None
+            return []
         branch.is_runtime = self._has_seen_runtime = True
         self.death = None
         if edge.edge == wire.EDGE_START:
             return self._start(edge, branch, request_id_in(edge.text))
         if edge.edge in (wire.EDGE_RESPONSE, wire.EDGE_ERROR):
-            status = OK if edge.edge == wire.EDGE_RESPONSE else ERROR
-            # Also ends what an INVOKE event began, before this branch was known (begin()).
-            request_id = edge.text.rstrip(b"\0").decode("utf-8", "replace")
-            cut = self.open_cut(request_id)
-            if cut is None and branch.cut is not None and not branch.cut.request_id:
-                # The reply to `next` did not show its id where it is looked for.
-                cut = branch.cut
-                cut.request_id = request_id
-            if cut is not None and not cut.branch:
-                # Now it is known whose it is.
-                self._branch(0).cut = None
-                cut.branch = edge.branch
-            if cut is None:
-                return None
-            # Nobody answers for another runtime, unless it is not known which of them is one.
-            if cut.branch == edge.branch:
-                cut.figures = edge
-            elif not cut.is_contested:
-                self._refused += 1
-                return None
-            return self.end(cut, status, edge.time, edge.syscalls_position)
-        return None
+            return self._answer(edge, branch)
+        return []
 
-    def _start(self, edge: wire.EdgeRecord, branch: _Branch, request_id: str) -> Cut | None:
+    def _answer(self, edge: wire.EdgeRecord, branch: _Branch) -> list[Cut]:
+        status = OK if edge.edge == wire.EDGE_RESPONSE else ERROR
+        # Also ends what an INVOKE event began, before this branch was known (begin()).
+        request_id = edge.text.rstrip(b"\0").decode("utf-8", "replace")
+        cut = self.open_cut(request_id)
+        if cut is None and branch.cut is not None and not branch.cut.request_id:
+            # The reply to `next` did not show its id where it is looked for.
+            cut = branch.cut
+            cut.request_id = request_id
+        if cut is not None and not cut.branch:
+            # Now it is known whose it is.
+            self._branch(0).cuts = []
+            cut.branch = edge.branch
+        if cut is None:
+            return []
+        # Nobody answers for another runtime, unless it is not known which of them is one.
+        if cut.branch == edge.branch:
+            cut.figures = edge
+        elif not cut.is_contested:
+            self._refused += 1
+            return []
+        return [self.end(cut, status, edge.time, edge.syscalls_position)]
+
+    def _start(self, edge: wire.EdgeRecord, branch: _Branch, request_id: str) -> list[Cut]:
         known = self.open_cut(request_id)
         if known is not None and request_id:
             if known.edges == KERNEL and not self._gives_way(known, branch, edge):
-                return None
+                return []
             # An INVOKE event told of it first; the kernel knows better when and whose it is.
-            self._branch(known.branch).cut = None
+            self._branch(known.branch).cuts.remove(known)
         if branch.cut is not None and _is_anothers(branch.cut, edge):
             # A process that the function started, and its runtime is still at it.
             self._refused += 1
-            return None
-        unfinished = None
-        if branch.cut is not None:
+            return []
+        unfinished = []
+        if branch.cuts and (not self._several or len(branch.cuts) >= MAX_OPEN):
             # The runtime has moved on without an answer that was seen.
-            branch.cut.figures = edge
-            unfinished = self.end(branch.cut, UNFINISHED, edge.time, edge.syscalls_position)
-        branch.cut = Cut(request_id, edge.branch, edge.time, KERNEL)
-        branch.cut.figures_before = edge
+            left = branch.cuts[0]
+            left.figures = edge
+            unfinished = [self.end(left, UNFINISHED, edge.time, edge.syscalls_position)]
+        cut = Cut(request_id, edge.branch, edge.time, KERNEL)
+        cut.figures_before = edge
+        branch.cuts.append(cut)
+        for each in branch.cuts[:-1]:
+            each.is_shared = cut.is_shared = True
         return unfinished
 
     def _gives_way(self, known: Cut, branch: _Branch, edge: wire.EdgeRecord) -> bool:
@@ -371,25 +417,28 @@ class Attribution:
         known.is_contested = not branch.is_confirmed
         return branch.is_confirmed
 
-    def _process_exit(self, edge: wire.EdgeRecord, branch: _Branch) -> Cut | None:
+    def _process_exit(self, edge: wire.EdgeRecord, branch: _Branch) -> list[Cut]:
         if not edge.parent and branch.is_runtime:
             branch.is_runtime = False
-            if branch.cut is not None:
-                branch.cut.figures = edge
-                cut = self.end(branch.cut, CRASH, edge.time, edge.syscalls_position)
+            ended = []
+            for cut in list(branch.cuts):
+                cut.figures = edge
+                ended.append(self.end(cut, CRASH, edge.time, edge.syscalls_position))
                 # Its own end is part of it.
                 cut.records.processes.append(edge)
-                return cut
+            if ended:
+                return ended
         self._keep(branch, branch.records.processes, edge)
         by_itself = branch.has_told or not _was_ended(edge)
         if by_itself and not edge.parent and not self._has_seen_runtime:
             self.death = Death(edge, branch.has_told)
-        return None
+        return []
 
     def end_in_init(self, cut: Cut, death: Death, time: int) -> Cut:
         """End an execution that was told of, and that nobody was there to be given."""
         # It was for whoever ended, and the init of that is all there was of it.
-        self._branch(cut.branch).cut = None
+        own = self._branch(cut.branch)
+        own.cuts = [other for other in own.cuts if other is not cut]
         cut.branch, cut.in_init = death.edge.branch, True
         # What happened at the very moment of an end is not part of it; this death is.
         return self.end(cut, death.status, max(time, death.edge.time + 1))

@@ -19,9 +19,14 @@ MAX_HELD = 4
 
 
 class Authority:
-    """Request ids that INVOKE events told of, and executions whose event has not come yet."""
+    """Request ids that INVOKE events told of, and executions whose event has not come yet.
 
-    def __init__(self) -> None:
+    `is_told` false: no event tells of any (Lambda Managed Instances), and what the kernel saw is
+    believed; that an id is stored once is all that can be held then.
+    """
+
+    def __init__(self, *, is_told: bool = True) -> None:
+        self._is_told = is_told
         self._announced: dict[str, bool] = {}  # request id -> its execution is stored
         self._held: list[Cut] = []
         self._refused = 0
@@ -30,12 +35,12 @@ class Authority:
         """The worker before this one was told of these."""
         for request_id in request_ids:
             self._announced.setdefault(request_id, False)
+        while len(self._announced) > MAX_ANNOUNCED:
+            del self._announced[next(iter(self._announced))]
 
     def announce(self, request_id: str) -> Cut | None:
         """An INVOKE event has come; returns the execution that overtook it."""
         self.know((request_id,))
-        while len(self._announced) > MAX_ANNOUNCED:
-            del self._announced[next(iter(self._announced))]
         mine = [cut for cut in self._held if cut.request_id == request_id]
         self._held = [cut for cut in self._held if cut.request_id != request_id]
         self._refused += len(mine[1:])
@@ -46,6 +51,8 @@ class Authority:
 
         One of an unknown id is held until its event comes; a second one of an id is refused.
         """
+        if not self._is_told:
+            self.know((cut.request_id,))
         is_stored = self._announced.get(cut.request_id)
         if is_stored is None:
             of_branch = [held for held in self._held if held.branch == cut.branch]

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from lambdatrace.agent.http import HttpClient, HttpError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _BASE = "/2020-01-01/extension"
 _OK = 200
 _FIELDS = ("eventType", "requestId", "deadlineMs", "shutdownReason")
@@ -30,19 +34,22 @@ class ExtensionsApi:
         self._name = name
         self._identifier = ""
 
-    def register(self) -> None:
-        """Register for INVOKE and SHUTDOWN. Raises HttpError."""
-        body = b'{"events": ["INVOKE", "SHUTDOWN"]}'
+    def register(self, *, invocations: bool = True) -> None:
+        """Register for SHUTDOWN and, unless told not to, for INVOKE. Raises HttpError."""
+        body = b'{"events": ["INVOKE", "SHUTDOWN"]}' if invocations else b'{"events": ["SHUTDOWN"]}'
         headers = {"Lambda-Extension-Name": self._name, "Content-Type": "application/json"}
         response = self._client.request("POST", f"{_BASE}/register", headers, body)
         if response.status != _OK:
             raise HttpError(f"register: status {response.status}")
         self._identifier = response.headers.get("lambda-extension-identifier", "")
 
-    def next(self) -> dict[str, str]:
-        """The next event, however long it takes: no time-out. Raises HttpError."""
+    def next(self, wait: Callable[[int], None] | None = None) -> dict[str, str]:
+        """The next event, however long it takes: no time-out. Raises HttpError.
+
+        `wait` is called with the descriptor on which the answer comes, until that is there.
+        """
         headers = {"Lambda-Extension-Identifier": self._identifier}
-        response = self._client.request("GET", f"{_BASE}/event/next", headers)
+        response = self._client.request("GET", f"{_BASE}/event/next", headers, wait=wait)
         if response.status != _OK:
             raise HttpError(f"next: status {response.status}")
         event = read_event(response.body)

@@ -8,6 +8,7 @@ that died is replaced, and the new one adopts what is there.
 from __future__ import annotations
 
 import os
+import select
 import time
 
 from lambdatrace.agent import channel as channels
@@ -97,6 +98,35 @@ class Supervisor:
                     self._bury(f"during {invocation['request_id']}")
             if time.monotonic() >= until:
                 return
+
+    def watch(self, answer: int) -> None:
+        """Look after the worker until there is something to read on the descriptor `answer`.
+
+        For an environment in which the next event is SHUTDOWN, and nothing else tells of a death.
+        """
+        while True:
+            poll = select.poll()
+            poll.register(answer, select.POLLIN)
+            if self._channel is not None:
+                poll.register(self._channel, select.POLLIN)
+            ready = [fd for fd, _ in poll.poll()]
+            if answer in ready:
+                return
+            self._listen()
+
+    def _listen(self) -> None:
+        """The worker has said something, or has ended."""
+        if self._channel is None:
+            return
+        try:
+            received = self._channel.receive(time.monotonic())
+            if received is not None:
+                self._note_waiting(received[0])
+                self._deaths = 0
+        except channels.Closed:
+            self._bury("while it was waiting")
+        while self._channel is None and not self._given_up:
+            self._fork(None, time.monotonic() + READY_BUDGET_S)
 
     def shut_down(self, event: dict[str, Any]) -> None:
         """Let the worker write the rest within the time the platform grants."""
@@ -288,16 +318,20 @@ class Supervisor:
             log(f"{self._deaths} workers ended in a row: this environment is no longer traced")
 
 
-def run(api: ExtensionsApi, supervisor: Supervisor) -> int:
-    """Serve events until SHUTDOWN; returns the exit code."""
+def run(api: ExtensionsApi, supervisor: Supervisor, *, managed: bool = False) -> int:
+    """Serve events until SHUTDOWN; returns the exit code.
+
+    `managed`: Lambda Managed Instances, where an extension may ask for no other event.
+    """
     if os.getppid() == 0:
         log("the platform's process is outside this pid namespace: nothing can be traced from here")
     supervisor.start()
-    api.register()
+    api.register(invocations=not managed)
+    wait = supervisor.watch if managed else None
     failures = 0
     while failures < RETRIES:
         try:
-            event = api.next()
+            event = api.next(wait)
         except HttpError as error:
             failures += 1
             if failures == 1:

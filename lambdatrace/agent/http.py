@@ -99,22 +99,24 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         deadline: float | None = None,
+        wait: Callable[[int], None] | None = None,
     ) -> Response:
         """Send one request and return the whole answer, whatever its status.
 
         `deadline` is in seconds on `time.monotonic`; None waits for ever. A kept connection that
         turns out to have ended is replaced and the request sent once more, so requests have to be
-        such that the second does no harm. Raises HttpError.
+        such that the second does no harm. `wait` is called with the connection's descriptor when
+        the request is out, and returns when there is something to read. Raises HttpError.
         """
         data = self._head(method, path, headers or {}, len(body)) + body
         try:
             kept = self._socket
             if kept is not None and self._is_usable(kept):
                 try:
-                    return self._exchange(kept, data, deadline)
+                    return self._exchange(kept, data, deadline, wait)
                 except UnansweredError:
                     pass
-            return self._exchange(self._connect(deadline), data, deadline)
+            return self._exchange(self._connect(deadline), data, deadline, wait)
         except BaseException:
             self.close()
             raise
@@ -179,13 +181,21 @@ class HttpClient:
             plain.close()
             raise
 
-    def _exchange(self, connection: Socket, data: bytes, deadline: float | None) -> Response:
+    def _exchange(
+        self,
+        connection: Socket,
+        data: bytes,
+        deadline: float | None,
+        wait: Callable[[int], None] | None,
+    ) -> Response:
         try:
             connection.settimeout(_remaining(deadline))
             connection.sendall(data)
         except OSError as error:
             raise _explained(error, f"no answer from {self._authority}", deadline) from error
         self.bytes_sent += len(data)
+        if wait is not None:
+            wait(connection.fileno())
 
         def receive() -> bytes:
             try:

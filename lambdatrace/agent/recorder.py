@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from lambdatrace.items import Item
 
 BACKEND = "ebpf"
+# Among what is `unseen`: other executions ran in the very process at the same time.
+OVERLAP = "overlap"
 
 
 class Recorder:
@@ -68,14 +70,36 @@ class Recorder:
         """
         self.add_losses({"gaps": 1})
         followed = list(self._probe.followed_connections())
-        older = [
+        self._count_as_told(
             (record, exchange)
             for record, exchange, is_open in followed
             if is_open and record.started < began
-        ]
-        self._ledger.share((), [record for record, _ in older], began, began)
-        self._ledger.exchanges((), _latest(older))
+        )
         return [(record, exchange) for record, exchange, is_open in followed if not is_open]
+
+    def begin_afresh(self, snapshot: wire.EdgeRecord | None = None) -> None:
+        """SnapStart: what has been, and been counted, until now is no part of any execution.
+
+        Every environment that is made of the snapshot would tell it again. Once when the snapshot
+        is to be taken, for what the runtime did, and once more afterwards, for what goes on in the
+        machine meanwhile.
+        """
+        if snapshot is not None:
+            followed = self._probe.followed_connections()
+            self._count_as_told((record, exchange) for record, exchange, is_open in followed)
+            self._syscalls.drop(snapshot.syscalls_position)
+            self._syscalls.lost = 0
+        self._lost = self._probe.lost()
+        self._machine.since()
+        self._cpu = summaries.own_cost()[0]
+
+    def _count_as_told(
+        self, followed: Iterable[tuple[wire.ConnectionRecord, wire.Exchange]]
+    ) -> None:
+        known = list(followed)
+        now = time.monotonic_ns()
+        self._ledger.share((), [record for record, _ in known], now, now)
+        self._ledger.exchanges((), _latest(known))
 
     def drain(self) -> bytes:
         """Take what waits in both rings; returns the records of the events ring."""
@@ -147,9 +171,13 @@ class Recorder:
             syscalls = self._syscalls.take(cut.syscalls_position)
         else:
             self._syscalls.drop(cut.syscalls_position)
+        if cut.is_shared:
+            # Counted, so that nobody else is told it; but whose it is nobody knows.
+            connections, exchanges, lookups, blocked, pauses = [], [], [], [], []
+            hosts, handshakes, records.processes = {}, {}, []
         figures = cut.figures or self._probe.figures(cut.branch, cut.ended)
         # Only a command's branch begins with it: for others nothing tells what came before.
-        if cut.figures_before is None and cut.edges in (KERNEL, EXTENSION):
+        if cut.is_shared or (cut.figures_before is None and cut.edges in (KERNEL, EXTENSION)):
             figures = None
         summary = self._summary(cut, connections, hosts, figures, cold_start, final)
         if summary["cpu"] is not None and figures is not None:
@@ -269,7 +297,7 @@ class Recorder:
             "folded": summaries.folded(cut.figures_before, figures),
             "capture": list(capture),
             "unavailable": self._probe.unavailable,
-            "unseen": summaries.unseen(figures),
+            "unseen": summaries.unseen(figures) + [OVERLAP] * cut.is_shared,
             "cpu": summaries.cpu(cut.figures_before, figures) if "cpu" in capture else None,
             "steal_ns": steal,
             "major_faults": faults,

@@ -72,13 +72,17 @@ class Serving:
         if settings.spool:
             spool = Spool(settings.spool, settings.store_name, settings.spool_bytes)
         self._delivery = Delivery(writer, flush.FlushPolicy(mode, period), spool)
-        self._attribution = Attribution()
+        self._managed = settings.is_managed
+        self._attribution = Attribution(several=self._managed)
+        # A worker that takes over does not know which runtimes have served already.
         self._cold = first
+        self._warm: set[int] = set()  # branches: where several runtimes start, each does so cold
+        self._restores = first and settings.is_snapshot
         self._invocation: dict[str, Any] | None = None  # INVOKE not yet answered with "done"
         self._deadline: float | None = None  # when to write what is known (s, time.monotonic)
         self._write_end: float | None = None  # when its writing must have ended (same clock)
         self._deadline_ns = 0  # the invocation's, on the records' clock
-        self._authority = Authority()
+        self._authority = Authority(is_told=not self._managed)
         self._has_said_refused = False
         self._has_begun = not first  # the platform has told of an execution
         self._waiting: dict[str, Any] | None = None  # a message that came in the midst of others
@@ -160,14 +164,21 @@ class Serving:
             self._delivery.flush(self._write_until())
             # Whatever became of it, not again at once.
             self._idle_until = time.monotonic() + UNASKED_S
-            # Only news: nobody reads it before the next invocation, and there is room for so many.
-            if self._told_waiting != self._delivery.waiting:
-                self._told_waiting = self._delivery.waiting
-                self._channel.send({"waiting": self._told_waiting})
+            self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        # Only news: nobody reads it before the next invocation, and there is room for so many.
+        if self._told_waiting != self._delivery.waiting:
+            self._told_waiting = self._delivery.waiting
+            self._channel.send({"waiting": self._told_waiting})
 
     def _handle_events(self) -> None:
-        may_wait = True
-        for cut in self._attribution.feed(self._recorder.drain()):
+        may_wait = not self._managed
+        ended = self._attribution.feed(self._recorder.drain())
+        snapshot = self._attribution.take_snapshot()
+        if snapshot is not None:
+            self._recorder.begin_afresh(snapshot)
+        for cut in ended:
             if self._invocation is None and cut.edges == attribution.KERNEL and may_wait:
                 self._await_invocation()
                 may_wait = False  # or whoever floods the runtime API keeps everybody waiting
@@ -181,21 +192,26 @@ class Serving:
 
     def _finish(self, cut: Cut) -> None:
         """An execution has ended: write it, and say that the platform may go on."""
+        if cut.offset is None:
+            cut.offset = clock_offset()
         awaited = self._invocation is not None and self._invocation["request_id"] == cut.request_id
         if awaited and cut.branch:
             # A worker that takes over will know that nothing more comes.
-            if cut.offset is None:
-                cut.offset = clock_offset()
             names = ("request_id", "branch", "started", "ended", "status", "offset")
             self._channel.send({"ended": {name: getattr(cut, name) for name in names}})
         if not self._store(cut, self._write_until()):
             return
+        if self._managed:
+            self._tell_waiting()
         if self._answer(cut.request_id) and cut.edges == attribution.KERNEL:
             self._delivery.answered(time.monotonic_ns() - cut.ended)
 
     def _begin(self, invocation: dict[str, Any]) -> None:
         self._invocation = invocation
         self._has_begun = True
+        if self._restores:
+            self._restores = False
+            self._recorder.begin_afresh()
         self._take_deadline(invocation)
         early = self._authority.announce(invocation["request_id"])
         if early is not None:
@@ -267,7 +283,7 @@ class Serving:
             cut.was_written = True
             costs = self._delivery.costs(peek=True)
             summary, items = self._recorder.pack(
-                cut, cold_start=self._cold, final=False, costs=costs, keep=self._keep.policy
+                cut, cold_start=self._is_cold(cut), final=False, costs=costs, keep=self._keep.policy
             )
             state = Parcel((cut.request_id, summary["started_ns"]), items, is_state=True)
             self._delivery.send_at_once(state, self._write_until())
@@ -331,12 +347,13 @@ class Serving:
         self._recorder.add_losses(self._delivery.take_losses())
         summary, items = self._recorder.pack(
             cut,
-            cold_start=self._cold,
+            cold_start=self._is_cold(cut),
             kept=kept,
             costs=self._delivery.costs(),
             keep=self._keep.policy,
         )
-        self._cold = False
+        self._warm.add(cut.branch)
+        self._cold = self._cold and self._managed
         self._keep_unseen()
         parcel = Parcel(
             (cut.request_id, summary["started_ns"]),
@@ -348,6 +365,9 @@ class Serving:
         if not is_last and (has_failed or self._delivery.is_due()):
             self._delivery.flush(until)
         return True
+
+    def _is_cold(self, cut: Cut) -> bool:
+        return self._cold and cut.branch not in self._warm
 
     def _count_refused(self) -> None:
         """What somebody has made up is told by the next summary, and once in the log."""

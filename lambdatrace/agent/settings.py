@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 FLOWS = "flows"
 SYSCALLS = "syscalls"
+# Values of AWS_LAMBDA_INITIALIZATION_TYPE that change what the agent does.
+SNAP_START = "snap-start"
+MANAGED_INSTANCES = "lambda-managed-instances"
 DEFAULT_TTL_DAYS = 14
 DEFAULT_SPOOL_MB = 16  # of the 512 that /tmp has at least
 DEFAULT_SPOOL = "/tmp/lambdatrace-spool"  # noqa: S108  # made for this user alone, see spool.py
@@ -22,8 +25,11 @@ class Settings:
     __slots__ = (
         "capture",
         "environ",
+        "extensions",
         "flush",
         "function",
+        "is_managed",
+        "is_snapshot",
         "keep",
         "level",
         "memory_mb",
@@ -51,6 +57,12 @@ class Settings:
         self.capture = _capture(environ)
         threshold = _number(environ, "LAMBDATRACE_THRESHOLD_MS", DEFAULT_THRESHOLD_MS)
         self.threshold_ns = (threshold or 0) * 1_000_000
+        initialization = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "")
+        # Several executions at once, nothing is frozen, and no INVOKE event tells of any.
+        self.is_managed = initialization == MANAGED_INSTANCES
+        # What is known before the first invocation is what every other environment knows as well.
+        self.is_snapshot = initialization == SNAP_START
+        self.extensions = _switch(environ, "LAMBDATRACE_EXTENSIONS")
         # Read where they are used (flush.py, keep.py), after the function has been let go on.
         self.flush = environ.get("LAMBDATRACE_FLUSH", "")
         self.keep = environ.get("LAMBDATRACE_KEEP", "")
@@ -73,6 +85,13 @@ def _number(environ: Mapping[str, str], name: str, default: int | None) -> int |
         return int(text)
     log(f"{name}={text!r} is not a number: taking {default}")
     return default
+
+
+def _switch(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name, "")
+    if text not in ("", "0", "1"):
+        log(f"{name}={text!r} is neither 0 nor 1: taking 0")
+    return text == "1"
 
 
 def _spool(environ: Mapping[str, str]) -> str:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lambdatrace.agent.channel import Channel
     from lambdatrace.agent.settings import Settings
 
+# Of a usual environment: dozens of processes on a machine of its own (Managed Instances).
+MANAGED_SCALE = 4
 PREPARE_BUDGET_S = 2.0  # during init, for the store's first connection
 
 
@@ -49,6 +51,9 @@ def main(
                 runtime_api=settings.runtime_api,
                 capture=frozenset(settings.capture),
                 threshold_ns=settings.threshold_ns,
+                scale=MANAGED_SCALE if settings.is_managed else 1,
+                splits=settings.is_managed,
+                extensions=settings.extensions,
             )
         else:
             probe = Probe.adopt(adopted)
@@ -72,7 +77,7 @@ def main(
         log(f"{group} cannot be seen here: {reason}")
     if adopted is not None:
         serving.resume(invocation, lost_executions)
-    else:
+    elif not settings.is_snapshot:  # credentials are not to be older than what is made of it
         try:
             writer.prepare(time.monotonic() + PREPARE_BUDGET_S)
         except LambdatraceError as error:

@@ -9,6 +9,7 @@ import struct
 from lambdatrace import wire
 from lambdatrace.bpf.libbpf import open_library
 from lambdatrace.bpf.loading import NEVER_NS, Loading, Wanted, refusal
+from lambdatrace.bpf.plan import EXTENSIONS
 from lambdatrace.bpf.ring import Ring
 from lambdatrace.capture import CAPTURE, DEFAULT_THRESHOLD_MS
 
@@ -45,7 +46,9 @@ _OPERATION_VALUE = struct.Struct("<B7x")
 # struct branch: advanced, cpu, cpu_wall, runqueue, runqueue_wall, paused, idle, running, runnable,
 # then what was counted
 _IDLE = struct.Struct("<8Q")  # its `idle`, by WAITS_*
-_BRANCH_VALUE = struct.Struct("<QQQQQQ64siiIIIIIIIIII")
+_BRANCH_VALUE = struct.Struct("<QQQQQQ64sii12I")
+# struct adopted, when nothing is known yet
+_ADOPTED_VALUE = bytes(16)
 
 
 # What all wait for if some wait for this and others for that: the first of these.
@@ -104,6 +107,8 @@ class Probe:
         most_blocked: int = MOST_BLOCKED,
         most_texts: int = MOST_TEXTS,
         most_pauses: int = MOST_PAUSES,
+        splits: bool = False,
+        extensions: bool = False,
     ) -> Probe:
         """Load and attach.
 
@@ -126,6 +131,10 @@ class Probe:
         most_exchanges, most_blocked, most_texts, most_pauses : int
             Records of a kind that one execution may write; what comes on top is counted. Texts are
             pieces of DNS messages and TLS handshakes.
+        splits : bool
+            Runtimes may be forks of one process: each is a branch of its own.
+        extensions : bool
+            Processes that are there already may be followed as well, see `follow`.
 
         Raises
         ------
@@ -133,7 +142,7 @@ class Probe:
             The kernel refused, or something it needs is missing.
         """
         wanted = Wanted(
-            capture=capture,
+            capture=capture | {EXTENSIONS} if extensions else capture,
             record_syscalls=record_syscalls,
             root=root,
             runtime_api=runtime_api,
@@ -147,6 +156,7 @@ class Probe:
             most_blocked=most_blocked,
             most_texts=most_texts,
             most_pauses=most_pauses,
+            splits=splits,
         )
         loading = Loading(wanted)
         try:
@@ -221,7 +231,7 @@ class Probe:
             return None
         (
             advanced, cpu, cpu_wall, runqueue, runqueue_wall, _, idle, running, runnable,
-            _, _, folded_exchanges, folded_blocked, _, folded_texts, unseen, _, _, folded_pauses,
+            _, _, folded_exchanges, folded_blocked, _, folded_texts, unseen, _, _, folded_pauses, *_,
         ) = _BRANCH_VALUE.unpack(value)  # fmt: skip
         span = max(0, now - advanced)
         asleep = list(_IDLE.unpack(idle))
@@ -291,6 +301,16 @@ class Probe:
         """Whether a runtime has asked for the next invocation and not got one."""
         values = (value for _, value in self._entries("connections", 8, _CONNECTION_VALUE.size))
         return any(_CONNECTION_VALUE.unpack(value)[_AWAITS_INVOCATION] for value in values)
+
+    def follow(self, process_id: int) -> None:
+        """Follow a process that began before the probe did, from its next syscall on.
+
+        `process_id` is in this process's namespace. What it had connected by then is not seen.
+        Raises ProbeError.
+        """
+        key = struct.pack("<I", process_id)
+        if self._library.bpf_update_elem(self._maps["adopted"], key, _ADOPTED_VALUE, 0) != 0:
+            raise refusal("writing the map 'adopted'")
 
     def asleep(self, branch: int, now: int) -> list[wire.BlockedRecord]:
         """Calls in which threads of a branch (0: of all) still sleep at `now` (ns), as records.

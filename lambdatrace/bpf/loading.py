@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
-_SCALED = frozenset({"threads", "sockets", "connections", "peers", "files"})
+_SCALED = frozenset({"threads", "branches", "sockets", "connections", "peers", "files"})
 _LICENSE = b"GPL"
 _INSN_BYTES = 8
 _LOG_BYTES = 1 << 16
@@ -45,6 +45,7 @@ class Wanted:
         "runtime_api",
         "scale",
         "sizes",
+        "splits",
         "threshold_ns",
     )
 
@@ -62,6 +63,7 @@ class Wanted:
         most_blocked: int,
         most_texts: int,
         most_pauses: int,
+        splits: bool,
     ) -> None:
         self.capture = capture
         self.record_syscalls = record_syscalls
@@ -74,6 +76,7 @@ class Wanted:
         self.most_blocked = most_blocked
         self.most_texts = most_texts
         self.most_pauses = most_pauses
+        self.splits = splits
 
 
 class Loading:
@@ -213,6 +216,8 @@ class Loading:
             wanted.most_texts,
             wanted.most_pauses,
             wanted.record_syscalls,
+            wanted.splits,
+            0,
         )
         self._update("config", struct.pack("<I", 0), config.pack())
         numbers = plan.SYSCALL_NUMBERS[machine]

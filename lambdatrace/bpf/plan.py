@@ -50,6 +50,7 @@ PLAN: tuple[Attachment, ...] = (
     Attachment("tree", "on_newtask", "task", "task_newtask", raw=True),
     Attachment("tree", "on_exec", "sched", "sched_process_exec", raw=True),
     Attachment("tree", "on_exit_task", "sched", "sched_process_exit", raw=True),
+    Attachment("extensions", "on_adopt", "raw_syscalls", "sys_enter", raw=True),
     Attachment("cpu", "on_switch", "sched", "sched_switch", raw=True),
     Attachment("cpu", "on_wakeup", "sched", "sched_wakeup", raw=True),
     Attachment("processes", "on_signal", "signal", "signal_deliver", raw=True),
@@ -69,8 +70,12 @@ LAST = "on_state_raw"
 # What is attached where a raw tracepoint has fewer arguments than the program reads (EINVAL).
 FALLBACKS = {"on_switch": "on_switch_before_5_18"}
 
+# Following processes that were there before the probe; no group of CAPTURE, but chosen like one.
+EXTENSIONS = "extensions"
+
 # Programs that are needed for one of the groups of CAPTURE only; others are always loaded.
 _NEEDED_FOR = {
+    "on_adopt": {EXTENSIONS},
     "on_exit_dns": {"dns"},
     "on_exit_tls": {"tls"},
     "on_exit_piece": {"dns", "tls"},

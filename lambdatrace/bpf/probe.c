@@ -186,6 +186,7 @@ struct thread {
     u8 ending;              // the signal that ends its process, of the leading thread
     u8 sent;                // the signal that was sent to it last, of the leading thread
     u8 exiting;             // exit() has been called: signals that follow are the kernel's
+    u8 founder;             // its branch began with its process, which was split off another
     u32 exit_code;
     u32 text_length;        // the text at hand
     u64 text;
@@ -242,6 +243,8 @@ struct branch {
     u32 pauses;             // records since the execution began
     u32 turns;              // of those in which one waited for a CPU
     u32 folded_pauses;
+    u32 origin;             // the branch it was split off, 0: none
+    u32 runtime;            // it has asked for an execution
 };
 BPF_TABLE("lru_hash", u32, struct branch, branches, 256);
 
@@ -314,6 +317,11 @@ BPF_RINGBUF_OUTPUT(syscalls, 1024);
 // and resolves those numbers itself; compile.py fails if these two do not name the two rings.
 #define EVENTS_MAP ((void *)bpf_pseudo_fd(1, -14))
 #define SYSCALLS_MAP ((void *)bpf_pseudo_fd(1, -15))
+
+// Process that began before the probe did, by its pid in the agent's namespace -> what is known of it
+// since it was seen; filled by loader.py where other extensions are to be followed.
+struct adopted { u64 leader; u32 branch; u32 pad; };
+BPF_TABLE("hash", u32, struct adopted, adopted, 16);
 
 // ---- small helpers
 

@@ -12,6 +12,10 @@ static inline void read_request_line(struct thread *t, u64 buffer)
         t->edge = EDGE_NEXT;
         return;
     }
+    if (line[0] == 'G' && line[24] == 'r' && line[31] == '/' && line[32] == 'n' && line[35] == 't') {
+        t->edge = EDGE_SNAPSHOT;
+        return;
+    }
     if (line[0] != 'P' || line[1] != 'O' || line[17] != 'r' || line[24] != '/')
         return;
     if (line[25] == 'i' && line[26] == 'n' && line[27] == 'i' && line[28] == 't') {
@@ -103,16 +107,18 @@ int on_edge(raw *ctx)
     record.folded_pauses = b->folded_pauses;
     __builtin_memcpy(&record.idle_network, &b->idle[WAITS_NETWORK], 7 * sizeof(u64));
     record.flags = b->unseen | t->ending | t->out_of_memory;
-    record.parent = t->parent;
+    record.parent = t->founder ? 0 : t->parent;
     record.born = t->forked;
     record.exit_code = t->exit_code;
     // What wakes the agent: asking for the next invocation, which means that the response is out (now
     // it is the agent's turn, and not while the response is still being sent), an error that ends the
-    // runtime, and its end.
+    // runtime, its end, and a snapshot that is about to be taken.
     u64 flags = BPF_RB_NO_WAKEUP;
-    if ((edge == EDGE_PROCESS_EXIT && !t->parent) || edge == EDGE_NEXT
-        || edge == EDGE_INIT_ERROR)
+    if ((edge == EDGE_PROCESS_EXIT && !record.parent) || edge == EDGE_NEXT
+        || edge == EDGE_INIT_ERROR || edge == EDGE_SNAPSHOT)
         flags = BPF_RB_FORCE_WAKEUP;
+    if (edge == EDGE_NEXT)
+        b->runtime = 1;
     if (edge == EDGE_START) {
         b->exchanges = b->blocked = b->texts = b->pauses = b->turns = 0;
         bpf_probe_read_user(record.text, REPLY_TEXT_BYTES, (void *)(t->buffer + REPLY_TEXT_AT));

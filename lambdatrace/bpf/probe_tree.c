@@ -15,6 +15,22 @@ static inline void forget_thread(u64 task)
         lock_xadd(hint, -1);
 }
 
+// Where one environment runs several runtimes (Lambda Managed Instances), Python's are forks of one
+// process that asks for no execution itself. So whoever is forked by somebody who has asked for none is
+// a branch of its own, until it calls exec(): then it is a program that its parent has started.
+static inline void split_off(struct thread *fresh, u64 now)
+{
+    struct branch *b = branches.lookup(&fresh->branch);
+    if (!b || b->runtime)
+        return;
+    struct branch none = {};
+    none.advanced = none.paused = now;
+    none.origin = fresh->branch;
+    fresh->branch = next_number();
+    fresh->founder = 1;
+    branches.update(&fresh->branch, &none);
+}
+
 // TP_PROTO(struct task_struct *task, unsigned long clone_flags), in the parent's context
 int on_newtask(raw *ctx)
 {
@@ -51,9 +67,12 @@ int on_newtask(raw *ctx)
             fresh->parent = t->parent;
             fresh->forked = t->forked;
             fresh->shares = t->shares;
+            fresh->founder = t->founder;
             struct thread *leader = leading(t);
             if (leader)
                 lock_xadd(&leader->alive, 1);
+        } else if (c->splits) {
+            split_off(fresh, now);
         }
     }
     struct branch *b = branches.lookup(&fresh->branch);
@@ -71,6 +90,35 @@ int on_newtask(raw *ctx)
     return 0;
 }
 
+static inline void come_to(struct thread *t, struct branch *b, u8 place, u64 now)
+{
+    advance(b, now);
+    u64 was_awake = -is_set(t->place);
+    lock_xadd(&b->running, (place >> 1) - (t->place >> 1));
+    lock_xadd(&b->runnable, (place & 1) - (t->place & 1));
+    t->place = place;
+    t->changed = now;
+    // The last one on a CPU has left it.
+    b->paused += (now - b->paused) & was_awake & ~sign(-(s64)b->running);
+}
+
+// Back to the branch it was split off (split_off), unless it has proved to be a runtime.
+static inline void return_home(struct thread *t)
+{
+    struct branch *b = branches.lookup(&t->branch);
+    if (!b || b->runtime)
+        return;
+    u32 origin = b->origin;
+    struct branch *home = branches.lookup(&origin);
+    if (!home)
+        return;
+    u64 now = bpf_ktime_get_ns();
+    come_to(t, b, WAITING, now);
+    t->branch = origin;
+    t->founder = 0;
+    come_to(t, home, RUNNING, now);
+}
+
 // TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)
 int on_exec(raw *ctx)
 {
@@ -82,6 +130,8 @@ int on_exec(raw *ctx)
     t->shares = 0;
     t->op = OP_NONE;
     t->tid = 0;
+    if (t->founder)
+        return_home(t);
     u64 leader = t->leader;
     if (leader != task) {
         // Not the leading thread: it takes that one's place, and all others have ended.
@@ -91,18 +141,6 @@ int on_exec(raw *ctx)
         forget_thread(leader);
     }
     return 0;
-}
-
-static inline void come_to(struct thread *t, struct branch *b, u8 place, u64 now)
-{
-    advance(b, now);
-    u64 was_awake = -is_set(t->place);
-    lock_xadd(&b->running, (place >> 1) - (t->place >> 1));
-    lock_xadd(&b->runnable, (place & 1) - (t->place & 1));
-    t->place = place;
-    t->changed = now;
-    // The last one on a CPU has left it.
-    b->paused += (now - b->paused) & was_awake & ~sign(-(s64)b->running);
 }
 
 // None of the branch was on a CPU from t->paused until t->changed, when `t` was woken or got one. In
@@ -205,6 +243,52 @@ int on_exit_task(raw *ctx)
     }
     if (task != leader_task)
         forget_thread(task);
+    return 0;
+}
+
+// TP_PROTO(struct pt_regs *regs, long id). Takes in, one after the other, the threads of processes that
+// were there before the probe: the first one to come stands for its process.
+int on_adopt(raw *ctx)
+{
+    u64 task = bpf_get_current_task();
+    struct config *c = get_config();
+    struct bpf_pidns_info pids = {};
+    if (find_thread(task) || !c || namespace_pids(c, &pids))
+        return 0;
+    struct adopted *known = adopted.lookup(&pids.tgid);
+    union scratch *room = get_scratch();
+    if (!known || !room)
+        return 0;
+    u64 now = bpf_ktime_get_ns();
+    if (!known->branch) {
+        struct branch none = {};
+        none.advanced = none.paused = now;
+        known->leader = task;
+        known->branch = next_number();
+        branches.update(&known->branch, &none);
+    }
+    struct thread *fresh = &room->thread;
+    clear(fresh, sizeof(*fresh));
+    fresh->tgid = bpf_get_current_pid_tgid() >> 32;
+    fresh->branch = known->branch;
+    fresh->leader = known->leader;
+    fresh->changed = fresh->forked = now;
+    fresh->place = RUNNING;
+    struct thread *leader = leading(fresh);
+    if (leader)
+        lock_xadd(&leader->alive, 1);
+    else
+        fresh->alive = 1;
+    struct branch *b = branches.lookup(&fresh->branch);
+    if (b) {
+        advance(b, now);
+        lock_xadd(&b->running, 1);
+    }
+    s64 result = threads.update(&task, fresh);
+    count_lost_if(result, LOST_THREADS);
+    u32 *hint = get_hint(task);
+    if (hint && !result)
+        lock_xadd(hint, 1);
     return 0;
 }
 

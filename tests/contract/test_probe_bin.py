@@ -64,7 +64,7 @@ def test_probe_bin_was_made_from_this_source(probe: image.Image) -> None:
 
 def test_every_program_the_plan_names_is_there_and_no_other(probe: image.Image) -> None:
     programs = {name for name, *_ in probe.programs}
-    everything = plan.programs(frozenset(CAPTURE), record_syscalls=True)
+    everything = plan.programs(frozenset({*CAPTURE, plan.EXTENSIONS}), record_syscalls=True)
     assert programs == everything | set(plan.FALLBACKS.values())
 
 

@@ -55,6 +55,7 @@ _LOST_MANY = {
 }
 
 
+_UNSEEN = {"overlap": "overlap: other executions ran in this process meanwhile: no traffic shown"}
 _FOLDED = {
     "exchanges": ("exchange", "exchanges"),
     "blocked": ("blocked syscall", "blocked syscalls"),
@@ -211,7 +212,10 @@ def _warnings(execution: Execution, missing_chunks: int) -> list[Text]:
     warnings += [
         f"unavailable: {', '.join(groups)}: {reason}" for reason, groups in by_reason.items()
     ]
-    warnings += [f"{used} was used: what goes through it is not seen" for used in execution.unseen]
+    warnings += [
+        _UNSEEN.get(used, f"{used} was used: what goes through it is not seen")
+        for used in execution.unseen
+    ]
     folded = [
         counted(count, *_FOLDED.get(kind, (kind, kind))) for kind, count in execution.folded.items()
     ]

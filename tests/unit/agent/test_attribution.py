@@ -606,3 +606,49 @@ def test_an_execution_that_another_worker_saw_end() -> None:
     assert (cut.branch, cut.started, cut.ended, cut.edges) == (RUNTIME, 5, 9, "kernel")
     assert state.sees_runtime
     assert state.open_cuts() == []
+
+
+def test_a_snapshot_ends_what_every_environment_would_tell_again() -> None:
+    state = Attribution()
+    stream = [connection(1, 5), connection(2, 6, OTHER), edge(wire.EDGE_SNAPSHOT, 10)]
+    # After it was restored, and before its first execution.
+    stream += [connection(3, 12), ask(13), start(20, A), connection(4, 21), response(30, A)]
+    assert told(state.feed(b"".join(stream))) == [(A, "ok", [3, 4])]
+    snapshot = state.take_snapshot()
+    assert snapshot is not None
+    assert snapshot.time == 10
+    assert state.take_snapshot() is None
+    assert state.take_others(99).connections == []
+
+
+def test_what_others_did_can_be_asked_for() -> None:
+    state = Attribution()
+    stream = [connection(1, 5), connection(2, 6, OTHER), start(20, A), response(30, A)]
+    state.feed(b"".join([*stream, connection(3, 31, OTHER), connection(4, 32)]))
+    assert [record.id for record in state.take_others(30).connections] == [2]
+    assert [record.id for record in state.take_others(40).connections] == [3]
+
+
+def test_several_at_once_in_one_process() -> None:
+    state = Attribution(several=True)
+    stream = [start(1, A), start(2, B), connection(1, 3), response(4, A), start(5, C)]
+    stream += [connection(2, 6), response(7, C), response(8, B), start(9, A), connection(3, 10)]
+    cuts = state.feed(b"".join([*stream, response(11, A)]))
+    # Whoever ends last is given everything, and says that it is not his alone.
+    assert told(cuts) == [(A, "ok", []), (C, "ok", []), (B, "ok", [1, 2]), (A, "ok", [3])]
+    assert [cut.is_shared for cut in cuts] == [True, True, True, False]
+    assert [(cut.started, cut.ended) for cut in cuts] == [(1, 4), (5, 7), (2, 8), (9, 11)]
+
+
+def test_several_at_once_end_with_their_process() -> None:
+    state = Attribution(several=True)
+    cuts = state.feed(start(1, A) + start(2, B) + edge(wire.EDGE_PROCESS_EXIT, 3, parent=0))
+    assert [(cut.request_id, cut.status) for cut in cuts] == [(A, "crash"), (B, "crash")]
+    assert state.open_cuts() == []
+
+
+def test_no_more_than_so_many_at_once() -> None:
+    state = Attribution(several=True)
+    stream = [start(number, f"{number:036}") for number in range(attribution.MAX_OPEN + 3)]
+    cuts = state.feed(b"".join(stream))
+    assert [(cut.started, cut.status) for cut in cuts] == [(n, "unfinished") for n in range(3)]

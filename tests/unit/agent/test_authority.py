@@ -61,3 +61,13 @@ def test_it_does_not_grow() -> None:
         authority.announce(str(number))
     assert not authority.admits(cut("0"))
     assert authority.admits(cut(str(2 * MAX_ANNOUNCED - 1)))
+
+
+def test_where_no_event_tells_of_executions_an_id_is_stored_once() -> None:
+    authority = Authority(is_told=False)
+    assert authority.admits(cut("a"))
+    assert not authority.admits(cut("a"))
+    assert authority.take_refused() == 1
+    for number in range(2 * MAX_ANNOUNCED):
+        assert authority.admits(cut(str(number)))
+    assert len(authority._announced) == MAX_ANNOUNCED

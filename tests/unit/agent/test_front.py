@@ -338,10 +338,11 @@ class Platform:
     def __init__(self, *events: dict[str, Any]) -> None:
         self._events = iter(events)
 
-    def register(self) -> None:
-        pass
+    def register(self, *, invocations: bool) -> None:
+        assert invocations
 
-    def next(self) -> dict[str, Any]:
+    def next(self, wait: object) -> dict[str, Any]:
+        assert wait is None
         answer = next(self._events, None)
         if answer is None:
             raise HttpError("no more")
@@ -414,3 +415,28 @@ def test_what_is_left_behind_holds_nobody_up_and_goes() -> None:
     # Its descriptors end with it, and it ends by itself.
     assert os.read(read, 1) == b""
     os.close(read)
+
+
+def test_while_no_event_comes_a_worker_is_looked_after(
+    supervise: Callable[[Behaviour], Supervisor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    answer_here, answer_there = os.pipe()
+
+    def behave(channel: Channel, adopted: bool, _: object, lost: int) -> None:
+        be_ready(channel)
+        channel.send({"waiting": 3})
+        if not adopted:
+            os._exit(7)
+        assert lost == 3
+        os.write(answer_there, b"x")
+        answer_all(channel)
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    supervisor.watch(answer_here)
+    assert supervisor._channel is not None
+    (line,) = lines(capfd)
+    assert "exit code 7" in line
+    assert "to be written: 3" in line
+    for fd in (answer_here, answer_there):
+        os.close(fd)

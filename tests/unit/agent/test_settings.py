@@ -49,6 +49,29 @@ def test_what_lambda_and_the_user_say() -> None:
     assert settings.environ is environ
 
 
+@pytest.mark.parametrize(
+    ("initialization", "is_managed", "is_snapshot"),
+    [
+        ("", False, False),
+        ("on-demand", False, False),
+        ("provisioned-concurrency", False, False),
+        ("snap-start", False, True),
+        ("lambda-managed-instances", True, False),
+    ],
+)
+def test_kinds_of_environments(initialization: str, is_managed: bool, is_snapshot: bool) -> None:
+    settings = Settings({"AWS_LAMBDA_INITIALIZATION_TYPE": initialization})
+    assert (settings.is_managed, settings.is_snapshot) == (is_managed, is_snapshot)
+
+
+def test_other_extensions_are_left_out_unless_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    found = [Settings({"LAMBDATRACE_EXTENSIONS": text}).extensions for text in ("", "0", "1")]
+    assert found == [False, False, True]
+    assert capfd.readouterr().err == ""
+    assert not Settings({"LAMBDATRACE_EXTENSIONS": "yes"}).extensions
+    assert "LAMBDATRACE_EXTENSIONS='yes'" in capfd.readouterr().err
+
+
 def test_an_empty_spool_is_none(capfd: pytest.CaptureFixture[str]) -> None:
     assert Settings({"LAMBDATRACE_SPOOL": ""}).spool == ""
     assert capfd.readouterr().err == ""
