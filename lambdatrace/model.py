@@ -109,7 +109,7 @@ class Connection:
     outcome: Outcome
     error: str | None  # errno name
     closed_by: str | None  # "function", "peer"; None: not closed, or not known
-    stale: bool | None  # used again when the peer had already given it up; None: not known
+    stale: bool | None  # kept when the peer had already given it up; None: not known
     reused: bool  # opened before this execution
     before: bool  # ended before this execution began (init, or between two executions)
 

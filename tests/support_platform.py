@@ -1,7 +1,9 @@
-"""A platform that gives two runtimes of one environment an execution each at the same time.
+"""A platform for what AWS's emulator does not do: overlaps, freezes, snapshots.
 
-AWS's emulator runs one at a time. This one speaks the same two APIs to the same agent and to AWS's
-own runtime client; everything between them and the store is real.
+It gives two runtimes of one environment an execution each at the same time, lets everything in it
+stand still, and restores a runtime that waits to be snapshotted (SnapStart). It speaks the same two
+APIs to the same agent and to AWS's own runtime client; everything between them and the store is
+real.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +26,7 @@ from support_agent import HANDLERS, Function, eventually
 from lambdatrace.emulator import agent_command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 ARN = "arn:aws:lambda:us-east-1:012345678912:function:under-test"
@@ -31,19 +34,31 @@ TIMEOUT_S = 20
 
 
 class Platform:
-    """The two APIs, the agent and as many runtimes as wanted; a context manager."""
+    """The two APIs, the agent and as many runtimes as wanted; a context manager.
+
+    With `snapshot`, runtimes wait for `restore()` when they have started.
+    """
 
     def __init__(
-        self, function: Function, runtimes: int, environ: Mapping[str, str] | None = None
+        self,
+        function: Function,
+        runtimes: int,
+        environ: Mapping[str, str] | None = None,
+        *,
+        snapshot: bool = False,
     ) -> None:
         self._function = function
-        self._own = dict(environ or {})
+        self._more = environ or {}
+        self._snapshot = snapshot
+        self._restored = not snapshot
+        self._skew_s = 0
         self._changed = threading.Condition()
         self._events: deque[dict[str, Any]] = deque()  # for the extension
         self._invocations: deque[tuple[str, bytes, float]] = deque()  # for the runtimes
         self.answers: dict[str, bytes] = {}
         self._asking = 0  # runtimes that wait
-        self._extension_asks = False
+        self._extension_asks = False  # has asked, ever
+        self._extension_waits = False
         self._count = runtimes
         self._processes: list[subprocess.Popen[bytes]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -63,14 +78,60 @@ class Platform:
             "LAMBDATRACE_STORE": self._function.store,
             "LAMBDATRACE_SPOOL": f"{self._function.folder}/spool",
             "LAMBDATRACE_TEST": str(self._function.folder),
-            **self._own,
+            **({"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"} if self._snapshot else {}),
+            **self._more,
         }
-        self._agent = self._start(agent_command(), environ, self._function.folder / "log")
+        log = self._function.folder / "log"
+        *python, _, name = agent_command()
+        # Its name is what it is found by.
+        agent = (*python, str(HANDLERS / "skewed_agent.py"), name)
+        self._agent = self._start(agent, environ, log)
         eventually(lambda: self._extension_asks, "the agent's first `next`")
         for _ in range(self._count):
             self.start_runtime()
-        eventually(lambda: self._asking == self._count, "the runtimes' first `next`")
+        self._await_runtimes()
         return self
+
+    def _await_runtimes(self) -> None:
+        eventually(lambda: self._asking == self._count, "runtimes that wait")
+
+    @contextlib.contextmanager
+    def frozen(self, seconds: int) -> Iterator[None]:
+        """Let nothing in the environment run meanwhile; then its wall clock has so much gone on.
+
+        Runtimes have to wait, and the agent to have asked for its next event.
+        """
+        eventually(lambda: self._extension_waits, "the agent's `next`")
+        self._await_runtimes()
+        worker = self._function.worker()
+        inside = [worker, *(each.pid for each in self._processes)]
+        for process_id in inside:
+            os.kill(process_id, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._skew_s += seconds
+            (self._function.folder / "skew").write_text(str(self._skew_s))
+            for process_id in inside:
+                os.kill(process_id, signal.SIGCONT)
+
+    def restore(self) -> None:
+        """The environment goes on as one made of the snapshot."""
+        with self._changed:
+            self._restored = True
+            self._asking = 0
+            self._changed.notify_all()
+        self._await_runtimes()
+
+    def now(self) -> float:
+        """The environment's wall clock, s since the epoch."""
+        return time.time() + self._skew_s
+
+    def wait_until_restored(self) -> None:
+        """For a runtime."""
+        with self._changed:
+            self._asking += 1
+            self._changed.wait_for(lambda: self._restored)
 
     def __exit__(self, *_: object) -> None:
         if self._agent.poll() is None:
@@ -116,7 +177,7 @@ class Platform:
     def begin(self, *steps: dict[str, Any]) -> str:
         """Give an execution to a runtime that waits, and tell the extension; returns its id."""
         request_id = str(uuid.uuid4())
-        deadline = time.time() + TIMEOUT_S
+        deadline = self.now() + TIMEOUT_S
         self.tell({"eventType": "INVOKE", "requestId": request_id, "invokedFunctionArn": ARN})
         with self._changed:
             self._invocations.append((request_id, json.dumps({"steps": steps}).encode(), deadline))
@@ -131,14 +192,15 @@ class Platform:
         """An event for the extension, for when it asks."""
         seconds = 2 if event["eventType"] == "SHUTDOWN" else TIMEOUT_S
         with self._changed:
-            self._events.append({**event, "deadlineMs": int((time.time() + seconds) * 1000)})
+            self._events.append({**event, "deadlineMs": int((self.now() + seconds) * 1000)})
             self._changed.notify_all()
 
     def next_event(self) -> dict[str, Any]:
         """For the extension: wait for the next event."""
         with self._changed:
-            self._extension_asks = True
+            self._extension_asks = self._extension_waits = True
             self._changed.wait_for(lambda: self._events)
+            self._extension_waits = False
             return self._events.popleft()
 
     def next_invocation(self) -> tuple[str, bytes, float]:
@@ -170,6 +232,10 @@ def _handler(platform: Platform) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             if "/extension/" in self.path:
                 self._reply(200, json.dumps(platform.next_event()).encode(), {})
+                return
+            if self.path.endswith("/restore/next"):
+                platform.wait_until_restored()
+                self._reply(200, b"{}", {})
                 return
             request_id, body, deadline = platform.next_invocation()
             # The order of the emulator's headers, which is that of their names.

@@ -1,6 +1,6 @@
 """AWS credentials the agent can have: from the environment, or from the container endpoint.
 
-Lambda sets the three variables; after a SnapStart restore, on ECS and on EKS it is the endpoint.
+Lambda sets the three variables; with SnapStart, on ECS and on EKS it is the endpoint.
 Profiles, SSO and EC2's instance metadata are for boto3, on the reading side.
 """
 
@@ -10,6 +10,7 @@ import json
 import time
 
 from lambdatrace.agent.http import HttpClient, HttpError
+from lambdatrace.agent.settings import SNAP_START
 from lambdatrace.agent.sigv4 import Credentials
 from lambdatrace.errors import StoreError, UsageError
 from lambdatrace.store.url import parse_endpoint
@@ -52,7 +53,7 @@ class CredentialSource:
         """
         access_key = self._environ.get("AWS_ACCESS_KEY_ID")
         secret_key = self._environ.get("AWS_SECRET_ACCESS_KEY")
-        if access_key and secret_key:
+        if access_key and secret_key and not self._is_snapshot():
             return Credentials(access_key, secret_key, self._environ.get("AWS_SESSION_TOKEN"))
         cached = self._cached
         if cached is not None and self._left(cached) > REFRESH_BEFORE:
@@ -68,6 +69,13 @@ class CredentialSource:
     def forget(self) -> None:
         """Ask again next time: the service did not take the latest ones."""
         self._cached = None
+
+    def _is_snapshot(self) -> bool:
+        """Whether the variables may be as old as the snapshot that this environment was made of."""
+        names = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+        return self._environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == SNAP_START and any(
+            self._environ.get(name) for name in names
+        )
 
     def _left(self, credentials: Credentials) -> float:
         return (credentials.expires_at or float("inf")) - self._now()

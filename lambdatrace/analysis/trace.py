@@ -538,7 +538,10 @@ def _closed_by(record: wire.ConnectionRecord) -> str | None:
 
 
 def _is_stale(record: wire.ConnectionRecord, outcome: Outcome, told: list[Exchange]) -> bool:
-    """Whether a request on a connection that had answered before met its end."""
+    """Whether a connection that had answered before was dead when it was to serve again."""
+    # Told of before, and nothing more came of it: the peer reset it while it was kept.
+    if record.flags & wire.CONNECTION_BEFORE and outcome is Outcome.RESET:
+        return bool(record.first_in and not record.bytes_out and not record.bytes_in)
     used_before = record.exchanges or record.flags & wire.CONNECTION_REUSED
     in_vain = bool(told) and told[-1].bytes_out > 0 and told[-1].wait_ns is None
     gone = outcome is Outcome.RESET or bool(record.flags & wire.CONNECTION_PEER_CLOSED)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support_credentials import GOOD, NOON, Endpoint
 
 from lambdatrace.agent import credentials
 from lambdatrace.agent.credentials import CredentialSource
@@ -21,48 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-NOON = 1_795_348_800  # 2026-11-22T12:00:00Z
-GOOD = {
-    "AccessKeyId": "AKID",
-    "SecretAccessKey": "secret",
-    "Token": "token",
-    "Expiration": "2026-11-22T12:00:00.123Z",
-}
-
-
-class Endpoint:
-    """A container's credential endpoint, as ECS and Lambda have one."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[int, bytes]] = [(200, json.dumps(GOOD).encode())]
-        self.seen: list[tuple[str, str | None]] = []
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                endpoint.seen.append((self.path, self.headers["Authorization"]))
-                status, body = endpoint.answers[0]
-                if len(endpoint.answers) > 1:
-                    del endpoint.answers[0]
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/creds?id=1"
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    made = Endpoint()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with Endpoint() as made:
+        yield made
 
 
 def soon() -> float:
@@ -73,6 +35,20 @@ def test_the_environment() -> None:
     environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
     found = CredentialSource(environ).get(soon())
     assert (found.access_key, found.secret_key, found.token) == ("a", "b", "c")
+
+
+def test_variables_that_may_be_as_old_as_a_snapshot(endpoint: Endpoint) -> None:
+    environ = {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start",
+    }
+    # Where there is nothing else, they are what there is.
+    assert CredentialSource(environ).get(soon()).access_key == "a"
+    environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = endpoint.url
+    assert CredentialSource(environ).get(soon()).access_key == "AKID"
+    environ["AWS_LAMBDA_INITIALIZATION_TYPE"] = "on-demand"
+    assert CredentialSource(environ).get(soon()).access_key == "a"
 
 
 @pytest.mark.parametrize("environ", [{}, {"AWS_ACCESS_KEY_ID": "a"}])

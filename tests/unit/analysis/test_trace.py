@@ -295,6 +295,7 @@ def test_who_closed_a_connection(flags: int, by: str | None) -> None:
 
 
 GONE = wire.CONNECTION_PEER_CLOSED
+DIED = wire.CONNECTION_BEFORE | wire.CONNECTION_RESET
 
 
 @pytest.mark.parametrize(
@@ -312,6 +313,10 @@ GONE = wire.CONNECTION_PEER_CLOSED
         ({"error": errno.ECONNRESET}, [(5, None)], False),
         # Given up by the function itself.
         ({"exchanges": 1}, [(1, 2), (5, None)], False),
+        # Reset while it was kept: told of in an earlier execution; and in its own, during init.
+        ({"flags": DIED, "first_in": 2}, [], True),
+        ({"flags": DIED, "first_in": 2, "bytes_in": 7}, [], False),
+        ({"flags": DIED}, [], False),
     ],
 )
 def test_a_stale_connection(

@@ -6,6 +6,7 @@ BACKGROUND_THREAD, BACKGROUND_PROCESS (to connect to all the time), AT_INIT (a s
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -43,6 +44,10 @@ def do(
         if port not in kept:
             kept[port] = socket.create_connection((HOST, port))
         exchange(kept[port], b"x" * send)
+    elif what == "use_dead":
+        with contextlib.suppress(OSError):
+            kept[port].sendall(b"x" * send)
+            kept[port].recv(1)
     elif what == "leave_refused":
         kept[port] = socket.socket()
         kept[port].connect_ex((HOST, port))
