@@ -121,6 +121,8 @@ class Emulator:
         The emulator's binary, see `find_rie`.
     extensions
         File name in /opt/extensions -> command; the agent alone if None.
+    runtime
+        The command that speaks the Runtime API, as a `bootstrap` does; AWS's Python client if None.
     resolv_conf
         A file that takes the place of /etc/resolv.conf for the function.
     log
@@ -137,6 +139,7 @@ class Emulator:
         environ: Mapping[str, str] | None = None,
         rie_path: Path | None = None,
         extensions: Mapping[str, Sequence[str]] | None = None,
+        runtime: Sequence[str] | None = None,
         resolv_conf: Path | None = None,
         log: Callable[[str, str], None] | None = None,
     ) -> None:
@@ -147,6 +150,7 @@ class Emulator:
         self._environ = dict(os.environ if environ is None else environ)
         self._rie_path = rie_path
         self._extensions = {"lambdatrace": agent_command()} if extensions is None else extensions
+        self._runtime = runtime
         self._resolv_conf = resolv_conf
         self._log = log or (lambda source, line: None)
         self._platform = _PlatformLog()
@@ -157,12 +161,9 @@ class Emulator:
 
     def __enter__(self) -> Self:
         check_machine()
-        _check_handler(self._handler, self._task_root)
-        if importlib.util.find_spec("awslambdaric") is None:
-            raise EmulatorError(
-                "AWS's runtime client (awslambdaric) is not installed",
-                "pip install 'lambdatrace[invoke]'",
-            )
+        if self._runtime is None:
+            _check_handler(self._handler, self._task_root)
+            self._runtime = _python_client(self._handler)
         rie = find_rie(self._rie_path, self._environ)
         with contextlib.ExitStack() as cleanup:
             room = Room(self._extensions, self._resolv_conf)
@@ -228,12 +229,11 @@ class Emulator:
         self._port, runtime_api_port = _free_ports(2)
         # Its own standard output and error are the platform's log; what the function prints goes
         # elsewhere, or a handler could print a START line of its own.
-        runtime = (sys.executable, "-m", "awslambdaric", self._handler)
         command = [
             str(rie),
             *("--runtime-api-address", f"127.0.0.1:{runtime_api_port}"),
             *("--runtime-interface-emulator-address", f"127.0.0.1:{self._port}"),
-            *("/bin/sh", "-c", 'exec "$@" >"$0" 2>&1', str(room.output), *runtime),
+            *("/bin/sh", "-c", 'exec "$@" >"$0" 2>&1', str(room.output), *(self._runtime or ())),
         ]
         process = subprocess.Popen(  # noqa: S603  # the user's own function and binaries
             room.command(command),
@@ -351,6 +351,15 @@ class _PlatformLog:
     def tail(self) -> str:
         """The last lines, as one."""
         return " / ".join(self._lines) or "none"
+
+
+def _python_client(handler: str) -> tuple[str, ...]:
+    if importlib.util.find_spec("awslambdaric") is None:
+        raise EmulatorError(
+            "AWS's runtime client (awslambdaric) is not installed",
+            "pip install 'lambdatrace[invoke]'",
+        )
+    return sys.executable, "-m", "awslambdaric", handler
 
 
 def _check_handler(handler: str, task_root: Path) -> None:
