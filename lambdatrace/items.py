@@ -24,7 +24,11 @@ records' clock:
     hosts {connection id: the name that connection was opened for, unless TLS has the same},
     tls {connection id: [server name or "", version or "", alert or ""]},
     processes [[process id, parent's id, name, started, ended, exit code, signal or 0, out of memory
-                0 or 1], ...]: those that ended.
+                0 or 1], ...]: those that ended,
+    extensions [[process name, process id, host or null, address, port, protocol's number, started,
+                 established or 0, closed or 0, bytes_out, bytes_in, errno or 0], ...]: connections
+                 of other extensions, if that was asked for, since the execution before,
+    extensions_left_out (how many more there were).
 
 A summary is one JSON object. Its keys, "ns" being nanoseconds:
     execution_id, function, version (or null), started_ns (since the epoch), monotonic_ns (the same

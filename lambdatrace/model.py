@@ -398,6 +398,24 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A connection of another extension of the environment: none of the function's."""
+
+    process_name: str
+    process_id: int
+    host: str | None
+    address: str
+    port: int
+    protocol: Protocol
+    started_ns: int  # since the execution began; negative: before
+    connect_ns: int | None  # None: not established, or not known
+    duration_ns: int | None  # None: still open
+    bytes_out: int  # since the execution before
+    bytes_in: int
+    error: str | None  # errno name
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """One execution with everything that was recorded of it."""
 
@@ -409,4 +427,5 @@ class Trace:
     pauses: tuple[Pause, ...]  # by start
     processes: tuple[Process, ...]  # by start
     syscalls: tuple[Syscall, ...]  # by start
+    elsewhere: tuple[Elsewhere, ...] = ()  # by start
     missing_chunks: int = 0  # event chunks the summary promises and the store does not have

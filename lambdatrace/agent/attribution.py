@@ -185,6 +185,8 @@ class Attribution:
         self._max_claimed = max_claimed
         self._several = several
         self._snapshot: wire.EdgeRecord | None = None
+        # Branches known to be other extensions': all traffic, where that is one's, is without them.
+        self.apart: set[int] = set()
         self._branches: dict[int, _Branch] = {}
         self._refused = 0
         self._has_seen_runtime = False
@@ -229,10 +231,13 @@ class Attribution:
         return edge
 
     def take_others(self, moment: int) -> Records:
-        """What began before `moment` (ns, the records' clock) in branches that are no runtime."""
+        """What other extensions began before `moment` (ns, the records' clock).
+
+        Where a runtime's own HTTP has been seen, whoever has none is one.
+        """
         taken = Records()
         for number, branch in self._branches.items():
-            if number and not branch.is_runtime:
+            if number in self.apart or (number and self.sees_runtime and not branch.is_runtime):
                 taken.extend(branch.records.split(moment))
         return taken
 
@@ -312,7 +317,7 @@ class Attribution:
     def _branches_of(self, cut: Cut) -> list[_Branch]:
         if cut.branch:
             return [self._branch(cut.branch)]
-        return list(self._branches.values())
+        return [each for number, each in self._branches.items() if number not in self.apart]
 
     def _keep(self, branch: _Branch, kept: list[Any], record: object) -> None:
         everyones = self._branches.get(0)

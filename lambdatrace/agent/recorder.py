@@ -11,6 +11,7 @@ from lambdatrace.agent.handshakes import Handshakes
 from lambdatrace.agent.ledger import Ledger
 from lambdatrace.agent.machine import Machine
 from lambdatrace.agent.names import Names
+from lambdatrace.agent.neighbours import Neighbours
 from lambdatrace.agent.settings import DEFAULT_TTL_DAYS
 from lambdatrace.agent.syscall_buffer import SyscallBuffer
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from lambdatrace.agent.attribution import Cut
+    from lambdatrace.agent.attribution import Cut, Records
     from lambdatrace.agent.settings import Settings
     from lambdatrace.bpf.loader import Probe
     from lambdatrace.items import Item
@@ -43,6 +44,7 @@ class Recorder:
         self._lost = probe.lost()
         self._losses: dict[str, int] = {}  # of other kinds than the kernel's
         self._cpu = summaries.own_cost()[0]
+        self._neighbours = Neighbours() if settings.extensions else None
         self._unseen: list[tuple[wire.ConnectionRecord, wire.Exchange]] = []
 
     @property
@@ -121,13 +123,15 @@ class Recorder:
         final: bool = True,
         kept: bool = True,
         costs: Mapping[str, int] | None = None,
+        others: Records | None = None,
         **more: Any,
     ) -> tuple[dict[str, Any], list[Item]]:
         """An execution's summary, and its items in the order they must be written.
 
         With `final` false it is packed as it stands now and everything is kept for the next time;
         what is written then replaces it. With `kept` false only its summary is. `costs` are what
-        the agent has spent besides CPU and memory, `more` goes into the summary as it is.
+        the agent has spent besides CPU and memory, `others` what other extensions did, `more` goes
+        into the summary as it is.
         """
         if cut.offset is None:
             cut.offset = summaries.clock_offset()
@@ -135,7 +139,7 @@ class Recorder:
         killed = {
             edge.tgid: edge.time for edge in records.processes if edge.flags & wire.ENDING_SIGNAL
         }
-        followed = self._open_connections(cut, final, killed)
+        followed, elsewhere = self._open_connections(cut, final, killed)
         connections = self._ledger.share(
             records.connections,
             [record for record, _ in followed],
@@ -222,6 +226,8 @@ class Recorder:
                 summaries.process_row(edge) for edge in records.processes if "processes" in capture
             ],
         }
+        if self._neighbours is not None and others is not None:
+            details |= self._neighbours.details(others, elsewhere, cut.started, cut.ended)
         if kept:
             batch = items.make_items(summary, packed, expires, details, syscalls)
         else:
@@ -244,13 +250,19 @@ class Recorder:
 
     def _open_connections(
         self, cut: Cut, final: bool, killed: Mapping[int, int]
-    ) -> list[tuple[wire.ConnectionRecord, wire.Exchange]]:
-        """Connections without an end, of the cut's branch; those that ended unseen join it."""
-        still_open = []
+    ) -> tuple[list[tuple[wire.ConnectionRecord, wire.Exchange]], list[wire.ConnectionRecord]]:
+        """Connections without an end, of the cut's branch, and of other extensions.
+
+        Those that ended unseen join the cut.
+        """
+        still_open, elsewhere = [], []
+        apart = self._probe.followed_branches() if self._neighbours else set()
         for record, exchange, is_open in self._probe.followed_connections():
-            own = record.branch == cut.branch or not cut.branch
+            own = record.branch == cut.branch or (not cut.branch and record.branch not in apart)
             own = own and record.started < cut.ended
-            if own and is_open:
+            if is_open and record.branch in apart and record.started < cut.ended:
+                elsewhere.append(record)
+            elif own and is_open:
                 still_open.append((record, exchange))
             elif own:
                 # What is not known is when it was last closed, but a process that is killed closes
@@ -261,7 +273,7 @@ class Recorder:
             # The kernel has forgotten it.
             if not is_open and not (own and final):
                 self._unseen.append((record, exchange))
-        return still_open
+        return still_open, elsewhere
 
     def _summary(
         self,

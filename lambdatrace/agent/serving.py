@@ -174,6 +174,8 @@ class Serving:
 
     def _handle_events(self) -> None:
         may_wait = not self._managed
+        if self._settings.extensions:
+            self._attribution.apart = self._probe.followed_branches()
         ended = self._attribution.feed(self._recorder.drain())
         snapshot = self._attribution.take_snapshot()
         if snapshot is not None:
@@ -350,6 +352,7 @@ class Serving:
             cold_start=self._is_cold(cut),
             kept=kept,
             costs=self._delivery.costs(),
+            others=self._attribution.take_others(cut.ended) if self._settings.extensions else None,
             keep=self._keep.policy,
         )
         self._warm.add(cut.branch)

@@ -13,6 +13,7 @@ probe. Messages (channel.py):
 
 from __future__ import annotations
 
+import os
 import time
 
 from lambdatrace.agent.log import log
@@ -55,6 +56,11 @@ def main(
                 splits=settings.is_managed,
                 extensions=settings.extensions,
             )
+            if settings.extensions:
+                from lambdatrace.agent.neighbours import siblings
+
+                for process_id in siblings(root, os.getppid()):
+                    probe.follow(process_id)
         else:
             probe = Probe.adopt(adopted)
     except LambdatraceError as error:

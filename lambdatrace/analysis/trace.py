@@ -19,6 +19,7 @@ from lambdatrace.model import (
     Blocked,
     BlockedKind,
     Connection,
+    Elsewhere,
     Exchange,
     Execution,
     Namelookup,
@@ -52,6 +53,7 @@ _NOT_YET = frozenset({-ERRNO_NUMBERS["EAGAIN"], -ERRNO_NUMBERS["EINPROGRESS"]})
 # Calls whose result is a number of bytes; the *mmsg calls return messages, connect returns 0.
 _LOOKUP_LENGTH = 11  # values of a namelookup, items.py
 _PROCESS_LENGTH = 8  # values of a process, items.py
+_ELSEWHERE_LENGTH = 12  # values of a connection of another extension, items.py
 # An encrypted alert: a record's header, its two bytes, and a tag. TLS 1.3 adds the type of what is
 # encrypted (RFC 8446, 5.2), AES-GCM in TLS 1.2 a nonce of 8 bytes (RFC 5288, 3).
 _ALERT_BYTES = frozenset({5 + 2 + 16, 5 + 2 + 1 + 16, 5 + 8 + 2 + 16})
@@ -122,6 +124,7 @@ def read_trace(items: Iterable[Item]) -> Trace:
         pauses=pauses(records),
         processes=processes(records),
         syscalls=tuple(syscalls(records)),
+        elsewhere=elsewhere(records),
         missing_chunks=records.missing_chunks,
     )
 
@@ -338,6 +341,47 @@ def processes(records: Records) -> tuple[Process, ...]:
             )
         )
     return tuple(sorted(rows, key=lambda row: (row.started_ns, row.process_id)))
+
+
+def elsewhere(records: Records) -> tuple[Elsewhere, ...]:
+    """What other extensions connected to, by start. Raises CorruptItemError."""
+    fields = Fields(records.details, records.execution.execution_id)
+    rows = []
+    for row in fields.array(records.details.get("extensions", []), "extensions"):
+        values = fields.array(row, "extensions")
+        if len(values) != _ELSEWHERE_LENGTH:
+            fields.refuse("a connection of an extension is not as long as it should be")
+        name, process, host, address, port, protocol, *moments, bytes_out, bytes_in, error = values
+        known = _PROTOCOLS.get(fields.check_integer(protocol, "extensions"))
+        if known is None:
+            fields.refuse("a connection of an extension has a protocol that is not known")
+        started, established, closed = (
+            fields.check_integer(moment, "extensions", 2**63) for moment in moments
+        )
+        code = fields.check_integer(error, "extensions")
+        rows.append(
+            Elsewhere(
+                process_name=fields.check_text(name, "extensions"),
+                process_id=fields.check_integer(process, "extensions"),
+                host=None if host is None else fields.check_text(host, "extensions"),
+                address=fields.check_text(address, "extensions"),
+                port=fields.check_integer(port, "extensions"),
+                protocol=known,
+                started_ns=started - records.origin_ns,
+                connect_ns=established - started if established >= started else None,
+                duration_ns=max(0, closed - started) if closed else None,
+                bytes_out=fields.check_integer(bytes_out, "extensions", 2**63),
+                bytes_in=fields.check_integer(bytes_in, "extensions", 2**63),
+                error=errno_name(code) if code else None,
+            )
+        )
+    return tuple(rows)
+
+
+def elsewhere_left_out(records: Records) -> int:
+    """How many more connections of other extensions there were. Raises CorruptItemError."""
+    fields = Fields(records.details, records.execution.execution_id)
+    return fields.check_integer(records.details.get("extensions_left_out", 0), "extensions")
 
 
 def syscalls(records: Records) -> Iterator[Syscall]:

@@ -47,8 +47,8 @@ _OPERATION_VALUE = struct.Struct("<B7x")
 # then what was counted
 _IDLE = struct.Struct("<8Q")  # its `idle`, by WAITS_*
 _BRANCH_VALUE = struct.Struct("<QQQQQQ64sii12I")
-# struct adopted, when nothing is known yet
-_ADOPTED_VALUE = bytes(16)
+# struct adopted: leader, branch
+_ADOPTED_VALUE = struct.Struct("<QI4x")
 
 
 # What all wait for if some wait for this and others for that: the first of these.
@@ -309,8 +309,16 @@ class Probe:
         Raises ProbeError.
         """
         key = struct.pack("<I", process_id)
-        if self._library.bpf_update_elem(self._maps["adopted"], key, _ADOPTED_VALUE, 0) != 0:
+        if (
+            self._library.bpf_update_elem(self._maps["adopted"], key, bytes(_ADOPTED_VALUE.size), 0)
+            != 0
+        ):
             raise refusal("writing the map 'adopted'")
+
+    def followed_branches(self) -> set[int]:
+        """The branches of processes given to `follow`, of those that have been seen since."""
+        values = (value for _, value in self._entries("adopted", 4, _ADOPTED_VALUE.size))
+        return {_ADOPTED_VALUE.unpack(value)[1] for value in values} - {0}
 
     def asleep(self, branch: int, now: int) -> list[wire.BlockedRecord]:
         """Calls in which threads of a branch (0: of all) still sleep at `now` (ns), as records.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Blocked,
         Connection,
         CpuTime,
+        Elsewhere,
         Exchange,
         Execution,
         Namelookup,
@@ -256,6 +257,24 @@ def process_document(process: Process) -> Document:
         "started_ms": milliseconds(process.started_ns),
         "duration_ms": milliseconds(process.duration_ns),
         **asdict(process.ending),
+    }
+
+
+def elsewhere_document(connection: Elsewhere) -> Document:
+    """One object of `extensions` in `show`."""
+    return {
+        "process": connection.process_name,
+        "process_id": connection.process_id,
+        "host": connection.host,
+        "address": connection.address,
+        "port": connection.port,
+        "protocol": str(connection.protocol),
+        "started_ms": milliseconds(connection.started_ns),
+        "connect_ms": milliseconds(connection.connect_ns),
+        "duration_ms": milliseconds(connection.duration_ns),
+        "bytes_out": connection.bytes_out,
+        "bytes_in": connection.bytes_in,
+        "error": connection.error,
     }
 
 

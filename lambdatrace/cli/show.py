@@ -42,6 +42,7 @@ _ARRAYS = {
     "blocked": "blocked",
     "pause": "pauses",
     "process": "processes",
+    "extension": "extensions",
 }
 
 
@@ -89,6 +90,7 @@ def _draw(environment: Environment, records: Records) -> None:
     from lambdatrace.analysis.waiting import blocked_totals
     from lambdatrace.cli.views.blocked import BlockedTable
     from lambdatrace.cli.views.connections import ConnectionTable
+    from lambdatrace.cli.views.elsewhere import ElsewhereTable
     from lambdatrace.cli.views.execution import execution_view
     from lambdatrace.cli.views.namelookups import NamelookupTable
     from lambdatrace.cli.views.processes import ProcessTable
@@ -113,6 +115,8 @@ def _draw(environment: Environment, records: Records) -> None:
         views.append(BlockedTable(blocked, names, execution.folded.get("blocked", 0)))
     if any(process.parent_id for process in processes):
         views.append(ProcessTable(processes))
+    if elsewhere := trace.elsewhere(records):
+        views.append(ElsewhereTable(elsewhere, trace.elsewhere_left_out(records)))
     if totals := trace.syscall_totals(records):
         views.append(syscall_table(totals))
     for number, view in enumerate(views):
@@ -153,6 +157,7 @@ def _write(environment: Environment, records: Records, output: Output) -> None:
         "exchange": [documents.exchange_document(each) for each in exchanges],
         "blocked": [documents.blocked_document(each) for each in trace.blocked(records)],
         "pause": [documents.pause_document(each) for each in trace.pauses(records)],
+        "extension": [documents.elsewhere_document(each) for each in trace.elsewhere(records)],
         "process": [documents.process_document(each) for each in trace.processes(records)],
     }
     if output is Output.CSV:
