@@ -182,6 +182,23 @@ def process(
     return [number, parent, name, *times, exit_code, signal, int(out_of_memory)]
 
 
+def elsewhere(
+    name: str = "telegraf",
+    *,
+    host: str | None = None,
+    address: str = "192.0.2.7",
+    port: int = 443,
+    protocol: int = wire.PROTOCOL_TCP,
+    started: float = 1.0,
+    established: float | None = 2.0,
+    closed: float | None = 9.0,
+    error: int = 0,
+) -> list[Any]:
+    """One row of a connection of another extension; times in ms."""
+    ends = [moment(each) if each is not None else 0 for each in (established, closed)]
+    return [name, 77, host, address, port, protocol, moment(started), *ends, 310, 4_200, error]
+
+
 def syscall(
     op: str, *, started: float = 0.0, duration: float = 0.01, result: int = 0, connection: int = 1
 ) -> bytes:

@@ -15,11 +15,19 @@ from support_cli import rendered, run
 
 from lambdatrace import wire
 from lambdatrace.analysis.phases import told_apart
-from lambdatrace.analysis.trace import blocked, connections, exchanges, processes, read_records
+from lambdatrace.analysis.trace import (
+    blocked,
+    connections,
+    elsewhere,
+    exchanges,
+    processes,
+    read_records,
+)
 from lambdatrace.analysis.waiting import blocked_totals
 from lambdatrace.cli.environment import Environment
 from lambdatrace.cli.views.blocked import BlockedTable
 from lambdatrace.cli.views.connections import ConnectionTable
+from lambdatrace.cli.views.elsewhere import ElsewhereTable
 from lambdatrace.cli.views.processes import ProcessTable
 from lambdatrace.cli.views.timeline import ASCII, Timeline, bar
 from lambdatrace.items import CHUNK
@@ -46,6 +54,18 @@ CASES: dict[str, dict[str, Any]] = {
         "dropped": {"events": 1_200, "gaps": 1},
     },
     "empty": {"connections": []},
+    # What is theirs stands apart.
+    "extensions": {
+        "connections": [],
+        "details": {
+            "extensions": [
+                traces.elsewhere("agent\x1b[31md", host="in.example", established=None, error=111),
+                traces.elsewhere(started=-300, closed=None),
+                *[traces.elsewhere(started=10, established=11, closed=12)] * 14,
+            ],
+            "extensions_left_out": 3,
+        },
+    },
     # By a policy, and with all that the agent tells of itself.
     "not kept": {
         "connections": [],
@@ -233,6 +253,70 @@ EXPECTED: dict[tuple[str, int], list[str]] = {
         "! missing: 1 event chunk did not reach the store: connections below are missing",
         "",
         "no connections were kept",
+    ],
+    ("extensions", 80): [
+        "execution  4f2c9a10-0000-4000-8000-000000000001",
+        "function   checkout, version 7, 512 MB",
+        "started    2026-11-22 07:00:00.000 UTC",
+        "took       2.00 s, ok",
+        "network    0 connections",
+        "cpu        300 ms on a CPU (15%), 9.00 ms waiting for one",
+        "seen by    ebpf, level flows, edges exact, from the kernel",
+        "agent      11.4 ms of CPU, 18.3 MB at its peak",
+        "",
+        "no connections: this execution did not use the network",
+        "",
+        "other extensions   destination       total    out       in  outcome",
+        "────────────────────────────────────────────────────────────────────────",
+        "agent\\x1b[31md 77  in.example:443  8.00 ms  310 B  4.20 kB  ECONNREFUSED",
+        "telegraf 77        192.0.2.7:443         -  310 B  4.20 kB  open",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   2.00 ms  310 B  4.20 kB  ok",
+        "… and 1 more, --output json has them all",
+        "… and 3 that were not stored",
+    ],
+    ("extensions", 120): [
+        "execution  4f2c9a10-0000-4000-8000-000000000001",
+        "function   checkout, version 7, 512 MB",
+        "started    2026-11-22 07:00:00.000 UTC",
+        "took       2.00 s, ok",
+        "network    0 connections",
+        "cpu        300 ms on a CPU (15%), 9.00 ms waiting for one",
+        "seen by    ebpf, level flows, edges exact, from the kernel",
+        "agent      11.4 ms of CPU, 18.3 MB at its peak",
+        "",
+        "no connections: this execution did not use the network",
+        "",
+        "other extensions   destination       start  connect    total    out       in  outcome",
+        "──────────────────────────────────────────────────────────────────────────────────────────",
+        "agent\\x1b[31md 77  in.example:443  1.00 ms        -  8.00 ms  310 B  4.20 kB  ECONNREFUSED",
+        "telegraf 77        192.0.2.7:443   -300 ms   302 ms        -  310 B  4.20 kB  open",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "telegraf 77        192.0.2.7:443   10.0 ms  1.00 ms  2.00 ms  310 B  4.20 kB  ok",
+        "… and 1 more, --output json has them all",
+        "… and 3 that were not stored",
     ],
     ("empty", 80): [
         "execution  4f2c9a10-0000-4000-8000-000000000001",
@@ -549,6 +633,7 @@ def test_no_column_is_cut(case: str) -> None:
         ConnectionTable(decoded, told_apart(decoded, exchanges(records), whole=True)),
         BlockedTable(blocked_totals(blocked(records)), {100: "python3", 321: "worker"}),
         ProcessTable(processes(records)),
+        ElsewhereTable(elsewhere(records), 2),
     ]
     console = Environment(stdout=io.StringIO(), environ={}, width=300).console
     for width in range(72, 200):

@@ -652,3 +652,12 @@ def test_no_more_than_so_many_at_once() -> None:
     stream = [start(number, f"{number:036}") for number in range(attribution.MAX_OPEN + 3)]
     cuts = state.feed(b"".join(stream))
     assert [(cut.started, cut.status) for cut in cuts] == [(n, "unfinished") for n in range(3)]
+
+
+def test_all_traffic_is_without_that_of_known_extensions() -> None:
+    state = Attribution()
+    state.apart = {OTHER}
+    cut = state.begin(A, 1)
+    state.feed(connection(1, 2) + connection(2, 3, OTHER) + connection(3, 4, SECOND))
+    assert ids(state.end(cut, "ok", 9)) == [1, 3]
+    assert [record.id for record in state.take_others(9).connections] == [2]

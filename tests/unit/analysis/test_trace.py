@@ -22,6 +22,7 @@ from lambdatrace.analysis.linux import ERRNO_NAMES, errno_name, signal_name
 from lambdatrace.analysis.phases import phases
 from lambdatrace.analysis.trace import (
     SyscallTotals,
+    elsewhere_left_out,
     read_records,
     read_trace,
     syscall_totals,
@@ -32,6 +33,7 @@ from lambdatrace.model import (
     Blocked,
     BlockedKind,
     Connection,
+    Elsewhere,
     Ending,
     Exchange,
     Outcome,
@@ -426,6 +428,24 @@ def written_with(details: dict[str, Any]) -> Iterator[list[Item]]:
     yield [whole, row]
 
 
+def test_what_other_extensions_did_is_in_no_list_of_the_functions() -> None:
+    rows = [
+        traces.elsewhere("agentd", host="in.example", started=-5, established=None, error=111),
+        traces.elsewhere(closed=None),
+    ]
+    details = {"extensions": rows, "extensions_left_out": 3}
+    records = read_records(traces.execution([traces.connection()], details=details))
+    found = read_trace(traces.execution([traces.connection()], details=details))
+    assert len(found.connections) == 1
+    common = ("192.0.2.7", 443, Protocol.TCP)
+    assert found.elsewhere == (
+        Elsewhere("agentd", 77, "in.example", *common, -5 * MS, None, 14 * MS, 310, 4_200,
+                  "ECONNREFUSED"),
+        Elsewhere("telegraf", 77, None, *common, MS, MS, None, 310, 4_200, None),
+    )  # fmt: skip
+    assert elsewhere_left_out(records) == 3
+
+
 @pytest.mark.parametrize(
     "details",
     [
@@ -437,6 +457,10 @@ def written_with(details: dict[str, Any]) -> Iterator[list[Item]]:
         {"processes": [[*traces.process()[:2], None, *traces.process()[3:]]]},
         {"processes": [[*traces.process()[:5], -1, 0, 0]]},
         {"processes": [[*traces.process()[:5], 0, True, 0]]},
+        {"extensions": [7]},
+        {"extensions": [traces.elsewhere()[:-1]]},
+        {"extensions": [[*traces.elsewhere()[:5], 99, *traces.elsewhere()[6:]]]},
+        {"extensions": [[*traces.elsewhere()[:6], "1", *traces.elsewhere()[7:]]]},
         {"tls": 1},
         {"tls": ["a"]},
         {"hosts": 1},
@@ -455,7 +479,9 @@ _JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["lookups", "hosts", "tls", "processes"]), _JSON))
+@given(
+    st.dictionaries(st.sampled_from(["lookups", "hosts", "tls", "processes", "extensions"]), _JSON)
+)
 def test_any_details_are_read_or_corrupt(details: dict[str, Any]) -> None:
     for items in written_with(details):
         with contextlib.suppress(CorruptItemError):

@@ -176,6 +176,7 @@ def test_show_what_was_captured_in_json_and_lines(tmp_path: Path) -> None:
             "hosts": {"1": "api.test"},
             "tls": {"1": ["api.test", "1.3", ""]},
             "processes": [traces.process(200, name="sh", started=1, ended=2, signal=11)],
+            "extensions": [traces.elsewhere()],
         },
     )  # fmt: skip
     url = traces.write(tmp_path / "store.db", items)
@@ -201,10 +202,15 @@ def test_show_what_was_captured_in_json_and_lines(tmp_path: Path) -> None:
         {"process_id": 200, "parent_id": 100, "name": "sh", "started_ms": 1.0, "duration_ms": 1.0,
          "exit_code": None, "signal": "SIGSEGV", "out_of_memory": False}
     ]  # fmt: skip
+    assert document["extensions"] == [
+        {"process": "telegraf", "process_id": 77, "host": None, "address": "192.0.2.7",
+         "port": 443, "protocol": "tcp", "started_ms": 1.0, "connect_ms": 1.0, "duration_ms": 8.0,
+         "bytes_out": 310, "bytes_in": 4200, "error": None}
+    ]  # fmt: skip
     lines = run("show", ID, "--store", url, "-o", "jsonl").stdout.splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["record"] for row in rows] == [
-        "execution", "connection", "exchange", "exchange", "blocked", "process",
+        "execution", "connection", "exchange", "exchange", "blocked", "extension", "process",
     ]  # fmt: skip
     assert rows[4] == {"schema_version": 1, "record": "blocked", **document["blocked"][0]}
 
