@@ -1,6 +1,7 @@
 #!/bin/bash
 # The probe's self-test on Debian's kernels, under qemu: the stock one, and the newest of every other
 # series that apt-get offers here (KERNELS="PACKAGE ..." for others). Nothing of them is installed.
+# MACHINE=aarch64 does so for arm64, emulated all of it, Python and libbcc_bpf included.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/lib.sh
@@ -9,11 +10,28 @@ LIMIT=${LIMIT:-900}  # seconds a guest may take
 # Emulation takes seconds and works everywhere. KVM in a machine that is a guest itself may be there and
 # yet break the guest's memory: it is used where it is asked for.
 ACCEL=${ACCEL:-tcg}
-STOCK=linux-image-cloud-amd64
-[ "$(uname -m)" = x86_64 ] || die "the guests are built for x86_64 only, this is $(uname -m)"
+MACHINE=${MACHINE:-x86_64}
+foreign=()  # what apt-get and apt-cache are told about packages of another machine
+case $MACHINE in
+    x86_64)
+        [ "$(uname -m)" = x86_64 ] || die "these guests are made of an x86_64's own files" "MACHINE=aarch64"
+        architecture=amd64 emulator=qemu-system-x86 console=ttyS0 qemu=(qemu-system-x86_64 -cpu max)
+        ;;
+    aarch64)
+        architecture=arm64 emulator=qemu-system-arm console=ttyAMA0
+        qemu=(qemu-system-aarch64 -machine virt -cpu "max,pauth-impdef=on")
+        state=$PWD/.tools/kernels/apt  # this machine's own lists and status stay as they are
+        mkdir -p "$state"/{lists,archives}/partial
+        touch "$state/status"
+        foreign=(-o "Dir::State=$state" -o "Dir::State::status=$state/status" -o "Dir::Cache=$state"
+            -o APT::Architecture=arm64 -o APT::Architectures::=arm64)
+        ;;
+    *) die "there is no guest for $MACHINE" "MACHINE=x86_64 or MACHINE=aarch64" ;;
+esac
+STOCK=linux-image-cloud-$architecture
 [ -x /usr/bin/python3 ] && command -v apt-get >/dev/null ||
     die "the guests are made of Debian's packages, and this is not Debian"
-install_missing qemu-system-x86 cpio libbpfcc python3
+install_missing "$emulator" cpio libbpfcc python3
 
 mkdir -p .tools/kernels
 scratch=$(mktemp -d .tools/kernels/building.XXXXXX)
@@ -27,7 +45,7 @@ series() { sed -E 's/^linux-image-([0-9]+\.[0-9]+).*/\1/' <<<"$1"; }
 # image_of PACKAGE: itself, or the package with the image that it stands for
 image_of() {
     local image
-    image=$(apt-cache depends --important "$1" 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' || true)
+    image=$(apt-cache "${foreign[@]}" depends --important "$1" 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' || true)
     echo "${image:-$1}"
 }
 
@@ -36,7 +54,7 @@ choose_kernels() {
     stock=$(image_of $STOCK)
     [ "$stock" != $STOCK ] || die "apt-get does not know $STOCK" "it is in Debian's main section"
     kernels=("$stock")
-    offered=$(apt-cache search --names-only '^linux-image-[0-9].*-cloud-amd64$' | cut -d' ' -f1 | sort -V)
+    offered=$(apt-cache "${foreign[@]}" search --names-only "^linux-image-[0-9].*-cloud-$architecture\$" | cut -d' ' -f1 | sort -V)
     for each in $(for package in $offered; do series "$package"; done | sort -uV); do
         newest=$(grep -E "^linux-image-${each//./\\.}[.-]" <<<"$offered" | tail -1)
         [ "$each" = "$(series "$stock")" ] || kernels+=("$(image_of "$newest")")
@@ -46,7 +64,7 @@ choose_kernels() {
         say "apt-get offers no kernel older than Debian's stock $oldest here"
 }
 
-apt-get update --quiet=2 || warn "the lists of packages could not be updated"
+apt-get "${foreign[@]}" update --quiet=2 || warn "the lists of packages could not be updated"
 kernels=()
 if [ -n "${KERNELS:-}" ]; then
     for package in $KERNELS; do kernels+=("$(image_of "$package")"); done
@@ -55,16 +73,21 @@ else
 fi
 
 # --- a kernel: one file out of its package ------------------------------------------------------------
+# download PACKAGE...: into $scratch
+download() {
+    (cd "$scratch" && apt-get "${foreign[@]}" download --quiet=2 -o APT::Sandbox::User=root "$@") ||
+        die "$* could not be fetched" "apt-get needs a Debian mirror it can reach; what it said is above"
+}
+
 # fetch_kernel PACKAGE: sets $kernel
 fetch_kernel() {
     local version
-    version=$(apt-cache show --no-all-versions "$1" 2>/dev/null | sed -n 's/^Version: //p' | head -1 || true)
+    version=$(apt-cache "${foreign[@]}" show --no-all-versions "$1" 2>/dev/null | sed -n 's/^Version: //p' | head -1 || true)
     [ -n "$version" ] || die "apt-get does not know the package $1" "apt-cache pkgnames linux-image-"
     kernel=.tools/kernels/$1_$version
     [ ! -f "$kernel" ] || return 0
     say "fetching $1 $version"
-    (cd "$scratch" && apt-get download --quiet=2 -o APT::Sandbox::User=root "$1=$version") ||
-        die "$1 could not be fetched" "apt-get needs a Debian mirror it can reach; what it said is above"
+    download "$1=$version"
     dpkg-deb --fsys-tarfile "$scratch/$1"_*.deb |
         tar -x -C "$scratch" --wildcards --transform 's,.*/,,' './boot/vmlinuz-*' ||
         die "there is no kernel in the package $1"
@@ -72,14 +95,15 @@ fetch_kernel() {
     rm "$scratch/$1"_*.deb
 }
 
-# --- the guest: this machine's Python and libraries, this package, no shell ----------------------------
-build_guest() {
-    local root=$scratch/root python binaries libraries
+# --- the guest: a Python and its libraries, this package, no shell --------------------------------------
+# own_python ROOT: this machine's
+own_python() {
+    local root=$1 python binaries libraries
     python=$(readlink -f /usr/bin/python3)
     binaries=("$python" "$(ldconfig -p | sed -n 's/.*libbcc_bpf\.so\.0 .*x86-64.*=> //p' | head -1)"
         /usr/lib/"$(basename "$python")"/lib-dynload/*.so)
     libraries=$(ldd "${binaries[@]}" | grep -oE '/[^ ]+\.so[^ ]*' | grep -v ':$' | sort -u)
-    mkdir -p "$root"/{bin,lib64,etc,dev,proc,sys,tmp,lambdatrace/tests/kernels} "$root/usr/bin"
+    mkdir -p "$root"/lib64
     # As in Debian, where /lib is /usr/lib: the libraries are known by both names.
     mkdir -p "$root/usr/lib/x86_64-linux-gnu"
     ln -s usr/lib "$root/lib"
@@ -89,6 +113,30 @@ build_guest() {
     tar -c -C /usr/lib --exclude test --exclude tests --exclude ensurepip --exclude idlelib \
         --exclude lib2to3 --exclude pydoc_data --exclude dist-packages "$(basename "$python")" |
         tar -x -C "$root/usr/lib"
+}
+
+# packaged_python ROOT: another machine's, out of Debian's packages
+packaged_python() {
+    local root=$1 version package
+    version=$(apt-cache "${foreign[@]}" depends --important python3-minimal |
+        sed -n 's/.*Depends: \(python3\.[0-9]*\)-minimal$/\1/p')
+    download "$version-minimal" "lib$version-minimal" "lib$version-stdlib" libc6 libgcc-s1 libstdc++6 \
+        zlib1g libexpat1 libffi8 libssl3 libuuid1 libcrypt1 libelf1 libbpf1 libbpfcc
+    for package in "$scratch"/*.deb; do
+        # Bcc's other half is the compiler.
+        dpkg-deb --fsys-tarfile "$package" | tar -x -C "$root" --exclude './usr/share/*' --exclude '*/libbcc.so*'
+        rm "$package"
+    done
+    cp -a "$root/lib/." "$root/usr/lib/"
+    rm -r "$root/lib"
+    ln -s usr/lib "$root/lib"
+    ln -s "$version" "$root/usr/bin/python3"
+}
+
+build_guest() {
+    local root=$scratch/root
+    mkdir -p "$root"/{bin,etc,dev,proc,sys,tmp,lambdatrace/tests/kernels} "$root/usr/bin"
+    if [ ${#foreign[@]} = 0 ]; then own_python "$root"; else packaged_python "$root"; fi
     tar -c --exclude __pycache__ lambdatrace tests/kernels | tar -x -C "$root/lambdatrace"
     mv "$root/lambdatrace/tests/kernels/init.py" "$root/init"
     chmod 755 "$root/init"
@@ -98,21 +146,21 @@ build_guest() {
 # --- run ------------------------------------------------------------------------------------------------
 # boot PACKAGE: whether the self-test passes on it
 boot() {
-    local console=.tools/kernels/$1.log status=0 begun=$SECONDS ended
-    timeout "$LIMIT" nice -n 15 qemu-system-x86_64 -accel "$ACCEL" \
-        -cpu max -smp 2 -m 1024 -nodefaults -display none -no-reboot -serial "file:$console" \
+    local log=.tools/kernels/$1.log status=0 begun=$SECONDS ended
+    timeout "$LIMIT" nice -n 15 "${qemu[@]}" -accel "$ACCEL" \
+        -smp 2 -m 1024 -nodefaults -display none -no-reboot -serial "file:$log" \
         -kernel "$kernel" -initrd "$scratch/guest" \
-        -append 'console=ttyS0 quiet panic=-1' </dev/null &
+        -append "console=$console quiet panic=-1" </dev/null &
     guest=$!  # not in the foreground: what ends this script has to end the guest
     wait "$guest" || status=$?
     guest=
-    ended=$(tr -d '\r' <"$console" | sed -n 's/^self-test ended with \(-\?[0-9]*\)$/\1/p')
+    ended=$(tr -d '\r' <"$log" | sed -n 's/^self-test ended with \(-\?[0-9]*\)$/\1/p')
     if [ "$status" = 0 ] && [ "$ended" = 0 ]; then
-        tr -d '\r' <"$console" | grep -aE '^(kernel |loaded |unavailable|[0-9]+ connections|[0-9]+ checks)'
+        tr -d '\r' <"$log" | grep -aE '^(kernel |loaded |unavailable|[0-9]+ connections|[0-9]+ checks)'
         say "$1: passed, $((SECONDS - begun)) s"
         return
     fi
-    cat "$console"
+    cat "$log"
     case $status in
         0) warn "$1: $([ -n "$ended" ] && echo the self-test failed || echo the guest ended before its self-test)" ;;
         124) warn "$1: the guest was not done after $LIMIT s (LIMIT=SECONDS make test-kernels)" ;;

@@ -816,7 +816,8 @@ def main() -> int:
     ports = serve()
     begun = time.monotonic()
     try:
-        probe = Probe.load(record_syscalls=True, root=os.getpid())
+        # Every program there is, so that every verifier has seen them.
+        probe = Probe.load(record_syscalls=True, root=os.getpid(), extensions=True)
     except ProbeError as error:
         print(f"FAILED: {error.message}\n{error.hint}")
         return 1
