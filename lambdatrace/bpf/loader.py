@@ -231,7 +231,8 @@ class Probe:
             return None
         (
             advanced, cpu, cpu_wall, runqueue, runqueue_wall, _, idle, running, runnable,
-            _, _, folded_exchanges, folded_blocked, _, folded_texts, unseen, _, _, folded_pauses, *_,
+            _, _, folded_exchanges, folded_blocked, _, folded_texts, unseen, _, _, folded_pauses,
+            *_,
         ) = _BRANCH_VALUE.unpack(value)  # fmt: skip
         span = max(0, now - advanced)
         asleep = list(_IDLE.unpack(idle))
