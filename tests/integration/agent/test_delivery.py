@@ -88,11 +88,12 @@ def test_by_default_many_executions_cost_fewer_writes(
 ) -> None:
     function.store = table
     with function.emulator(aws_environ) as emulator:
-        ids = [ok(emulator) for _ in range(60)]
+        # Few enough for the two seconds of SHUTDOWN, also where this machine is busy.
+        ids = [ok(emulator) for _ in range(25)]
     found = summaries(function, ids)
     assert all(summary["dropped"] == {} for summary in found)
     flushes = sum(summary["agent"]["flushes"] for summary in found)
-    assert 1 <= flushes < 60
+    assert 1 <= flushes < 25
     assert sum(summary["agent"]["write_units"] for summary in found) > 0
     assert sum(summary["agent"]["sent_bytes"] for summary in found) > 0
 
