@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 
 import pytest
 from support_agent import HANDLERS, Echo, Function, Gate, eventually
+from support_faults import status_of
 from support_managed import RUNTIME, WRAPPED_RUNTIME, ManagedInstance
 
 SPIN_S = 0.3
@@ -81,6 +83,16 @@ def test_what_waits_is_written_in_time_or_at_the_end(function: Function, echo: E
         assert function.read(request_id).ports == {port: 1}
 
 
+def is_at_rest(process_id: int) -> bool:
+    """Whether a process sleeps, and goes on sleeping."""
+    looks = []
+    for _ in range(2):
+        status = status_of(process_id)
+        looks.append((status["State"].split()[0], status["voluntary_ctxt_switches"]))
+        time.sleep(0.2)
+    return looks[0][0] == "S" and looks[0] == looks[1]
+
+
 def test_a_worker_that_dies_is_replaced_though_no_event_comes(
     function: Function, echo: Echo
 ) -> None:
@@ -88,6 +100,7 @@ def test_a_worker_that_dies_is_replaced_though_no_event_comes(
     with ManagedInstance(function, 2, NEVER) as instance:
         lost, _ = instance.invoke({"what": "connect", "port": port})
         worker = function.worker()
+        eventually(lambda: is_at_rest(worker), "a worker that has taken it in")
         os.kill(worker, signal.SIGKILL)
         function.worker(other_than=worker)
         eventually(lambda: instance.agent_lines, "a line about it")
