@@ -19,6 +19,9 @@ from pathlib import Path
 
 from _harness import REPOSITORY, interleave, report
 
+from lambdatrace.layer.contents import START
+from lambdatrace.layer.unpacked import unpacked_layer
+
 ROUNDS = 9
 SETTLED_S = 0.7
 FORBIDDEN = ("boto3", "botocore", "pandas", "rich", "typer")
@@ -104,10 +107,10 @@ def main() -> None:
         api = _Api()
         threading.Thread(target=api.serve_forever, daemon=True).start()
         process = subprocess.Popen(
-            [sys.executable, "-S", "-P", "-m", "lambdatrace.agent"],
+            [unpacked_layer() / START],
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(REPOSITORY),
+                "LAMBDATRACE_PYTHON": sys.executable,
                 "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
                 "LAMBDATRACE_STORE": store,
                 "LAMBDATRACE_LEVEL": level,

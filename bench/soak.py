@@ -54,7 +54,7 @@ def agents(mark: str) -> list[int]:
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
             ours = mark.encode() in (entry / "environ").read_bytes().split(b"\0")
-            if ours and b"lambdatrace.agent" in words and words[0] != b"env":
+            if ours and any(word.endswith(b"packages/start.py") for word in words):
                 found[int(entry.name)] = int((entry / "stat").read_text().rsplit(")")[1].split()[1])
         except OSError:
             continue

@@ -44,3 +44,7 @@ class ProbeError(LambdatraceError):
 
 class EmulatorError(LambdatraceError):
     """AWS's Lambda emulator cannot be found, started or spoken to."""
+
+
+class LayerError(LambdatraceError):
+    """The layer cannot be built, or it cannot be brought to a function."""

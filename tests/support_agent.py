@@ -288,7 +288,7 @@ class Function:
                 continue
             with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"lambdatrace.agent" not in command or command[0] == b"env":
+                if not any(word.endswith(b"/lambdatrace/packages/start.py") for word in command):
                     continue
                 if mark not in (entry / "environ").read_bytes().split(b"\0"):
                     continue

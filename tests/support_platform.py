@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from support_agent import HANDLERS, Function, eventually
 
-from lambdatrace.emulator import agent_command
+from lambdatrace.layer.unpacked import unpacked_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,6 +75,7 @@ class Platform:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
             "AWS_REGION": "us-east-1",
             "LAMBDA_TASK_ROOT": str(HANDLERS),
+            "LAMBDATRACE_PYTHON": sys.executable,
             "LAMBDATRACE_STORE": self._function.store,
             "LAMBDATRACE_SPOOL": f"{self._function.folder}/spool",
             "LAMBDATRACE_TEST": str(self._function.folder),
@@ -82,9 +83,11 @@ class Platform:
             **self._more,
         }
         log = self._function.folder / "log"
-        *python, _, name = agent_command()
-        # Its name is what it is found by.
-        agent = (*python, str(HANDLERS / "skewed_agent.py"), name)
+        root = f"{unpacked_layer()}/lambdatrace"
+        environ["LD_LIBRARY_PATH"] = f"{root}/lib"
+        # As the layer starts it, but with a clock that can be moved.
+        skewed = str(HANDLERS / "skewed_agent.py")
+        agent = (sys.executable, "-I", "-S", "-B", skewed, f"{root}/packages/start.py")
         self._agent = self._start(agent, environ, log)
         eventually(lambda: self._extension_asks, "the agent's first `next`")
         for _ in range(self._count):

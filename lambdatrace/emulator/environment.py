@@ -10,29 +10,27 @@ import os
 import shlex
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambdatrace.errors import EmulatorError
+from lambdatrace.layer.contents import START
+from lambdatrace.layer.unpacked import unpacked_layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _ENTER = Path(__file__).with_name("enter.sh")
-_PACKAGES = Path(__file__).parents[2]
 _EXECUTABLE = 0o755
+AGENT = "lambdatrace"  # as which it registers
 _KILL_S = 2.0
 
 
 def agent_command() -> tuple[str, ...]:
-    """What starts the agent as an extension, with the Python and the package running here."""
-    # -P: the function's folder is the working directory, and its modules are not the agent's.
-    # -S: it needs nothing of site-packages, and what packages hook into every start stays out.
-    command = (sys.executable, "-P", "-S", "-m", "lambdatrace.agent")
-    return ("env", f"PYTHONPATH={_PACKAGES}", *command)
+    """What starts the agent inside a room."""
+    return (f"/opt/{START}",)
 
 
 def check_machine() -> None:
@@ -52,7 +50,9 @@ def check_machine() -> None:
 class Room:
     """The files of one execution environment, and the way in.
 
-    `output` is a named pipe for what the function prints, apart from the platform's log.
+    `output` is a named pipe for what the function prints, apart from the platform's log. An
+    extension called lambdatrace brings the layer into /opt; where its command is `agent_command()`
+    it is the layer's own file.
     """
 
     def __init__(
@@ -64,7 +64,11 @@ class Room:
         (self.folder / "opt").mkdir()
         scripts = self.folder / "extensions"
         scripts.mkdir()
+        if AGENT in extensions:
+            (self.folder / "layer").symlink_to(unpacked_layer())
         for name, command in extensions.items():
+            if name == AGENT and tuple(command) == agent_command():
+                continue
             script = scripts / name
             script.write_text(f"#!/bin/sh\nexec {shlex.join(command)}\n")
             script.chmod(_EXECUTABLE)

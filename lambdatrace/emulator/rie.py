@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from lambdatrace.emulator.environment import (
+    AGENT,
     Room,
     agent_command,
     check_machine,
@@ -149,7 +150,7 @@ class Emulator:
         self._memory_mb = memory_mb
         self._environ = dict(os.environ if environ is None else environ)
         self._rie_path = rie_path
-        self._extensions = {"lambdatrace": agent_command()} if extensions is None else extensions
+        self._extensions = {AGENT: agent_command()} if extensions is None else extensions
         self._runtime = runtime
         self._resolv_conf = resolv_conf
         self._log = log or (lambda source, line: None)
@@ -290,6 +291,8 @@ class Emulator:
         variables = {
             "AWS_LAMBDA_FUNCTION_NAME": self._task_root.name,
             "AWS_REGION": "us-east-1",  # of the ARN that the emulator gives the function
+            # Where Lambda's runtimes have theirs, this machine has none.
+            "LAMBDATRACE_PYTHON": sys.executable,
             **self._environ,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_TIMEOUT": str(self._timeout_s),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from support_agent import Function, ok
-
-from lambdatrace.emulator import agent_command
 
 # None of these is worth its time at a cold start (DESIGN.md).
 FORBIDDEN = {
@@ -27,10 +26,16 @@ def forbidden_in(modules: set[str]) -> set[str]:
     }
 
 
+def telling_imports(function: Function) -> dict[str, str]:
+    """What has the agent run by a Python that tells what it imports."""
+    python = function.folder / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -Ximporttime "$@"\n')
+    python.chmod(0o755)
+    return {"LAMBDATRACE_PYTHON": str(python)}
+
+
 def test_what_is_imported(function: Function) -> None:
-    command = list(agent_command())
-    command.insert(command.index("-m"), "-Ximporttime")
-    with function.emulator(extensions={"lambdatrace": command}) as emulator:
+    with function.emulator(telling_imports(function)) as emulator:
         function.read(ok(emulator))
     # Every import of both processes: they share standard error.
     modules = {match[1] for _, line in function.log if (match := IMPORTED.search(line))}
@@ -42,10 +47,8 @@ def test_what_is_imported(function: Function) -> None:
 def test_what_is_imported_for_dynamodb(
     function: Function, table: str, aws_environ: dict[str, str]
 ) -> None:
-    command = list(agent_command())
-    command.insert(command.index("-m"), "-Ximporttime")
     function.store = table
-    with function.emulator(aws_environ, {"lambdatrace": command}) as emulator:
+    with function.emulator({**aws_environ, **telling_imports(function)}) as emulator:
         function.read(ok(emulator))
     modules = {match[1] for _, line in function.log if (match := IMPORTED.search(line))}
     assert {"lambdatrace.agent.dynamodb", "lambdatrace.agent.worker"} <= modules

@@ -15,11 +15,12 @@ from lambdatrace.emulator import agent_command
 
 # Kills the first child of its parent, long before that can have loaded anything.
 KILLER = """
-import os, pathlib, signal
+import os, signal
 parent = os.getppid()
-children = pathlib.Path(f"/proc/{parent}/task/{parent}/children")
-while not (others := [int(pid) for pid in children.read_text().split() if int(pid) != os.getpid()]):
-    pass
+others = []
+while not others:
+    with open(f"/proc/{parent}/task/{parent}/children") as file:
+        others = [int(pid) for pid in file.read().split() if int(pid) != os.getpid()]
 os.kill(others[0], signal.SIGKILL)
 """
 UNHARMED = "the function is not affected"
@@ -136,7 +137,7 @@ def test_killed_before_it_was_ready(function: Function, echo: Echo) -> None:
     port = echo.port()
     killer = function.folder / "killer.py"
     killer.write_text(KILLER)
-    command = ("sh", "-c", f'{sys.executable} {killer} & exec "$@"', "sh", *agent_command())
+    command = ("sh", "-c", f'{sys.executable} -I -S {killer} & exec "$@"', "sh", *agent_command())
     with function.emulator(extensions={"lambdatrace": command}) as emulator:
         request_id = ok(emulator, {"what": "connect", "port": port})
     assert is_complete(function, request_id, port)

@@ -59,7 +59,16 @@ def test_without_unshare_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> N
         environment.check_machine()
 
 
-def test_the_agent_is_not_taken_from_the_functions_folder() -> None:
+def test_an_agent_of_its_own_is_the_layers_file_unless_it_is_started_otherwise() -> None:
     command = environment.agent_command()
-    assert "-P" in command
-    assert command[-2:] == ("-m", "lambdatrace.agent")
+    for extensions, written in (
+        ({"lambdatrace": command}, []),
+        ({"lambdatrace": ("env", *command)}, ["lambdatrace"]),
+    ):
+        room = environment.Room(extensions)
+        try:
+            assert [path.name for path in (room.folder / "extensions").iterdir()] == written
+            assert (room.folder / "layer/extensions/lambdatrace").is_file()
+            assert (room.folder / "layer" / command[0].removeprefix("/opt/")).is_file()
+        finally:
+            room.remove()

@@ -7,6 +7,7 @@ As it is after a freeze or a restore on Lambda. The file $LAMBDATRACE_TEST/skew 
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 import time
 
@@ -25,6 +26,5 @@ def skew() -> int:
 time.time = lambda: _now() + skew()
 time.time_ns = lambda: _now_ns() + skew() * 10**9
 
-from lambdatrace.agent.__main__ import main  # noqa: E402  # not before the clocks are replaced
-
-sys.exit(main())
+# The layer's own beginning, with its folder, once the clocks are replaced.
+runpy.run_path(sys.argv[1], run_name="__main__")
