@@ -7,10 +7,16 @@ from typing import Annotated
 import typer
 
 from lambdatrace import __version__
+from lambdatrace.cli import build_layer as build_layer_command
+from lambdatrace.cli import deploy_layer as deploy_layer_command
+from lambdatrace.cli import init_table as init_table_command
 from lambdatrace.cli import invoke as invoke_command
 from lambdatrace.cli import list as list_command
+from lambdatrace.cli import remove_layer as remove_layer_command
 from lambdatrace.cli import run as run_command
 from lambdatrace.cli import show as show_command
+from lambdatrace.cli import status as status_command
+from lambdatrace.cli import template as template_command
 from lambdatrace.cli import top_destinations as top_destinations_command
 
 HELP = """Where the time of one slow Lambda execution went, seen from the kernel.
@@ -23,6 +29,10 @@ Start here:
   lambdatrace list --since 1h         the executions of the last hour
   lambdatrace show @slowest           the slowest of them, connection by connection
   lambdatrace top-destinations        where all of them spent their time
+
+\b
+For functions at AWS:
+  lambdatrace deploy-layer --function NAME
 """
 
 EPILOG = """
@@ -75,6 +85,22 @@ for _name, _command, _summary, _module in (
         "Destinations over many executions.",
         top_destinations_command,
     ),
+    (
+        "deploy-layer",
+        deploy_layer_command.deploy_layer,
+        "Have Lambda functions traced.",
+        deploy_layer_command,
+    ),
+    ("status", status_command.status, "Which functions are traced.", status_command),
+    (
+        "remove-layer",
+        remove_layer_command.remove_layer,
+        "Have them traced no longer.",
+        remove_layer_command,
+    ),
+    ("init-table", init_table_command.init_table, "Create the table.", init_table_command),
+    ("template", template_command.template, "Infrastructure as code.", template_command),
+    ("build-layer", build_layer_command.build_layer, "Build the layer's zip.", build_layer_command),
 ):
     app.command(
         _name,

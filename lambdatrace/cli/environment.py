@@ -31,12 +31,14 @@ class Environment:
     def __init__(
         self,
         *,
+        stdin: TextIO | None = None,
         stdout: TextIO | None = None,
         stderr: TextIO | None = None,
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], int] = time.time_ns,
         width: int | None = None,
     ) -> None:
+        self.stdin = sys.stdin if stdin is None else stdin
         self.stdout = sys.stdout if stdout is None else stdout
         self.stderr = sys.stderr if stderr is None else stderr
         self.environ = os.environ if environ is None else environ
@@ -65,6 +67,16 @@ class Environment:
     def debug(self) -> bool:
         """Whether an unexpected error shows its traceback."""
         return self.environ.get("LAMBDATRACE_DEBUG", "") not in ("", "0")
+
+    @property
+    def interactive(self) -> bool:
+        """Whether there is somebody who can be asked."""
+        return self.stdin.isatty()
+
+    def confirm(self, question: str) -> bool:
+        """Ask the person; no answer is a no."""
+        print(f"{question} [y/N] ", end="", file=self.stderr, flush=True)
+        return self.stdin.readline().strip().lower() in ("y", "yes")
 
     def note(self, text: str) -> None:
         """One line for the person, apart from the data."""

@@ -6,6 +6,7 @@ Everything lies below /opt/lambdatrace, but for the one file that makes it an ex
 from __future__ import annotations
 
 import ast
+import functools
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -62,6 +63,7 @@ def files(architecture: Architecture) -> tuple[LayerFile, ...]:
     return tuple(sorted(found, key=lambda file: file.name))
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """The modules that the agent imports, directly or not, at its start or later: name -> file.
 

@@ -17,6 +17,7 @@ import boto3
 from botocore import exceptions as aws
 from botocore.config import Config
 
+from lambdatrace.aws import error_code, one_line, setup_problem
 from lambdatrace.errors import StoreError
 from lambdatrace.items import HOUR_NS, INDEX_SHARDS, Item, index_buckets
 from lambdatrace.store import attributes
@@ -45,7 +46,6 @@ _CONFIG = Config(
 _THROTTLED = (
     "ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException",
 )  # fmt: skip
-_LOGIN_HINT = "log in again, for example with: aws sso login, or aws configure"
 
 Page = tuple[list[dict[str, Any]], dict[str, Any] | None]
 
@@ -155,7 +155,9 @@ class DynamoStore:
                 yield item
 
 
-def connect(url: StoreUrl, environ: Mapping[str, str] = os.environ) -> DynamoDBClient:
+def connect(
+    url: StoreUrl, environ: Mapping[str, str] = os.environ, profile: str | None = None
+) -> DynamoDBClient:
     """A client for the region and endpoint of `url`; what it leaves open is boto3's to find.
 
     Raises StoreError when boto3 cannot make one (no region, an unknown profile, …).
@@ -163,7 +165,7 @@ def connect(url: StoreUrl, environ: Mapping[str, str] = os.environ) -> DynamoDBC
     # boto3 knows AWS_DEFAULT_REGION and its profiles only; Lambda and the agent have AWS_REGION.
     region = url.region or environ.get("AWS_REGION") or None
     with explained(url.table):
-        return boto3.session.Session(region_name=region).client(
+        return boto3.session.Session(region_name=region, profile_name=profile).client(
             "dynamodb", endpoint_url=url.endpoint, config=_CONFIG
         )
 
@@ -178,35 +180,23 @@ def explained(table: str) -> Iterator[None]:
     """Turn whatever boto3 raises about `table` into a StoreError that says what to do."""
     try:
         yield
-    except aws.ClientError as error:
-        raise _refusal(table, error) from error
     except aws.NoRegionError as error:
         raise StoreError(
             f"no AWS region for the table {table}",
             f"set AWS_REGION or write dynamodb://{table}?region=…",
         ) from error
-    except (aws.NoCredentialsError, aws.PartialCredentialsError) as error:
-        raise StoreError("there are no AWS credentials", "run: aws configure") from error
-    except (
-        aws.CredentialRetrievalError, aws.SSOError, aws.TokenRetrievalError,
-    ) as error:  # fmt: skip
-        raise StoreError(f"AWS credentials cannot be had: {_line(error)}", _LOGIN_HINT) from error
-    except aws.ProfileNotFound as error:
-        raise StoreError(_line(error), "check AWS_PROFILE and ~/.aws/config") from error
-    except (aws.HTTPClientError, aws.ConnectionError) as error:
+    except (aws.ClientError, aws.BotoCoreError, ValueError) as error:
+        if problem := setup_problem(error, "DynamoDB"):
+            raise StoreError(*problem) from error
+        if isinstance(error, aws.ClientError):
+            raise _refusal(table, error) from error
         raise StoreError(
-            f"DynamoDB cannot be reached: {_line(error)}",
-            "check the network, the region and the endpoint",
-        ) from error
-    except (aws.BotoCoreError, ValueError) as error:
-        raise StoreError(
-            f"the table {table} cannot be read: {_line(error)}", "check the AWS configuration"
+            f"the table {table} cannot be read: {one_line(error)}", "check the AWS configuration"
         ) from error
 
 
 def _refusal(table: str, error: aws.ClientError) -> StoreError:
-    details = error.response.get("Error", {})
-    code, message = details.get("Code", ""), _line(details.get("Message", ""))
+    code, message = error_code(error)
     if code == "ResourceNotFoundException":
         return StoreError(
             f"there is no table {table} in this account and region",
@@ -217,10 +207,6 @@ def _refusal(table: str, error: aws.ClientError) -> StoreError:
             f"AWS does not allow reading the table {table}: {message}",
             "the caller needs the permission dynamodb:Query on it",
         )
-    if code in ("ExpiredTokenException", "ExpiredToken"):
-        return StoreError("the AWS session has expired", _LOGIN_HINT)
-    if code in ("UnrecognizedClientException", "InvalidSignatureException"):
-        return StoreError(f"AWS does not accept the credentials: {message}", _LOGIN_HINT)
     if code in _THROTTLED:
         return StoreError(
             f"DynamoDB throttles reading the table {table}",
@@ -236,8 +222,3 @@ def _refusal(table: str, error: aws.ClientError) -> StoreError:
 
 def _age(item: Item) -> tuple[int, int]:
     return item.timestamp_nano, item.tie
-
-
-def _line(error: object) -> str:
-    text = " ".join(str(error).split())
-    return "".join(filter(str.isprintable, text))[:300]
