@@ -212,7 +212,12 @@ class Aws:
 
     # --- the command line ---------------------------------------------------------------------
 
-    def run(self, *arguments: str, environ: Mapping[str, str | None] | None = None) -> Ended:
+    def run(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str | None] | None = None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> Ended:
         """The real command line, in a process of its own; `calls` are those it makes."""
         self.calls, self.resources = [], []
         variables = {**_ENVIRON, "AWS_ENDPOINT_URL": self.endpoint, **(environ or {})}
@@ -220,7 +225,7 @@ class Aws:
             [Path(sys.executable).with_name("lambdatrace"), *arguments],
             cwd=ROOT,
             env={name: value for name, value in variables.items() if value is not None},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             capture_output=True,
             text=True,
             check=False,
@@ -250,7 +255,8 @@ def _resource(action: str, path: str, body: bytes) -> str:
     """The ARN of what a call is about; `*` where it is about nothing in particular."""
     service = action.partition(":")[0]
     if service == "dynamodb":
-        return f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{json.loads(body)['TableName']}"
+        name = json.loads(body).get("TableName", "")
+        return f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
     if service == "iam":
         return f"arn:aws:iam::{ACCOUNT}:role/service/{parse_qs(body.decode())['RoleName'][0]}"
     kind, _, rest = path.partition("/")[2].partition("/")[2].partition("/")

@@ -41,6 +41,8 @@ def test_the_arrows_point_one_way() -> None:
         (["--help"], HEAVY | {"rich", "sqlite3"}),
         (["--version"], HEAVY | {"rich", "sqlite3"}),
         (["show", "--help"], HEAVY | {"rich", "sqlite3"}),
+        (["deploy-layer", "--help"], HEAVY | {"rich", "sqlite3"}),
+        (["template"], HEAVY | {"rich", "sqlite3"}),
         (["show", "4f2c9a10-0000-4000-8000-000000000001"], HEAVY),
         (["show", "4f2c9a10-0000-4000-8000-000000000001", "-o", "json"], HEAVY | {"rich"}),
         (["list", "--since", "2026-11-22T00:00:00Z", "--until", "2026-11-23T00:00:00Z"], HEAVY),

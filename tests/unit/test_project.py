@@ -84,7 +84,7 @@ def test_set_up_done_already_is_quick() -> None:
 def test_the_first_commands_of_the_readme() -> None:
     readme = text("README.md")
     assert readme.index("make demo") < readme.index("make test")
-    for command in ("run", "invoke", "list", "show", "top-destinations"):
+    for command in ("run", "invoke", "list", "show", "top-destinations", "deploy-layer"):
         assert f"lambdatrace {command}" in readme
 
 
