@@ -23,12 +23,20 @@ def main() -> int:
             "AWS_LAMBDA_RUNTIME_API is not set: this is started by Lambda, or by lambdatrace invoke"
         )
         return 2
-    api = ExtensionsApi(settings.runtime_api, NAME)
+    api = _api(settings.runtime_api)
     try:
         return run(api, Supervisor(settings, api.close), managed=settings.is_managed)
     except HttpError as error:
         log(f"cannot register as an extension: {error}")
         return 1
+
+
+def _api(runtime_api: str) -> ExtensionsApi:
+    if os.environ.get("LAMBDATRACE_INTERNAL", "") in ("", "0"):
+        return ExtensionsApi(runtime_api, NAME)
+    from lambdatrace.agent.internal import InternalApi
+
+    return InternalApi(runtime_api, NAME)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ class ExtensionsApi:
         The file name under /opt/extensions that was started: Lambda insists on it.
     """
 
+    events: tuple[str, ...] = ("INVOKE", "SHUTDOWN")
+
     def __init__(self, runtime_api: str, name: str) -> None:
         host, _, port = runtime_api.rpartition(":")
         self._client = HttpClient(host, int(port))
@@ -35,8 +37,9 @@ class ExtensionsApi:
         self._identifier = ""
 
     def register(self, *, invocations: bool = True) -> None:
-        """Register for SHUTDOWN and, unless told not to, for INVOKE. Raises HttpError."""
-        body = b'{"events": ["INVOKE", "SHUTDOWN"]}' if invocations else b'{"events": ["SHUTDOWN"]}'
+        """Register for `events`, INVOKE only if it is not told otherwise. Raises HttpError."""
+        wanted = [f'"{event}"' for event in self.events if invocations or event != "INVOKE"]
+        body = f'{{"events": [{", ".join(wanted)}]}}'.encode()
         headers = {"Lambda-Extension-Name": self._name, "Content-Type": "application/json"}
         response = self._client.request("POST", f"{_BASE}/register", headers, body)
         if response.status != _OK:
