@@ -68,8 +68,8 @@ def layer_name(architecture: Architecture) -> str:
 def build(architecture: Architecture, bytecode: Sequence[Path] = ()) -> Layer:
     """The layer for `architecture`.
 
-    For each interpreter in `bytecode`, the modules are there compiled as well: that saves a cold
-    start 0.1 s of CPU in a function with the same version of Python, and the bytes depend on the
+    For each interpreter in `bytecode`, the modules are there compiled as well: a cold start in a
+    function with the same version of Python need not do it, and the bytes depend on the
     interpreters. Raises LayerError when one cannot be run.
     """
     found = list(files(architecture))
