@@ -19,7 +19,7 @@ from pathlib import Path
 
 from _harness import REPOSITORY, interleave, report
 
-from lambdatrace.layer.contents import START
+from lambdatrace.emulator import agent_command
 from lambdatrace.layer.unpacked import unpacked_layer
 
 ROUNDS = 9
@@ -107,7 +107,7 @@ def main() -> None:
         api = _Api()
         threading.Thread(target=api.serve_forever, daemon=True).start()
         process = subprocess.Popen(
-            [unpacked_layer() / START],
+            agent_command(unpacked_layer()),
             env={
                 "PATH": os.environ["PATH"],
                 "LAMBDATRACE_PYTHON": sys.executable,

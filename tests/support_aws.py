@@ -109,9 +109,11 @@ class Aws:
         )
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self.calls: list[str] = []  # `service:Action`
+        self.bodies: dict[str, bytes] = {}  # of each action's latest call
         self.resources: list[tuple[str, str]] = []  # action, ARN of what it was about
         self.faults: list[Fault] = []
         self.on_call: Callable[[str], None] = lambda action: None
+        self.alter: Callable[[str, dict[str, Any]], None] = lambda action, answer: None
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -125,6 +127,7 @@ class Aws:
         """An empty account."""
         urlopen(Request(f"{self.endpoint}/moto-api/reset", method="POST")).read()
         self.faults, self.on_call = [], lambda action: None
+        self.alter = lambda action, answer: None
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         size = int(environ.get("CONTENT_LENGTH") or 0)
@@ -133,6 +136,7 @@ class Aws:
         action = _action(environ, body)
         if action:
             self.calls.append(action)
+            self.bodies[action] = body
             self.resources.append((action, _resource(action, environ["PATH_INFO"], body)))
             self.on_call(action)
             about = environ["PATH_INFO"] + body[:10_000].decode(errors="replace")
@@ -140,8 +144,17 @@ class Aws:
                 if fault.action == action and fault.times and fault.about in about:
                     fault.times -= 1
                     return _refuse(action.partition(":")[0], fault, start_response)
-        answer: Iterable[bytes] = self._moto(environ, start_response)
-        return answer
+        if not action.startswith("lambda:"):
+            answer: Iterable[bytes] = self._moto(environ, start_response)
+            return answer
+        begun: list[Any] = []
+        document = json.loads(b"".join(self._moto(environ, lambda *head: begun.append(head))))
+        self.alter(action, document)
+        altered = json.dumps(document).encode()
+        status, headers, *_ = begun[0]
+        kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        start_response(status, [*kept, ("Content-Length", str(len(altered)))])
+        return [altered]
 
     # --- what is in the account ---------------------------------------------------------------
 

@@ -51,5 +51,9 @@ for line in "${architectures[@]}"; do
             "$package" "$version" "${source%% *}" "$(sha256sum "$file" | cut -d' ' -f1)" >>"$vendor/MANIFEST"
     done
 done
+# What they refer to.
+for each in Apache-2.0 GPL-2 GPL-3 LGPL-2.1 LGPL-3; do
+    install -m 644 "/usr/share/common-licenses/$each" "$vendor/licences/$each"
+done
 rm -rf lambdatrace/layer/vendor
 mv "$vendor" lambdatrace/layer/vendor

@@ -28,9 +28,9 @@ AGENT = "lambdatrace"  # as which it registers
 _KILL_S = 2.0
 
 
-def agent_command() -> tuple[str, ...]:
-    """What starts the agent inside a room."""
-    return (f"/opt/{START}",)
+def agent_command(opt: Path = Path("/opt")) -> tuple[str, ...]:
+    """What starts the agent inside a room; elsewhere `opt` is where the layer was unpacked."""
+    return (f"{opt}/{START}",)
 
 
 def check_machine() -> None:

@@ -135,11 +135,18 @@ class Deployment:
         self._done: set[tuple[str, str]] = set()  # (role, policy) that are as they should be
 
     def run(self, plan: Plan) -> list[Outcome]:
-        """Take every step. Raises LayerError when one for all functions fails; then nothing of any
-        function was changed.
+        """Take every step.
+
+        Raises LayerError when one for all functions fails, with what was made before it; nothing of
+        any function was changed then.
         """
-        for shared in plan.shared:
-            self._take_shared(shared)
+        for number, shared in enumerate(plan.shared):
+            try:
+                self._take_shared(shared)
+            except LambdatraceError as error:
+                made = [_made(each) for each in plan.shared[:number]]
+                kept = f"; made before, and kept: {', '.join(made)}" if made else ""
+                raise LayerError(error.message, error.hint + kept) from error
         outcomes = [self._run_function(each) for each in plan.functions]
         # Policies go last: a function that could not be changed goes on to need its own.
         needed = {
@@ -199,6 +206,7 @@ class Deployment:
                     continue
                 if self._take(step):
                     taken.append(step)
+                    self._check_taken(step)
         except LambdatraceError as error:
             left = self._undo(taken)
             return Outcome(plan.function, bool(left), error, left)
@@ -235,6 +243,17 @@ class Deployment:
         self._change(step.function, layers, step.variables_after, meant_for=step)
         return True
 
+    def _check_taken(self, step: FunctionStep) -> None:
+        """Wait until a function has what it was given. Raises LayerError when that has failed."""
+        if isinstance(step, ChangePolicy):
+            return
+        told = self._settled(step.function)
+        if told.get("LastUpdateStatus") == "Failed":
+            raise LayerError(
+                f"Lambda could not change {step.function}",
+                told.get("LastUpdateStatusReason") or "it gives no reason",
+            )
+
     def _undo(self, taken: Sequence[FunctionStep]) -> tuple[str, ...]:
         """Take back what was done to one function; returns what could not be, in words."""
         left = []
@@ -245,6 +264,7 @@ class Deployment:
                     self._done.discard((step.role, step.name))
                 else:
                     self._change(step.function, step.layers_before, step.variables_before)
+                    self._settled(step.function)
             except LambdatraceError:
                 thing = (
                     f"policy {step.name} of role {step.role}"
@@ -284,7 +304,7 @@ class Deployment:
         variables: Mapping[str, str],
         meant_for: ChangeFunction | None = None,
     ) -> None:
-        """Give a function these layers and variables, and wait until it has them.
+        """Have Lambda give a function these layers and variables.
 
         Raises LayerError when it is no longer what `meant_for` was planned for.
         """
@@ -310,12 +330,6 @@ class Deployment:
                 if self._clock() >= until:
                     raise
                 self._sleep(_LOOK_S)
-        told = self._settled(name)
-        if told.get("LastUpdateStatus") == "Failed":
-            raise LayerError(
-                f"Lambda could not change {name}",
-                told.get("LastUpdateStatusReason") or "it gives no reason",
-            )
 
     def _settled(self, name: str) -> dict[str, Any]:
         """A function's configuration, once nothing changes it. Raises LayerError."""
@@ -361,6 +375,14 @@ def _function(account: Account, name: str, policies_of: str | None) -> FunctionS
             continue
         policies[each] = answer["PolicyDocument"]
     return replace(state, policies=policies)
+
+
+def _made(step: SharedStep) -> str:
+    if isinstance(step, CreateTable):
+        return f"table {step.table}"
+    if isinstance(step, ExpireItems):
+        return f"expiry of table {step.table}"
+    return f"layer {step.layer.name}"
 
 
 def _check_unchanged(told: Mapping[str, Any], step: ChangeFunction) -> None:

@@ -228,6 +228,56 @@ def test_a_function_that_is_being_updated(aws: Aws) -> None:
     assert layers_of(aws, "orders") == [f"{LAYER_ARN}:1"]
 
 
+def test_a_function_whose_update_takes_a_while(aws: Aws) -> None:
+    aws.function("orders")
+    answers = iter(["InProgress", "InProgress", "Successful", "InProgress"])
+
+    def alter(action: str, answer: dict[str, Any]) -> None:
+        if action == "lambda:GetFunctionConfiguration" and aws.calls.count(action) > 1:
+            answer["LastUpdateStatus"] = next(answers, "Successful")
+            answer["RevisionId"] = f"revision-{aws.calls.count(action)}"
+
+    aws.alter = alter
+    assert deploy(aws, "orders").code == 0
+    # One look for the plan, three until it was at rest, two until it was changed.
+    assert aws.calls.count("lambda:GetFunctionConfiguration") == 6
+    assert aws.calls.index("lambda:UpdateFunctionConfiguration") == len(aws.calls) - 3
+    assert (
+        json.loads(aws.bodies["lambda:UpdateFunctionConfiguration"])["RevisionId"] == "revision-4"
+    )
+
+
+def test_an_update_that_lambda_cannot_make_is_undone(aws: Aws) -> None:
+    aws.function("orders", Environment={"Variables": {"STAGE": "live"}})
+    before = aws.snapshot("orders")[:2]
+
+    def alter(action: str, answer: dict[str, Any]) -> None:
+        updated = aws.calls.count("lambda:UpdateFunctionConfiguration") == 1
+        if action == "lambda:GetFunctionConfiguration" and updated:
+            answer.update(LastUpdateStatus="Failed", LastUpdateStatusReason="no subnet is left")
+
+    aws.alter = alter
+    ended = deploy(aws, "orders")
+    assert (ended.code, ended.error) == (1, "Lambda could not change orders")
+    assert ended.hint == "no subnet is left"
+    aws.alter = lambda action, answer: None
+    assert aws.snapshot("orders")[:2] == before
+
+
+def test_variables_that_cannot_be_read_are_not_lost(aws: Aws) -> None:
+    aws.function("orders", Environment={"Variables": {"STAGE": "live"}})
+
+    def alter(action: str, answer: dict[str, Any]) -> None:
+        if action == "lambda:GetFunctionConfiguration":
+            answer["Environment"] = {"Error": {"ErrorCode": "x", "Message": "no kms:Decrypt"}}
+
+    aws.alter = alter
+    ended = deploy(aws, "orders")
+    assert (ended.code, writes(aws)) == (1, [])
+    assert "its environment variables cannot be read" in ended.error
+    assert "no kms:Decrypt" in ended.hint
+
+
 def test_a_function_that_somebody_else_changes_meanwhile(aws: Aws) -> None:
     aws.function("orders")
 
@@ -345,7 +395,8 @@ def test_what_a_person_can_get_wrong(
         ),
         (
             Fault("lambda:PublishLayerVersion", "AccessDeniedException"),
-            "AWS does not allow lambda:PublishLayerVersion on layer lambdatrace-x86_64", "docs/",
+            "AWS does not allow lambda:PublishLayerVersion on layer lambdatrace-x86_64",
+            "made before, and kept: table lambdatrace, expiry of table lambdatrace",
         ),
         (
             Fault("lambda:PublishLayerVersion", "CodeStorageExceededException", "75 GB", 400),
