@@ -54,7 +54,7 @@ def outcome_lines(outcomes: Sequence[Outcome]) -> Text:
         if outcome.error:
             text.append("failed     ", style="bold red")
             text.append(f"{clean(outcome.function)}: {clean(outcome.error.message)}")
-            text.append("; left: " if outcome.left else "; its changes were undone")
+            text.append("; left: " if outcome.left else "; it is as it was")
             text.append(clean(", ".join(outcome.left)))
         else:
             done = "changed    " if outcome.changed else "unchanged  "
