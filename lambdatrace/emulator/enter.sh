@@ -11,7 +11,11 @@ shift
 mount --bind /opt "$room/opt"
 mount -t tmpfs -o mode=755 lambdatrace /opt
 mkdir /opt/extensions
-[ ! -e "$room/layer" ] || cp -R "$room/layer/." /opt/
+if [ -e "$room/layer" ]; then
+    cp "$room"/layer/extensions/* /opt/extensions/
+    mkdir /opt/lambdatrace
+    mount --bind -o ro "$room/layer/lambdatrace" /opt/lambdatrace
+fi
 cp -R "$room/extensions/." /opt/extensions/
 # Whatever else the machine keeps in /opt stays in reach: the Python that runs the function may be
 # there. The emulator looks for extensions in /opt/extensions and nowhere else.

@@ -33,11 +33,15 @@ def test_what_runs_is_the_layer_and_not_the_sources(function: Function) -> None:
     with function.emulator() as emulator:
         request_id = ok(emulator)
         front, worker = function.processes()
+        mounts = Path(f"/proc/{front}/mountinfo").read_text().splitlines()
         mapped = Path(f"/proc/{worker}/maps").read_text()
         root = Path(f"/proc/{front}/root")
         command = Path(f"/proc/{front}/cmdline").read_bytes().decode().split("\0")
         assert (root / "opt/lambdatrace/packages/lambdatrace/agent/worker.py").is_file()
         assert (root / "opt/extensions/lambdatrace").read_text().startswith("#!/bin/sh\n")
+    # As on Lambda, nobody can write there.
+    (mount,) = [line.split() for line in mounts if line.split()[4] == "/opt/lambdatrace"]
+    assert mount[5].split(",")[0] == "ro"
     libraries = set(re.findall(r"\S+/lib(?:bcc_bpf|bpf|elf)\.so\S*", mapped))
     assert {Path(name).parent for name in libraries} == {Path("/opt/lambdatrace/lib")}
     assert len(libraries) == 3
