@@ -104,6 +104,7 @@ class ManagedInstance:
             "AWS_LAMBDA_FUNCTION_TIMEOUT": "30",
             "AWS_LAMBDA_MAX_CONCURRENCY": str(self._processes),
             "AWS_REGION": "us-east-1",
+            "LAMBDATRACE_PYTHON": sys.executable,
             "LAMBDATRACE_STORE": self._function.store,
             "LAMBDATRACE_SPOOL": f"{self._function.folder}/spool",
             "LAMBDATRACE_TEST": str(self._function.folder),
