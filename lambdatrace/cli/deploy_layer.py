@@ -69,7 +69,7 @@ def deploy_layer(
     Creates the table and publishes the layer where they are missing, then gives each function the
     layer, two variables and its role one permission. What is right already is left alone.
     """
-    from lambdatrace.layer import deployment
+    from lambdatrace.layer import inventory
     from lambdatrace.layer.account import Account
     from lambdatrace.layer.build import build
     from lambdatrace.layer.plan import Wish, plan_deployment
@@ -80,11 +80,11 @@ def deploy_layer(
     account = Account(region, profile, environment.environ)
     layers = {each: build(each) for each in Architecture}
     wish = Wish(table, level and level.value, layers, kms_key, architecture)
-    states = deployment.look_at_functions(account, functions or (), table)
+    states = inventory.look_at_functions(account, functions or (), table)
     plan = plan_deployment(
         wish,
-        deployment.look_at_table(account, table),
-        deployment.published(account, layers),
+        inventory.look_at_table(account, table),
+        inventory.published(account, layers),
         states,
     )
     done = carry_out(environment, account, plan, dry_run=dry_run, yes=yes, output=output)

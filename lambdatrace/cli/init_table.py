@@ -42,7 +42,7 @@ def init_table(
 ) -> None:
     """Create the DynamoDB table if it is missing: on demand, encrypted, items expire."""
     from lambdatrace.layer.account import Account
-    from lambdatrace.layer.deployment import look_at_table
+    from lambdatrace.layer.inventory import look_at_table
     from lambdatrace.layer.plan import Plan, table_steps
     from lambdatrace.store.url import parse
 

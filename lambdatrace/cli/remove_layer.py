@@ -42,7 +42,7 @@ def remove_layer(
 
     The table with its traces, and the published layer, stay.
     """
-    from lambdatrace.layer import deployment
+    from lambdatrace.layer import inventory
     from lambdatrace.layer.account import Account
     from lambdatrace.layer.plan import FunctionState, plan_removal
 
@@ -52,11 +52,11 @@ def remove_layer(
             "which functions?", "name them with --function; lambdatrace status lists those traced"
         )
     account = Account(region, profile, environment.environ)
-    states = deployment.look_at_functions(account, functions, policies_of=None)
+    states = inventory.look_at_functions(account, functions, policies_of=None)
     found = [each for each in states if isinstance(each, FunctionState)]
     arns = {each.arn for each in found}
     # A role may be another function's, too.
-    others = deployment.list_functions(account) if any(each.policies for each in found) else []
+    others = inventory.list_functions(account) if any(each.policies for each in found) else []
     plan = plan_removal(states, [each for each in others if each.arn not in arns])
     done = carry_out(environment, account, plan, dry_run=dry_run, yes=yes, output=output)
     tables = {each.table for each in found if each.table}

@@ -44,7 +44,7 @@ def status(
 
     Of the functions named with --function those that are not traced are shown as well.
     """
-    from lambdatrace.layer import deployment
+    from lambdatrace.layer import inventory
     from lambdatrace.layer.account import Account
     from lambdatrace.layer.build import build
     from lambdatrace.layer.contents import Architecture
@@ -53,8 +53,8 @@ def status(
     environment: Environment = context.obj
     searched = window(environment, since, None)
     account = Account(region, profile, environment.environ)
-    states = _chosen(deployment.list_functions(account), functions, account.region)
-    current = deployment.published(account, {each: build(each) for each in Architecture})
+    states = _chosen(inventory.list_functions(account), functions, account.region)
+    current = inventory.published(account, {each: build(each) for each in Architecture})
     seen = {
         table: _executions(environment, table, account.region, profile, searched)
         for table in {each.table for each in states if each.traced and each.table}

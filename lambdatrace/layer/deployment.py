@@ -1,41 +1,36 @@
-"""Finds out what an account has, and takes the steps of a plan; undoes a function's if it fails."""
+"""Takes the steps of a plan, and undoes a function's if one of them fails."""
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace.errors import LambdatraceError, LayerError
-from lambdatrace.layer.account import AbsentError, BusyError, function_missing
-from lambdatrace.layer.build import layer_name
+from lambdatrace.layer.account import AbsentError, BusyError
+from lambdatrace.layer.inventory import configuration, function_state
 from lambdatrace.layer.plan import (
     OLDEST_RUNTIME,
-    POLICY_PREFIX,
     UNPUBLISHED,
-    AttachedLayer,
     ChangePolicy,
     CreateTable,
     ExpireItems,
-    FunctionPlan,
-    FunctionState,
-    Plan,
-    PublishLayer,
-    TableState,
-    policy_name,
-    role_name,
 )
-from lambdatrace.store.attributes import EXPIRES_AT
 from lambdatrace.store.table import definition, expiry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from lambdatrace.layer.account import Account
-    from lambdatrace.layer.build import Layer
-    from lambdatrace.layer.contents import Architecture
-    from lambdatrace.layer.plan import ChangeFunction, FunctionStep, SharedStep
+    from lambdatrace.layer.plan import (
+        ChangeFunction,
+        FunctionPlan,
+        FunctionStep,
+        Plan,
+        PublishLayer,
+        SharedStep,
+    )
 
 # Seconds: until a function that something else changes is left alone, until one that was changed
 # has to be ready, until a new table has to be; and between two looks.
@@ -52,85 +47,13 @@ class Outcome:
     changed: bool
     error: LambdatraceError | None = None
     left: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-def look_at_table(account: Account, table: str) -> TableState | None:
-    """The table; None where there is none."""
-    what = f"table {table}"
-    try:
-        found = account.call("dynamodb", "describe_table", what, TableName=table)["Table"]
-    except AbsentError:
-        return None
-    wanted = definition(table)
-    fits = found["KeySchema"] == wanted["KeySchema"] and all(
-        each in found["AttributeDefinitions"] for each in wanted["AttributeDefinitions"]
-    )
-    told = account.call("dynamodb", "describe_time_to_live", what, TableName=table)
-    expiry_state = told["TimeToLiveDescription"]
-    expires = (
-        expiry_state.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
-        and expiry_state.get("AttributeName") == EXPIRES_AT
-    )
-    return TableState(fits, expires)
-
-
-def look_at_functions(
-    account: Account, names: Iterable[str], policies_of: str | None
-) -> list[FunctionState | FunctionPlan]:
-    """Each function, or a plan that says why it cannot be looked at.
-
-    `policies_of` is the table whose policy is looked for on its role; None: all of lambdatrace's.
-    """
-    found: list[FunctionState | FunctionPlan] = []
-    for name in dict.fromkeys(names):
-        try:
-            found.append(_function(account, name, policies_of))
-        except LambdatraceError as error:
-            found.append(FunctionPlan(name, problem=error))
-    return found
-
-
-def list_functions(account: Account) -> list[FunctionState]:
-    """Every function of the account in the region."""
-    listed = account.pages("lambda", "list_functions", "all functions", "Functions")
-    return [_state(each) for each in listed]
-
-
-def published(account: Account, layers: Mapping[Architecture, Layer]) -> dict[Architecture, str]:
-    """For each architecture whose layer is there with the same content, its version's ARN."""
-    found = {}
-    for architecture, layer in layers.items():
-        for version in layer_versions(account, architecture):
-            if version.get("Description") == layer.description:
-                found[architecture] = str(version["LayerVersionArn"])
-                break
-    return found
-
-
-def layer_versions(account: Account, architecture: Architecture) -> Iterable[dict[str, Any]]:
-    """The published versions of lambdatrace's layer, the newest first."""
-    name = layer_name(architecture)
-    try:
-        yield from account.pages(
-            "lambda", "list_layer_versions", f"layer {name}", "LayerVersions", LayerName=name
-        )
-    except AbsentError:
-        return
 
 
 class Deployment:
-    """Takes the steps of one plan. `sleep` and `clock` are in s."""
+    """Takes the steps of one plan."""
 
-    def __init__(
-        self,
-        account: Account,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, account: Account) -> None:
         self._account = account
-        self._sleep = sleep
-        self._clock = clock
         self._published: dict[str, str] = {}  # name of a layer -> ARN of its new version
         self._done: set[tuple[str, str]] = set()  # (role, policy) that are as they should be
 
@@ -210,7 +133,7 @@ class Deployment:
         except LambdatraceError as error:
             left = self._undo(taken)
             return Outcome(plan.function, bool(left), error, left)
-        return Outcome(plan.function, bool(plan.steps), notes=plan.notes)
+        return Outcome(plan.function, bool(plan.steps))
 
     def _remove_policies(
         self, plan: FunctionPlan, outcome: Outcome, needed: set[tuple[str, str]]
@@ -308,7 +231,7 @@ class Deployment:
 
         Raises LayerError when it is no longer what `meant_for` was planned for.
         """
-        until = self._clock() + PATIENCE_S
+        until = time.monotonic() + PATIENCE_S
         while True:
             told = self._settled(name)
             if meant_for is not None:
@@ -327,9 +250,9 @@ class Deployment:
                 )
                 break
             except BusyError:
-                if self._clock() >= until:
+                if time.monotonic() >= until:
                     raise
-                self._sleep(_LOOK_S)
+                time.sleep(_LOOK_S)
 
     def _settled(self, name: str) -> dict[str, Any]:
         """A function's configuration, once nothing changes it. Raises LayerError."""
@@ -337,7 +260,7 @@ class Deployment:
 
         def is_still() -> bool:
             told.clear()
-            told.update(_configuration(self._account, name))
+            told.update(configuration(self._account, name))
             changing = told.get("LastUpdateStatus") == "InProgress"
             return not changing and told.get("State") != "Pending"
 
@@ -345,36 +268,11 @@ class Deployment:
         return told
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
-        until = self._clock() + PATIENCE_S
+        until = time.monotonic() + PATIENCE_S
         while not condition():
-            if self._clock() >= until:
+            if time.monotonic() >= until:
                 raise LayerError(f"{what} after {PATIENCE_S:.0f} s", "run the command again")
-            self._sleep(_LOOK_S)
-
-
-def _function(account: Account, name: str, policies_of: str | None) -> FunctionState:
-    told = _configuration(account, name)
-    state = _state(told)
-    refused = (told.get("Environment") or {}).get("Error")
-    if refused:
-        raise LayerError(
-            f"{name}: its environment variables cannot be read",
-            f"they have to be kept; Lambda says: {refused.get('Message') or refused}",
-        )
-    role, what = role_name(state.role), f"role {role_name(state.role)}"
-    if policies_of is None:
-        listed = account.pages("iam", "list_role_policies", what, "PolicyNames", RoleName=role)
-        names = [each for each in listed if each.startswith(POLICY_PREFIX)]
-    else:
-        names = [policy_name(policies_of)]
-    policies = {}
-    for each in names:
-        try:
-            answer = account.call("iam", "get_role_policy", what, RoleName=role, PolicyName=each)
-        except AbsentError:
-            continue
-        policies[each] = answer["PolicyDocument"]
-    return replace(state, policies=policies)
+            time.sleep(_LOOK_S)
 
 
 def _made(step: SharedStep) -> str:
@@ -387,36 +285,9 @@ def _made(step: SharedStep) -> str:
 
 def _check_unchanged(told: Mapping[str, Any], step: ChangeFunction) -> None:
     """Raise LayerError when a function is no longer as a step was planned for."""
-    now = _state(told)
+    now = function_state(told)
     layers = tuple(layer.arn for layer in now.layers)
     if (layers, now.variables) != (step.layers_before, step.variables_before):
         raise LayerError(
             f"{step.function} was changed by somebody else meanwhile", "run the command again"
         )
-
-
-def _configuration(account: Account, name: str) -> dict[str, Any]:
-    try:
-        return account.call(
-            "lambda", "get_function_configuration", f"function {name}", FunctionName=name
-        )
-    except AbsentError as error:
-        raise function_missing(name, account.region) from error
-
-
-def _state(told: Mapping[str, Any]) -> FunctionState:
-    return FunctionState(
-        name=told["FunctionName"],
-        arn=told["FunctionArn"],
-        runtime=told.get("Runtime") or "",
-        package_type=told.get("PackageType") or "Zip",
-        architecture=(told.get("Architectures") or ["x86_64"])[0],
-        version=told.get("Version") or "$LATEST",
-        role=told["Role"],
-        code_size=int(told.get("CodeSize") or 0),
-        layers=tuple(
-            AttachedLayer(layer["Arn"], int(layer.get("CodeSize") or 0))
-            for layer in told.get("Layers") or ()
-        ),
-        variables=(told.get("Environment") or {}).get("Variables") or {},
-    )

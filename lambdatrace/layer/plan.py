@@ -1,7 +1,6 @@
 """What has to change so that functions are traced, or no longer are.
 
-Pure: from what is there to a list of steps. deployment.py finds out what is there and takes the
-steps.
+Pure: from what is there (inventory.py) to a list of steps (deployment.py takes them).
 """
 
 from __future__ import annotations
