@@ -36,6 +36,7 @@ PLAIN = {
     "loses_answers": 8002,
     "loses_syns": 8003,
     "loses_syn_acks": 8004,
+    "loses_first": 8005,  # each packet that carries something, when it is sent first
 }
 # With the version of TLS, and how many session tickets a server of TLS 1.3 sends.
 SECURE = {
@@ -46,7 +47,9 @@ SECURE = {
     "two_tickets": (8446, "1.3", 2),
     "no_tickets": (8447, "1.3", 0),
 }
-PORTS = {**PLAIN, **{name: port for name, (port, _, _) in SECURE.items()}}
+LATE_TLS = "late_tls"  # begins its handshakes LATE_TLS_MS late
+LATE_TLS_MS = 600
+PORTS = {**PLAIN, **{name: port for name, (port, _, _) in SECURE.items()}, LATE_TLS: 8448}
 # From here on everything is dropped; nobody listens. One port for each connection.
 SILENT_FROM, REFUSED_FROM = 10_000, 20_000
 _BEHIND_PORT = 5353
@@ -60,6 +63,7 @@ table inet losses {{
         tcp dport {PORTS["loses_syns"]} tcp flags & (syn | ack) == syn numgen inc mod 2 0 drop
         tcp dport {{ {PORTS["loses_requests"]}, {PORTS["loses_requests_1.2"]} }} \\
             meta length > 120 numgen inc mod 5 3 drop
+        tcp dport {PORTS["loses_first"]} meta length > 120 numgen inc mod 2 0 drop
         udp dport 53 @th,168,32 0x6c6f7374 numgen inc mod 2 0 drop comment "lost"
         udp dport 53 @th,168,32 0x676f6e65 drop comment "gone"
     }}
@@ -159,7 +163,8 @@ def _make_certificate(file: Path) -> None:
 
 def _servers(made: World) -> Iterator[list[str]]:
     secure = [f"{port}/{version}/{tickets}" for port, version, tickets in SECURE.values()]
-    ports = [*map(str, PLAIN.values()), *secure]
+    late = f"{PORTS[LATE_TLS]}/1.3/1/{LATE_TLS_MS}"
+    ports = [*map(str, PLAIN.values()), *secure, late]
     yield [sys.executable, str(PROGRAMS / "server.py"), str(made.certificate), *ports]
     yield [sys.executable, str(PROGRAMS / "names.py"), str(_BEHIND_PORT), FAST, FAST6]
     here = {"fast": (FAST, FAST6), "narrow": (NARROW,), "slow": (SLOW,)}

@@ -1,7 +1,7 @@
 """The name server behind dnsmasq, for answers that take their time: `names.py PORT IPV4 IPV6`.
 
-It answers on 127.0.0.1 and says "ready". The first label of a name is words joined by "-": `late20`
-answers after 20 ms, `servfail` with that code.
+It answers on 127.0.0.1 and says "ready". A label of a name may be words joined by "-": `late20`
+answers after 20 ms, `servfail` and `nxdomain` with that code.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import sys
 import threading
 
 A, AAAA = 1, 28
-SERVFAIL = 2
+CODES = {b"servfail": 2, b"nxdomain": 3}
 
 
 def reply(query: bytes, addresses: dict[int, bytes]) -> bytes:
     end = query.index(b"\0", 12) + 5
     (kind,) = struct.unpack_from(">H", query, end - 4)
-    code = SERVFAIL if b"servfail" in query else 0
+    code = next((code for word, code in CODES.items() if word in query), 0)
     address = b"" if code else addresses.get(kind, b"")
     record = struct.pack(">HHHIH", 0xC00C, kind, 1, 0, len(address)) + address if address else b""
     counts = struct.pack(">HHHHH", 0x8180 | code, 1, bool(record), 0, 0)

@@ -1,9 +1,10 @@
 """The far side of the world: HTTP and HTTPS, as slow as each request asks for.
 
 `server.py CERTIFICATE PORT…` listens on all addresses and says "ready". A port is one of HTTP, or
-PORT/VERSION/TICKETS: one of HTTPS with this version of TLS and so many session tickets. A request's
-path is /DELAY/SIZE/PAUSE: the answer begins after DELAY ms, has SIZE bytes, and stops for PAUSE ms
-in the middle.
+PORT/VERSION/TICKETS: one of HTTPS with this version of TLS and so many session tickets; with a
+fourth figure, handshakes begin so many ms late. A request's path is /DELAY/SIZE/PAUSE: the answer
+begins after DELAY ms, has SIZE bytes, and stops for PAUSE ms in the middle; with a fourth figure,
+the connection is closed so many ms after it.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ def request(s: socket.socket, had: bytes) -> tuple[str, bytes]:
     return head.split()[1].decode(), had[left:]
 
 
-def answer(s: socket.socket, path: str) -> None:
-    delay, size, pause = (int(part) for part in path.strip("/").split("/"))
+def answer(s: socket.socket, path: str) -> bool:
+    """Answer; whether the connection is kept."""
+    delay, size, pause, *close = (int(part) for part in path.strip("/").split("/"))
     time.sleep(delay / 1000)
     text = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode() + b"a" * size
     middle = len(text) // 2 if pause else len(text)
@@ -43,39 +45,43 @@ def answer(s: socket.socket, path: str) -> None:
     if pause:
         time.sleep(pause / 1000)
         s.sendall(text[middle:])
+    if close:
+        time.sleep(close[0] / 1000)
+    return not close
 
 
-def serve(s: socket.socket, context: ssl.SSLContext | None) -> None:
+def serve(s: socket.socket, context: ssl.SSLContext | None, late: int) -> None:
     with contextlib.suppress(OSError), s:
         if context:
+            time.sleep(late / 1000)
             s = context.wrap_socket(s, server_side=True)
         with s:
             path, had = request(s, b"")
-            while path:
-                answer(s, path)
+            while path and answer(s, path):
                 path, had = request(s, had)
 
 
-def accept(listener: socket.socket, context: ssl.SSLContext | None) -> None:
+def accept(listener: socket.socket, context: ssl.SSLContext | None, late: int) -> None:
     while True:
         s, _ = listener.accept()
-        threading.Thread(target=serve, args=(s, context), daemon=True).start()
+        threading.Thread(target=serve, args=(s, context, late), daemon=True).start()
 
 
 def main() -> None:
     certificate, *ports = sys.argv[1:]
     for text in ports:
         port, *secure = text.split("/")
-        context = None
+        context, late = None, 0
         if secure:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
             context.minimum_version = context.maximum_version = VERSIONS[secure[0]]
             context.num_tickets = int(secure[1])
+            late = int(secure[2]) if len(secure) > 2 else 0
         listener = socket.create_server(
             ("::", int(port)), family=socket.AF_INET6, backlog=100, dualstack_ipv6=True
         )
-        threading.Thread(target=accept, args=(listener, context), daemon=True).start()
+        threading.Thread(target=accept, args=(listener, context, late), daemon=True).start()
     print("ready", flush=True)
     threading.Event().wait()
 

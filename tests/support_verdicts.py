@@ -1,0 +1,353 @@
+"""The fault world: causes of slowness, each invoked for real, and what its verdict says.
+
+The function (integration/verdicts/app.py) runs under AWS's emulator by `lambdatrace invoke`, in the
+near network of support_world. What makes it slow is real as well: name servers, a firewall, a
+narrow link, cgroups, neighbours. Each case is a function of its own, with usual figures of its own.
+
+`python tests/support_verdicts.py [NAME…]` tries them and prints what each was taken for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import support_agent
+import support_probe
+from rich.console import Console
+from rich.table import Table
+from support_cgroup import Limits, cpu_quota, slow_disk
+from support_world import (
+    LATE_TLS,
+    NARROW,
+    PORTS,
+    REFUSED_FROM,
+    SILENT_FROM,
+    SLOW,
+    World,
+    world,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    # What the function finds in its environment, and what is added to its event.
+    Surroundings = tuple[dict[str, str], dict[str, Any]]
+    Around = Callable[[World], contextlib.AbstractContextManager[Surroundings]]
+
+FUNCTION = Path(__file__).parent / "integration" / "verdicts"
+HTTP = PORTS["http"]
+HOST = "api.fast.test"
+API = f"{HOST}:{HTTP}"
+QUICK, LATE, NEVER = "/0/100/0", "/600/100/0", "/5000/100/0"
+# What searching the domains of a Kubernetes-like resolv.conf is like: NXDOMAIN after 150 ms each.
+SEARCHED = [f"late150-nxdomain-{each}.late.test" for each in ("svc", "cluster", "local")]
+HOGS = 4
+# This machine may be busy with something else, which then is a neighbour of every function and
+# part of every wait. What is wrong for any other reason is wrong again.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cause, and what its verdict has to say. A cause of None: nothing must stand out."""
+
+    name: str
+    event: dict[str, Any]
+    cause: str | None
+    destination: str | None = None
+    around: Around | None = None
+    repeat: int = 1
+    timeout_s: int = 10
+    environ: dict[str, str] = field(default_factory=dict)
+    status: str = "ok"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the product said of one case."""
+
+    case: Case
+    document: dict[str, Any]
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.document["verdict"]
+        return found
+
+    def mistakes(self) -> list[str]:
+        """In what it is not as it has to be."""
+        found = {**self.verdict, "status": self.document["execution"]["status"]}
+        if found["destination"] is not None:
+            found["destination"] = found["destination"].rpartition("/")[2]  # of a file, its name
+        expected = {"cause": self.case.cause, "status": self.case.status}
+        if self.case.cause is not None:
+            expected["destination"] = self.case.destination
+        return [
+            f"{name} is {found[name]!r} instead of {value!r}"
+            for name, value in expected.items()
+            if found[name] != value
+        ]
+
+
+@contextlib.contextmanager
+def nothing(made: World) -> Iterator[Surroundings]:
+    """No surroundings but the world."""
+    yield {}, {}
+
+
+@contextlib.contextmanager
+def hogs(made: World) -> Iterator[Surroundings]:
+    """Others that compute without end on the one CPU that the function may use."""
+    cpu = str(min(os.sched_getaffinity(0)))
+    command = ["taskset", "--cpu-list", cpu, sys.executable, "-c", "while True: pass"]
+    # Each in a session of its own: the scheduler shares a CPU out among sessions (autogroup).
+    processes = [subprocess.Popen(command, start_new_session=True) for _ in range(HOGS)]
+    try:
+        yield {"VERDICTS_CPU": cpu}, {}
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def limited(limits: Callable[[World], Limits]) -> Around:
+    """The runtime lives in a cgroup."""
+
+    @contextlib.contextmanager
+    def around(made: World) -> Iterator[Surroundings]:
+        with limits(made) as group:
+            yield {"VERDICTS_CGROUP": str(group.path)}, {"file": str(made.folder / "written")}
+
+    return around
+
+
+_HOLDER = """
+import fcntl, os, sys, time
+file, asked = sys.argv[1:]
+with open(file, "w") as held:
+    fcntl.flock(held, fcntl.LOCK_EX)
+    print("held", flush=True)
+    while not os.path.exists(asked):
+        time.sleep(0.005)
+    time.sleep(0.6)
+"""
+
+
+@contextlib.contextmanager
+def lock_holder(made: World) -> Iterator[Surroundings]:
+    """Somebody else holds a lock, until 600 ms after the function has said that it wants it."""
+    with tempfile.TemporaryDirectory(dir=made.folder) as folder:
+        file, asked = f"{folder}/lock", f"{folder}/asked"
+        command = [sys.executable, "-c", _HOLDER, file, asked]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout
+            assert holder.stdout.readline() == b"held\n"
+            try:
+                yield {}, {"file": file, "asked": asked}
+            finally:
+                holder.kill()
+
+
+@contextlib.contextmanager
+def authority(made: World) -> Iterator[Surroundings]:
+    """The function trusts whoever signed the far side's certificate."""
+    yield {}, {"authority": f"{made.certificate}.crt"}
+
+
+def one(host: str, port: int, path: str = QUICK, **more: Any) -> dict[str, Any]:
+    """An event that asks for one request."""
+    return {"do": "request", "requests": [(host, port, path)], **more}
+
+
+def cases() -> list[Case]:
+    """All of them."""
+    refused, silent = REFUSED_FROM + 1, SILENT_FROM + 1
+    secure, late_tls = PORTS["https_1.3"], PORTS[LATE_TLS]
+    late_name, lost_name = "late600.late.test", "lost-1.fast.test"
+    return [
+        Case("slow-dns", one(late_name, HTTP), "dns.slow", late_name),
+        Case(
+            "unanswered-dns",
+            {**one(lost_name, HTTP), "do": "ipv4_only"},
+            "dns.unanswered",
+            lost_name,
+        ),
+        Case(
+            "nxdomain-searched",
+            one(HOST, HTTP),
+            "dns.nxdomain",
+            HOST,
+            environ={"LOCALDOMAIN": " ".join(SEARCHED), "RES_OPTIONS": "ndots:5"},
+        ),
+        Case(
+            "no-such-name",
+            one("nobody.fast.nowhere.test", HTTP),
+            "dns.nxdomain",
+            "nobody.fast.nowhere.test",
+            status="error",
+        ),
+        Case(
+            "refused", one(HOST, refused), "connect.refused", f"{HOST}:{refused}", status="error"
+        ),
+        Case(
+            "syn-dropped",
+            {**one(HOST, PORTS["loses_syns"]), "do": "ipv4_only"},
+            "connect.syn",
+            f"{HOST}:{PORTS['loses_syns']}",
+        ),
+        Case(
+            "connect-timeout",
+            one(HOST, silent, timeout=0.6),
+            "connect.timeout",
+            f"{HOST}:{silent}",
+            status="error",
+        ),
+        Case(
+            "slow-tls",
+            {**one(HOST, late_tls), "do": "secure"},
+            "tls.slow",
+            f"{HOST}:{late_tls}",
+            authority,
+        ),
+        Case(
+            "certificate",
+            {**one(HOST, secure), "do": "secure"},
+            "tls.certificate",
+            f"{HOST}:{secure}",
+            status="error",
+        ),
+        Case("slow-first-byte", one(HOST, HTTP, LATE), "wait.slow", API),
+        Case(
+            "slow-transfer",
+            one(NARROW, HTTP, "/0/3000000/0"),
+            "transfer.slow",
+            f"{NARROW}:{HTTP}",
+        ),
+        Case(
+            "packet-loss",
+            {"do": "conversation", "requests": [(HOST, PORTS["loses_first"], QUICK)] * 3},
+            "wait.loss",
+            f"{HOST}:{PORTS['loses_first']}",
+        ),
+        Case("cpu-hog", {"do": "compute", "seconds": 0.12}, "runqueue.neighbour", around=hogs),
+        Case(
+            "cpu-quota",
+            {"do": "compute", "seconds": 0.16},
+            "runqueue.throttled",
+            around=limited(lambda made: cpu_quota(0.2)),
+        ),
+        Case("own-cpu", {"do": "compute", "seconds": 0.6}, "cpu.own"),
+        Case("sleep", {"do": "sleep", "seconds": 0.6}, "sleep.clock_nanosleep"),
+        Case("lock", {"do": "lock"}, "lock.flock", "lock", lock_holder),
+        Case(
+            "fsync",
+            {"do": "write", "bytes": 500_000},
+            "file.fsync",
+            "written",
+            limited(lambda made: slow_disk(made.folder, 1_000_000)),
+        ),
+        Case(
+            "stale",
+            {**one(HOST, HTTP, "/0/100/0/50"), "do": "kept_alive", "idle": 0.2},
+            "wait.stale",
+            API,
+            repeat=2,
+            status="error",
+        ),
+        Case(
+            "hangs", one(HOST, HTTP, NEVER), "wait.hung", API, timeout_s=1, status="timeout"
+        ),
+        Case(
+            "slower-than-usual",
+            {"do": "after_a_while", "requests": [(HOST, HTTP, QUICK, "/300/100/0")], "quick": 12},
+            "wait.slow",
+            API,
+            repeat=13,
+        ),
+        Case("healthy-request", one(HOST, HTTP, "/5/2000/0"), None),
+        Case("healthy-computation", {"do": "compute", "seconds": 0.005}, None),
+        Case(
+            "healthy-destinations",
+            {"do": "request", "requests": [(HOST, HTTP, "/5/2000/0"), (SLOW, HTTP, "/5/100/0")]},
+            None,
+        ),
+        Case("healthy-as-usual", one(HOST, HTTP, "/130/100/0"), None, repeat=13),
+    ]  # fmt: skip
+
+
+def invoked(made: World, case: Case) -> Told:
+    """Invoke one case for real, and show what was stored of it."""
+    store = f"sqlite://{made.folder}/{case.name}-{os.urandom(3).hex()}.db"
+    with (case.around or nothing)(made) as (environ, more):
+        event = {"repeat": case.repeat, **case.event, **more}
+        ran = subprocess.run(
+            made.command(
+                *support_probe.CLI, "invoke", "app.handler", "--folder", FUNCTION,
+                "--name", case.name, "--event", json.dumps(event), "--store", store,
+                "--repeat", str(case.repeat), "--timeout", str(case.timeout_s), "--output", "json",
+            ),
+            env=support_probe.environment(
+                PYTHONDONTWRITEBYTECODE="1", **case.environ, **environ
+            ),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )  # fmt: skip
+    assert ran.stdout, ran.stderr
+    shown = support_probe.lambdatrace("show", "@latest", "--store", store, "--output", "json")
+    assert shown.returncode == 0, shown.stderr
+    return Told(case, json.loads(shown.stdout))
+
+
+def judged(made: World, case: Case) -> Told:
+    """The same, up to ATTEMPTS times where it is not as it has to be."""
+    for _ in range(ATTEMPTS - 1):
+        told = invoked(made, case)
+        if not told.mistakes():
+            return told
+    return invoked(made, case)
+
+
+@contextlib.contextmanager
+def fault_world(folder: Path) -> Iterator[World]:
+    """The world, where everything that a case needs is there."""
+    support_agent.require_agent()
+    with world(folder) as made:
+        yield made
+
+
+def main(names: list[str]) -> int:
+    """Print the table; how many are wrong is the exit code."""
+    table = Table("case", "cause", "destination", "share", "took", "verdict", "", box=None)
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder, fault_world(Path(folder)) as made:
+        for case in cases():
+            if names and case.name not in names:
+                continue
+            told = judged(made, case)
+            verdict, mistakes = told.verdict, told.mistakes()
+            wrong += bool(mistakes)
+            table.add_row(
+                case.name,
+                str(verdict["cause"]),
+                verdict["destination"],
+                f"{100 * verdict['share']:.0f} %",
+                f"{told.document['execution']['duration_ms']:.0f} ms",
+                verdict["text"],
+                "; ".join(mistakes) or "right",
+            )
+    Console(width=200).print(table)
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
