@@ -358,6 +358,7 @@ class Pause:
     thread_id: int | None
     started_ns: int
     duration_ns: int
+    cpu_idle: bool | None  # Part.RUNQUEUE: whether the CPU that ended it had been idle; else None
 
 
 @dataclass(frozen=True, slots=True)

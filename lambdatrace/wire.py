@@ -267,7 +267,7 @@ class PauseRecord(Record):
     kind: u8  # KIND_PAUSE
     waits: u8  # WAITS_*: what the thread that ended it had waited in
     op: u8  # OP_*; OP_NONE: another syscall, see `number`, or none
-    reserved: u8
+    idle: u8  # WAITS_RUNQUEUE: 1, the CPU that ended it had nothing to do until then
     connection: u32  # ConnectionRecord.id, 0: none
     tgid: u32
     tid: u32  # 0: not known

@@ -158,10 +158,11 @@ def pause(
     connection: int = 0,
     tgid: int = 100,
     tid: int = 100,
+    idle: bool = False,
 ) -> bytes:
     """One record of a pause; times in ms, `waits` one of wire.WAITS."""
     return wire.PauseRecord(
-        wire.KIND_PAUSE, wire.WAITS_NUMBERS[waits], wire.OP_NUMBERS[op], 0, connection, tgid, tid,
+        wire.KIND_PAUSE, wire.WAITS_NUMBERS[waits], wire.OP_NUMBERS[op], idle, connection, tgid, tid,
         1, number, moment(started), moment(ended),
     ).pack()  # fmt: skip
 

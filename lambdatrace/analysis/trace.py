@@ -289,6 +289,7 @@ def pauses(records: Records) -> tuple[Pause, ...]:
                     thread_id=record.tid or None,
                     started_ns=started,
                     duration_ns=ended - started,
+                    cpu_idle=bool(record.idle) if part is Part.RUNQUEUE else None,
                 )
             )
     return tuple(sorted(rows, key=lambda row: (row.started_ns, row.duration_ns)))

@@ -169,6 +169,8 @@ static inline void tell_pause(struct thread *t)
     clear(record, EVENT_BYTES);
     record->kind = KIND_PAUSE;
     record->waits = waits;
+    // At a switch this is still the one who leaves, and process 0 is nobody: the idle task.
+    record->idle = waits == WAITS_RUNQUEUE && !(u32)bpf_get_current_pid_tgid();
     record->tgid = t->tgid;
     record->tid = t->tid;
     record->branch = t->branch;

@@ -243,6 +243,7 @@ def pause_document(pause: Pause) -> Document:
         "connection_id": pause.connection_id,
         "process_id": pause.process_id,
         "thread_id": pause.thread_id,
+        "cpu_idle": pause.cpu_idle,
         "started_ms": milliseconds(pause.started_ns),
         "duration_ms": milliseconds(pause.duration_ns),
     }

@@ -8,17 +8,19 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import support_probe as kernel
+from support import require
+from support_cgroup import cpu_quota
 
 from lambdatrace import wire
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 MS = 1_000_000
+# Of some 50 in which a process waits for its limit: both CPUs must have been, nearly all the time.
+IDLE_TICKS = 70
 WAIT_MS = 50
 # Between any two looks at a clock the scheduler may come.
 SLACK_NS = 5 * MS
@@ -141,6 +143,35 @@ def test_who_has_no_cpu_pauses_too(tmp_path: Path) -> None:
     waited = sum(each.ended - each.started for each in turns)
     assert turns
     assert waited <= end.runqueue_wall + SLACK_NS
+    # The rival was on it.
+    assert not any(each.idle for each in turns)
+
+
+def test_who_has_used_up_its_cpu_limit_waits_beside_an_idle_cpu(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; open(sys.argv[1] + '/cgroup.procs', 'w').write('0')\n"
+        "while time.thread_time() < 0.1: pass"
+    )
+    for _ in range(20):
+        before = idle_ticks()
+        with cpu_quota(0.2) as limit, kernel.watching(threshold_ns=MS) as watch:
+            kernel.run([sys.executable, "-S", "-c", script, limit.path])
+            watch.drain()
+        turns = [each for each in watch.pauses if each.waits == wire.WAITS_RUNQUEUE]
+        longest = max(turns, key=lambda each: each.ended - each.started)
+        was_idle = idle_ticks() - before > IDLE_TICKS
+        if longest.idle or was_idle:
+            break
+    else:
+        require(False, "this machine is too busy: no CPU was idle")
+    assert longest.idle
+    assert longest.ended - longest.started >= 40 * MS
+
+
+def idle_ticks() -> int:
+    """How long the machine's CPUs have been idle, in ticks (user_hz)."""
+    line = Path("/proc/stat").read_text().partition("\n")[0]
+    return int(line.split()[4])
 
 
 @pytest.mark.parametrize("way", ["nanosleep", "futex", "wait4", "epoll", "many"])
