@@ -1,6 +1,6 @@
 # lambdatrace: everything a person or a machine does with this repository. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format type unit test-kernels bench probe pr clean
+.PHONY: help setup demo test lint format type unit verdicts test-kernels bench probe pr clean
 
 PYTHON_RUN := .venv/bin/python
 # bcc is Debian's and belongs to Debian's Python; the compiled probe belongs to none.
@@ -32,6 +32,9 @@ type: setup ## Check types, strictly
 
 unit: setup ## Run the tests (ARGS= for some of them)
 	@$(PYTHON_RUN) -m pytest $(ARGS)
+
+verdicts: setup ## Try every cause of the fault world and print what each is taken for (root)
+	@$(PYTHON_RUN) tests/support_verdicts.py $(ARGS)
 
 test-kernels: ## The probe's self-test on Debian's kernels, under qemu (root; not part of test)
 	@tools/kernels.sh

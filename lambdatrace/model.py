@@ -430,3 +430,26 @@ class Trace:
     syscalls: tuple[Syscall, ...]  # by start
     elsewhere: tuple[Elsewhere, ...] = ()  # by start
     missing_chunks: int = 0  # event chunks the summary promises and the store does not have
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One row of what `show` shows: its kind, and its number there, from 1."""
+
+    kind: str  # execution, connection, namelookup, exchange, blocked, pause, process
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why an execution took as long as it did, or failed; see docs/verdict.md."""
+
+    cause: (
+        str | None
+    )  # a Part, or a finer one under it (`dns.unanswered`); None: nothing stands out
+    destination: str | None  # host:port, a name that was looked up, or a file's path
+    share: float  # of the execution's duration, 0 to 1, that went into it
+    text: str  # one sentence; what it quotes is not cleaned
+    evidence: tuple[Reference, ...]
+    usual_ns: int | None  # the cause's part in comparable executions, median; None: too few
+    compared: int  # so many comparable executions were found

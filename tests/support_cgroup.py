@@ -79,11 +79,16 @@ class Cgroup(Limits):
 
 
 def cpu_quota(share: float, period_ms: int = 100) -> Limits:
-    """So much of one CPU: what is left of each period when it is used up is waited for."""
+    """So much of one CPU: what is left of each period when it is used up is waited for.
+
+    Before whatever else wants the CPU, as far as weights can do that.
+    """
     period = period_ms * 1000  # in us
     quota = round(share * period)
-    one = {"cpu.cfs_period_us": str(period), "cpu.cfs_quota_us": str(quota)}
-    return Limits("cpu", one, {"cpu.max": f"{quota} {period}"})
+    one = {
+        "cpu.cfs_period_us": str(period), "cpu.cfs_quota_us": str(quota), "cpu.shares": "262144",
+    }  # fmt: skip
+    return Limits("cpu", one, {"cpu.max": f"{quota} {period}", "cpu.weight": "10000"})
 
 
 def slow_disk(folder: Path, bytes_a_second: int) -> Limits:

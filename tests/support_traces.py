@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdatrace import wire
 from lambdatrace.items import make_items
+from lambdatrace.partition import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -162,8 +163,8 @@ def pause(
 ) -> bytes:
     """One record of a pause; times in ms, `waits` one of wire.WAITS."""
     return wire.PauseRecord(
-        wire.KIND_PAUSE, wire.WAITS_NUMBERS[waits], wire.OP_NUMBERS[op], idle, connection, tgid, tid,
-        1, number, moment(started), moment(ended),
+        wire.KIND_PAUSE, wire.WAITS_NUMBERS[waits], wire.OP_NUMBERS[op], idle, connection,
+        tgid, tid, 1, number, moment(started), moment(ended),
     ).pack()  # fmt: skip
 
 
@@ -198,6 +199,30 @@ def elsewhere(
     """One row of a connection of another extension; times in ms."""
     ends = [moment(each) if each is not None else 0 for each in (established, closed)]
     return [name, 77, host, address, port, protocol, moment(started), *ends, 310, 4_200, error]
+
+
+def lookup(
+    name: str,
+    kind: str = "A",
+    *,
+    server: str = "10.0.0.2",
+    started: float = 0.0,
+    answered: float | None = None,
+    attempts: int = 1,
+    answer: str | None = "NOERROR",
+    addresses: Iterable[str] = ("10.0.0.7",),
+    connection: int = 1,
+) -> list[Any]:
+    """One row of a namelookup; times in ms. Without an answer if `answered` is None."""
+    times = [moment(started), moment(answered), attempts]
+    told = [None if answered is None else answer, 0, list(addresses)]
+    return [name, kind, server, *times, *told, 100, connection]
+
+
+def partition(total: float = 2_000, **parts: float) -> list[int | None]:
+    """A summary's partition of `total` ms: `parts` in ms by their names, the rest is other."""
+    parts.setdefault("other", total - sum(parts.values()))
+    return [round(parts.get(part, 0) * MS) for part in PARTS]
 
 
 def syscall(

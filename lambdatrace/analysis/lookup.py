@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lambdatrace import items as stored
 from lambdatrace.analysis.summary import read_execution, summary_fields
+from lambdatrace.analysis.usual import MOST, is_comparable
 from lambdatrace.errors import CorruptItemError, NotFoundError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 LATEST = "@latest"
 SLOWEST = "@slowest"
 _SHOWN_CANDIDATES = 5
+# How far back, and at how many executions of all functions, is looked for what is usual.
+_COMPARED_NS = 24 * 3_600_000_000_000
+_LOOKED_AT = 500
 _INDEX_PREFIX = "idx#"
 _LONGEST_ID = 500  # characters; DynamoDB takes 2048 bytes
 _LIST_HINT = "see what there is: lambdatrace list --since 2d"
@@ -60,6 +64,30 @@ def read_window(store: Store, window: Window, function: str | None = None) -> Wi
             contents.executions.append(execution)
             contents.destinations_left_out += left_out
     return contents
+
+
+def comparable(store: Store, execution: Execution) -> list[Execution]:
+    """Executions that say what is usual for `execution`: the last ones before it, newest first.
+
+    Of a function that is called among many others, or seldom, there may be none: only so many rows
+    of the index are looked at, and a day of it. Raises StoreError.
+    """
+    until = execution.started_at_ns - 1
+    found: list[Execution] = []
+    rows = store.index(max(0, until - _COMPARED_NS), until)
+    for _, row in zip(range(_LOOKED_AT), rows, strict=False):
+        try:
+            summary = stored.read_summary(row)
+            if summary.get("function") != execution.function:
+                continue
+            other = read_execution(summary)
+        except StoreError:
+            continue  # `list` tells of rows that cannot be read
+        if is_comparable(execution, other):
+            found.append(other)
+        if len(found) >= MOST:
+            break
+    return found
 
 
 def find(store: Store, wanted: str, window: Window, function: str | None = None) -> Found:

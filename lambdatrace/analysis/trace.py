@@ -6,7 +6,7 @@ execution's start, which the summary gives on both clocks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,14 @@ def read_records(items: Iterable[Item]) -> Records:
 def read_trace(items: Iterable[Item]) -> Trace:
     """The items of one execution, decoded. Raises CorruptItemError or NewerSchemaError."""
     records = read_records(items)
+    return replace(without_syscalls(records), syscalls=tuple(syscalls(records)))
+
+
+def without_syscalls(records: Records) -> Trace:
+    """An execution, decoded but for its syscalls, of which there may be hundreds of thousands.
+
+    Raises CorruptItemError.
+    """
     found, told = connections_and_exchanges(records)
     return Trace(
         execution=records.execution,
@@ -123,7 +131,7 @@ def read_trace(items: Iterable[Item]) -> Trace:
         blocked=blocked(records),
         pauses=pauses(records),
         processes=processes(records),
-        syscalls=tuple(syscalls(records)),
+        syscalls=(),
         elsewhere=elsewhere(records),
         missing_chunks=records.missing_chunks,
     )

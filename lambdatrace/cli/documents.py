@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lambdatrace.analysis.phases import transfer_ns, wait_ns
 from lambdatrace.analysis.times import rfc_3339
 from lambdatrace.analysis.trace import syscall_rows
+from lambdatrace.analysis.verdict import judge_summary
 from lambdatrace.model import Part
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from lambdatrace.analysis.destinations import DestinationRow
     from lambdatrace.analysis.trace import Records
+    from lambdatrace.analysis.usual import Usual
     from lambdatrace.model import (
         AgentCost,
         Blocked,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         Partition,
         Pause,
         Process,
+        Verdict,
     )
 
 Document = dict[str, Any]
@@ -114,9 +117,26 @@ def _partition(partition: Partition | None) -> Document | None:
     return {f"{part}_ms": milliseconds(partition.of(part)) for part in Part}
 
 
-def list_document(execution: Execution) -> Document:
-    """One object of `list`."""
-    return {"schema_version": SCHEMA_VERSION, **_execution(execution)}
+def verdict_document(verdict: Verdict) -> Document:
+    """The `verdict` of one execution."""
+    return {
+        "cause": verdict.cause,
+        "destination": verdict.destination,
+        "share": verdict.share,
+        "text": verdict.text,
+        "evidence": [asdict(reference) for reference in verdict.evidence],
+        "usual_ms": milliseconds(verdict.usual_ns),
+        "compared": verdict.compared,
+    }
+
+
+def list_document(execution: Execution, usual: Usual | None = None) -> Document:
+    """One object of `list`. Its verdict is what the summary alone carries."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **_execution(execution),
+        "verdict": verdict_document(judge_summary(execution, usual)),
+    }
 
 
 def _execution(execution: Execution) -> Document:

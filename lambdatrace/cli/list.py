@@ -25,8 +25,9 @@ from lambdatrace.cli.reporting import nothing_found, raise_unreadable
 from lambdatrace.model import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from lambdatrace.analysis.usual import Usual
     from lambdatrace.cli.environment import Environment
     from lambdatrace.model import Execution
 
@@ -58,13 +59,14 @@ def list_executions(
 ) -> None:
     """List the executions of the last 24 hours, or of another window, the newest first."""
     from lambdatrace.analysis.lookup import read_window
+    from lambdatrace.analysis.usual import usual_by_function
 
     environment: Environment = context.obj
     wanted = window(environment, since, until)
     with opened_store(environment, store, table) as opened:
         contents = read_window(opened, wanted, function)
     found = [one for one in contents.executions if status is None or one.status is status]
-    _write(environment, found, limit, output)
+    _write(environment, found, usual_by_function(contents.executions), limit, output)
     if not found and not contents.unreadable:
         nothing_found(environment, searched(since, until), function, status)
     elif len(found) > limit:
@@ -73,7 +75,11 @@ def list_executions(
 
 
 def _write(
-    environment: Environment, found: Sequence[Execution], limit: int, output: Output
+    environment: Environment,
+    found: Sequence[Execution],
+    usual: Mapping[str, Usual],
+    limit: int,
+    output: Output,
 ) -> None:
     from lambdatrace.cli import documents
     from lambdatrace.cli.output import write_array, write_csv, write_lines
@@ -86,7 +92,7 @@ def _write(
             ids = [execution.execution_id for execution in found]
             environment.console.print(ExecutionTable(shown, ids))
         return
-    rows = (documents.list_document(execution) for execution in shown)
+    rows = (documents.list_document(each, usual.get(each.function)) for each in shown)
     if output is Output.JSON:
         write_array(rows, environment.stdout)
     elif output is Output.JSONL:

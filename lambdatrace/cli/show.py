@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from lambdatrace.analysis.trace import Records
     from lambdatrace.cli.environment import Environment
+    from lambdatrace.model import Trace, Verdict
 
 EXAMPLES = """
 \b
@@ -68,25 +69,30 @@ def show(
     --since, --until and --function say where to look for @latest, @slowest and the beginning of
     an id. A whole id is found wherever it is.
     """
-    from lambdatrace.analysis.lookup import find
-    from lambdatrace.analysis.trace import read_records
+    from lambdatrace.analysis.lookup import comparable, find
+    from lambdatrace.analysis.trace import read_records, without_syscalls
+    from lambdatrace.analysis.usual import usual_figures
+    from lambdatrace.analysis.verdict import judge
 
     environment: Environment = context.obj
     searched = window(environment, since, until)
     with opened_store(environment, store, table) as opened:
         found = find(opened, execution, searched, function)
+        records = read_records(found.items)
+        usual = usual_figures(comparable(opened, records.execution))
+    decoded = without_syscalls(records)
+    verdict = judge(decoded, usual)
     if found.attempts > 1:
         environment.note(f"{found.attempts} executions have this id (retries); this is one of them")
-    records = read_records(found.items)
     if output is Output.TABLE:
-        _draw(environment, records)
+        _draw(environment, records, decoded, verdict)
     else:
-        _write(environment, records, output)
+        _write(environment, records, decoded, verdict, output)
 
 
-def _draw(environment: Environment, records: Records) -> None:
-    from lambdatrace.analysis import trace
+def _draw(environment: Environment, records: Records, trace: Trace, verdict: Verdict) -> None:
     from lambdatrace.analysis.phases import told_apart
+    from lambdatrace.analysis.trace import elsewhere_left_out, syscall_totals
     from lambdatrace.analysis.waiting import blocked_totals
     from lambdatrace.cli.views.blocked import BlockedTable
     from lambdatrace.cli.views.connections import ConnectionTable
@@ -96,28 +102,30 @@ def _draw(environment: Environment, records: Records) -> None:
     from lambdatrace.cli.views.processes import ProcessTable
     from lambdatrace.cli.views.syscalls import syscall_table
     from lambdatrace.cli.views.timeline import Timeline
+    from lambdatrace.cli.views.verdict import verdict_view
 
-    execution = records.execution
-    connections, told = trace.connections_and_exchanges(records)
-    exchanges = told_apart(connections, told, _all_exchanges_kept(records))
+    execution, connections = trace.execution, trace.connections
+    exchanges = told_apart(connections, trace.exchanges, _all_exchanges_kept(records))
     complete = _is_whole(records) and execution.connections <= len(connections)
-    views: list[RenderableType] = [execution_view(execution, records.missing_chunks)]
-    if lookups := trace.namelookups(records):
-        views.append(NamelookupTable(lookups))
+    views: list[RenderableType] = [
+        execution_view(execution, records.missing_chunks),
+        verdict_view(verdict),
+    ]
+    if trace.namelookups:
+        views.append(NamelookupTable(trace.namelookups))
     views.append(ConnectionTable(connections, exchanges, complete))
     if connections:
         views.append(Timeline(connections, exchanges, execution.duration_ns))
-    processes = trace.processes(records)
-    if blocked := blocked_totals(trace.blocked(records)):
+    if blocked := blocked_totals(trace.blocked):
         # What ended has its last name, and what is still there the one it connected with.
         names = {each.process_id: each.process_name for each in connections}
-        names |= {each.process_id: each.name for each in processes}
+        names |= {each.process_id: each.name for each in trace.processes}
         views.append(BlockedTable(blocked, names, execution.folded.get("blocked", 0)))
-    if any(process.parent_id for process in processes):
-        views.append(ProcessTable(processes))
-    if elsewhere := trace.elsewhere(records):
-        views.append(ElsewhereTable(elsewhere, trace.elsewhere_left_out(records)))
-    if totals := trace.syscall_totals(records):
+    if any(process.parent_id for process in trace.processes):
+        views.append(ProcessTable(trace.processes))
+    if trace.elsewhere:
+        views.append(ElsewhereTable(trace.elsewhere, elsewhere_left_out(records)))
+    if totals := syscall_totals(records):
         views.append(syscall_table(totals))
     for number, view in enumerate(views):
         if number:
@@ -134,8 +142,9 @@ def _all_exchanges_kept(records: Records) -> bool:
     return _is_whole(records) and not records.execution.folded.get("exchanges")
 
 
-def _write(environment: Environment, records: Records, output: Output) -> None:
-    from lambdatrace.analysis import trace
+def _write(
+    environment: Environment, records: Records, trace: Trace, verdict: Verdict, output: Output
+) -> None:
     from lambdatrace.analysis.phases import told_apart
     from lambdatrace.cli import documents
     from lambdatrace.cli.output import (
@@ -149,22 +158,26 @@ def _write(environment: Environment, records: Records, output: Output) -> None:
 
     version = documents.SCHEMA_VERSION
     execution = documents.execution_document(records.execution, records.missing_chunks)
-    connections, exchanges = trace.connections_and_exchanges(records)
-    known = told_apart(connections, exchanges, _all_exchanges_kept(records))
-    rows = [documents.connection_document(each, known.get(each.id)) for each in connections]
+    judged = documents.verdict_document(verdict)
+    known = told_apart(trace.connections, trace.exchanges, _all_exchanges_kept(records))
+    rows = [documents.connection_document(each, known.get(each.id)) for each in trace.connections]
     parts = {
-        "namelookup": [documents.namelookup_document(each) for each in trace.namelookups(records)],
-        "exchange": [documents.exchange_document(each) for each in exchanges],
-        "blocked": [documents.blocked_document(each) for each in trace.blocked(records)],
-        "pause": [documents.pause_document(each) for each in trace.pauses(records)],
-        "extension": [documents.elsewhere_document(each) for each in trace.elsewhere(records)],
-        "process": [documents.process_document(each) for each in trace.processes(records)],
+        "namelookup": [documents.namelookup_document(each) for each in trace.namelookups],
+        "exchange": [documents.exchange_document(each) for each in trace.exchanges],
+        "blocked": [documents.blocked_document(each) for each in trace.blocked],
+        "pause": [documents.pause_document(each) for each in trace.pauses],
+        "extension": [documents.elsewhere_document(each) for each in trace.elsewhere],
+        "process": [documents.process_document(each) for each in trace.processes],
     }
     if output is Output.CSV:
         write_csv(rows, documents.CONNECTION_FIELDS, environment.stdout)
     elif output is Output.JSONL:
         head = {"schema_version": version, "record": "connection"}
-        write_lines([{**head, "record": "execution", **execution}], environment.stdout)
+        firsts = [
+            {**head, "record": "execution", **execution},
+            {**head, "record": "verdict", **judged},
+        ]
+        write_lines(firsts, environment.stdout)
         write_lines(({**head, **row} for row in rows), environment.stdout)
         for kind, found in parts.items():
             head["record"] = kind
@@ -177,5 +190,5 @@ def _write(environment: Environment, records: Records, output: Output) -> None:
             arrays[name] = encoded(parts[kind])
         if records.execution.level is Level.SYSCALLS:
             arrays["syscalls"] = documents.syscall_lines(records)
-        members = {"schema_version": version, "execution": execution}
+        members = {"schema_version": version, "execution": execution, "verdict": judged}
         write_object(members, arrays, environment.stdout)

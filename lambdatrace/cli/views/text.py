@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from lambdatrace.analysis.words import counted as counted
+from lambdatrace.analysis.words import duration_words as duration_words
 from lambdatrace.cli.sanitize import clean
 
 if TYPE_CHECKING:
@@ -29,25 +31,6 @@ def safe(text: str | None, style: str = "", limit: int = 200) -> Text:
 def duration(ns: int | None) -> Text:
     """A duration with three significant digits, at most `59.9 s`, then in minutes and hours."""
     return Text(UNKNOWN if ns is None else duration_words(ns), no_wrap=True)
-
-
-def duration_words(ns: int) -> str:
-    """A duration in words: `0.21 ms`, `12.3 ms`, `1.20 s`, `3 min 5 s`, `2 h 0 min`."""
-    sign, ns = ("-", -ns) if ns < 0 else ("", ns)
-    for below, divisor, digits, unit in (
-        (99_500, 1e6, 3, "ms"),
-        (9_995_000, 1e6, 2, "ms"),
-        (99_950_000, 1e6, 1, "ms"),
-        (999_500_000, 1e6, 0, "ms"),
-        (9_995_000_000, 1e9, 2, "s"),
-        (59_950_000_000, 1e9, 1, "s"),
-    ):
-        if ns < below:
-            return f"{sign}{ns / divisor:.{digits}f} {unit}" if ns else "0 ms"
-    minutes, seconds = divmod(round(ns / _SECOND_NS), 60)
-    if minutes < 60:
-        return f"{sign}{minutes} min {seconds} s"
-    return f"{sign}{minutes // 60} h {minutes % 60} min"
 
 
 def size(count: int) -> Text:
@@ -87,8 +70,3 @@ def process_text(name: str | None, process_id: int, thread_id: int | None = None
     text = safe(name).append(" ") if name is not None else Text(overflow="fold")
     own = "" if thread_id in (None, process_id) else f"/{thread_id}"
     return text.append(f"{process_id}{own}", style=DIM)
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """`1 error`, `2 errors`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

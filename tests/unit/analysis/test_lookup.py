@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import support_traces as traces
 
-from lambdatrace.analysis.lookup import find, read_window
+from lambdatrace.analysis.lookup import comparable, find, read_window
 from lambdatrace.analysis.times import Window
 from lambdatrace.analysis.trace import read_trace
 from lambdatrace.errors import CorruptItemError, NewerSchemaError, NotFoundError, UsageError
@@ -152,3 +152,44 @@ def test_rows_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> None
 def test_a_window_of_one_function(store: Store) -> None:
     assert len(read_window(store, HOUR).executions) == 3
     assert len(read_window(store, HOUR, "thumbnails").executions) == 1
+
+
+def test_comparable_executions_are_those_of_the_function_that_ended_well_in_the_day_before(
+    tmp_path: Path,
+) -> None:
+    known = {"partition": traces.partition()}
+    url = traces.write(
+        tmp_path / "store.db",
+        at(1, "later", **known),
+        at(5, "this", **known),
+        at(6, "one", **known),
+        at(7, "failed", status="error", **known),
+        at(8, "of-another", function="thumbnails", **known),
+        at(9, "without"),
+        at(10, "corrupt", errors=-1, **known),
+        at(23 * 60, "two", **known),
+        at(25 * 60, "long-ago", **known),
+    )
+    opened = open_store(url)
+    try:
+        this = read_trace(opened.get("this")).execution
+        assert [each.execution_id for each in comparable(opened, this)] == ["one", "two"]
+        oldest = read_trace(opened.get("long-ago")).execution
+        assert comparable(opened, oldest) == []
+    finally:
+        opened.close()
+
+
+def test_what_is_usual_is_not_looked_for_without_end(tmp_path: Path) -> None:
+    known = {"partition": traces.partition(), "duration_ns": 5}
+    mine = [at(20 + n, f"mine-{n}", **known) for n in range(120)]
+    others = [at(200, f"other-{n}", function="busy", **known) for n in range(600)]
+    hidden = [at(300, "hidden", **known)]
+    opened = open_store(traces.write(tmp_path / "store.db", at(1, "this"), *mine, *others, *hidden))
+    try:
+        this = read_trace(opened.get("this")).execution
+        assert len(comparable(opened, this)) == 100
+        first = read_trace(opened.get("mine-119")).execution
+        assert comparable(opened, first) == []
+    finally:
+        opened.close()

@@ -210,9 +210,11 @@ def test_show_what_was_captured_in_json_and_lines(tmp_path: Path) -> None:
     lines = run("show", ID, "--store", url, "-o", "jsonl").stdout.splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["record"] for row in rows] == [
-        "execution", "connection", "exchange", "exchange", "blocked", "extension", "process",
+        "execution", "verdict", "connection", "exchange", "exchange", "blocked", "extension",
+        "process",
     ]  # fmt: skip
-    assert rows[4] == {"schema_version": 1, "record": "blocked", **document["blocked"][0]}
+    assert rows[1] == {"schema_version": 1, "record": "verdict", **document["verdict"]}
+    assert rows[5] == {"schema_version": 1, "record": "blocked", **document["blocked"][0]}
 
 
 @pytest.mark.parametrize("changes", [{"capture": ["tls"]}, {"folded": {"exchanges": 1}}])
@@ -243,8 +245,9 @@ def test_show_syscalls_in_json_and_lines(tmp_path: Path) -> None:
     assert document["syscalls"][1]["connection_id"] is None
     lines = run("show", ID, "--store", url, "-o", "jsonl").stdout.splitlines()
     rows = [json.loads(line) for line in lines]
-    assert [row["record"] for row in rows] == ["execution", "connection", "syscall", "syscall"]
-    assert rows[2] == {"schema_version": 1, "record": "syscall", **expected}
+    kinds = [row["record"] for row in rows]
+    assert kinds == ["execution", "verdict", "connection", "syscall", "syscall"]
+    assert rows[3] == {"schema_version": 1, "record": "syscall", **expected}
 
 
 def test_show_csv(store: str) -> None:
@@ -259,7 +262,7 @@ def test_list(store: str) -> None:
     result = run("list", "--store", store, "--output", "json")
     rows = json.loads(result.stdout)
     assert len(rows) == 20
-    assert tuple(rows[0]) == documents.LIST_FIELDS
+    assert tuple(rows[0]) == (*documents.LIST_FIELDS, "verdict")
     assert (rows[0]["execution_id"], rows[0]["dropped"], rows[0]["connection_count"]) == (ID, 2, 5)
     assert result.stderr == "note: 5 more; see them with --limit 25\n"
 
@@ -517,3 +520,51 @@ def test_200_000_syscalls_are_shown_quickly(tmp_path: Path) -> None:
     assert time.process_time() - began < 2
     assert "200,000" in result.stdout
     assert "2.00 MB" in result.stdout
+
+
+def usual_store(folder: Path) -> str:
+    """Ten usual executions, and one whose partner took its time; its name is hostile."""
+    host = "api\x1b[31m.example"
+    executions = [
+        traces.execution(
+            execution_id=f"usual-{number}",
+            started_ns=traces.STARTED_NS - (number + 1) * 1_000 * traces.MS,
+            duration_ns=20 * traces.MS,
+            partition=traces.partition(20, wait=5, cpu=15),
+        )
+        for number in range(10)
+    ]
+    slow = traces.execution(
+        [traces.connection(established=1, first_out=2, closed=960)],
+        exchanges=[traces.exchange(first_out=2, first_in=952)],
+        duration_ns=1_000 * traces.MS,
+        partition=traces.partition(1_000, wait=950, cpu=50),
+        shares=[["wait", f"{host}:443", 950 * traces.MS]],
+        details={"hosts": {"1": host}},
+    )
+    return traces.write(folder / "store.db", *executions, slow)
+
+
+def test_a_verdict_compares_with_what_is_usual(tmp_path: Path) -> None:
+    url = usual_store(tmp_path)
+    verdict = json.loads(run("show", ID, "--store", url, "-o", "json").stdout)["verdict"]
+    assert verdict == {
+        "cause": "wait.slow",
+        "destination": "api\x1b[31m.example:443",
+        "share": 0.95,
+        "text": "95 % of 1.00 s went into waiting for api\x1b[31m.example:443: the answer took "
+        "950 ms (exchange 1; connection 1); usually 5.00 ms, the median of 10 executions.",
+        "evidence": [{"kind": "exchange", "number": 1}, {"kind": "connection", "number": 1}],
+        "usual_ms": 5.0,
+        "compared": 10,
+    }
+    rows = json.loads(run("list", "--store", url, "-o", "json").stdout)
+    assert [row["verdict"]["cause"] for row in rows] == ["wait", *[None] * 10]
+    assert rows[0]["verdict"]["compared"] == 11
+
+
+def test_a_verdict_on_a_terminal_is_harmless(tmp_path: Path) -> None:
+    shown = run("show", ID, "--store", usual_store(tmp_path), width=80).stdout
+    assert "\x1b" not in shown
+    words = " ".join(shown.partition("verdict")[2].split())
+    assert words.startswith("95 % of 1.00 s went into waiting for api")

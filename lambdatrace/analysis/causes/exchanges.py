@@ -1,0 +1,139 @@
+"""Why an answer was waited for, or a transfer took its time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lambdatrace.analysis.causes.base import (
+    MOST_REFERENCES,
+    Finding,
+    coarse,
+    connections_to,
+    references,
+    subjects,
+)
+from lambdatrace.analysis.words import counted, duration_words
+from lambdatrace.model import Outcome, Part
+
+if TYPE_CHECKING:
+    from lambdatrace.model import Connection, Exchange, Reference, Trace
+
+# Linux sends a packet again after 200 ms at the earliest (TCP_RTO_MIN) where nothing that came
+# later told it of the loss, and then each time after twice as long.
+_FIRST_RESEND_NS = 200_000_000
+# From this share of its packets on, an upload is slow because they are lost. Of a packet's 1500
+# bytes the rest are headers.
+_LOSSY = 0.01
+_PACKET_BYTES = 1_448
+
+
+def exchanging(part: Part, trace: Trace, ns: int) -> Finding:
+    """The finding about the destination that most of Part.WAIT or Part.TRANSFER went into."""
+    found = subjects(part, trace)
+    if not found:
+        return coarse(part, trace, ns)
+    destination, spent = found[0]
+    own = {each.id: each for each in connections_to(destination, trace)}
+    by_cause: dict[str, list[tuple[int, Exchange]]] = {}
+    for exchange in trace.exchanges:
+        connection = own.get(exchange.connection_id)
+        if connection is not None:
+            taken = _taken(part, exchange, connection)
+            if taken:
+                cause = cause_of(part, exchange, connection)
+                by_cause.setdefault(cause, []).append((taken, exchange))
+    if not by_cause:
+        whole = coarse(part, trace, ns)
+        evidence = references("connection", trace.connections, own.values())
+        return Finding(part, part, whole.destination, spent, "", evidence or whole.evidence)
+    cause, rows = max(by_cause.items(), key=lambda item: sum(taken for taken, _ in item[1]))
+    rows.sort(key=lambda row: -row[0])
+    chosen = [exchange for _, exchange in rows[:MOST_REFERENCES]]
+    words = words_of(part, chosen[0], own[chosen[0].connection_id])
+    if len(rows) > 1:
+        words = f"in the longest of {len(rows):,} exchanges {words}"
+    evidence = rows_of(chosen, trace)
+    return Finding(part, f"{part}.{cause}", destination, spent, words, evidence)
+
+
+def rows_of(exchanges: list[Exchange], trace: Trace) -> tuple[Reference, ...]:
+    """References to exchanges and to their connections."""
+    used = {each.connection_id for each in exchanges}
+    connections = [each for each in trace.connections if each.id in used]
+    return (
+        *references("exchange", trace.exchanges, exchanges),
+        *references("connection", trace.connections, connections),
+    )
+
+
+def cause_of(part: Part, exchange: Exchange, connection: Connection) -> str:
+    """The finer cause of how the wait, or the transfer, of an exchange went."""
+    if part is Part.TRANSFER:
+        return "loss" if _is_lossy(exchange) else "slow"
+    if exchange.wait_ns is not None:
+        return "loss" if _explains(exchange.retransmits, exchange.wait_ns) else "slow"
+    if connection.stale:
+        return "stale"
+    if connection.outcome is Outcome.RESET:
+        return "reset"
+    return "closed" if connection.closed_by == "peer" else "hung"
+
+
+def words_of(part: Part, exchange: Exchange, connection: Connection) -> str:
+    """The same in words, with the figures that carry it."""
+    cause = cause_of(part, exchange, connection)
+    if part is Part.TRANSFER:
+        return _transfer_words(exchange)
+    taken = duration_words(waited_ns(exchange, connection))
+    again = f", with {counted(exchange.retransmits, 'packet')} of the request sent again"
+    again *= bool(exchange.retransmits)
+    return {
+        "stale": "the connection had been kept, and its peer had given it up meanwhile",
+        "reset": f"the connection was reset after {taken}",
+        "closed": f"the connection was closed after {taken}, without an answer",
+        "hung": f"no answer had come after {taken}{again}",
+    }.get(cause, f"the answer took {taken}{again}")
+
+
+def waited_ns(exchange: Exchange, connection: Connection) -> int:
+    """How long its answer was waited for: until it came, or nobody waited any more."""
+    if exchange.wait_ns is not None:
+        return exchange.wait_ns
+    if exchange.transfer_ns is not None:
+        return 0  # the peer spoke first
+    sent = exchange.started_ns + exchange.request_ns
+    return max(0, connection.started_ns + connection.duration_ns - sent)
+
+
+def _taken(part: Part, exchange: Exchange, connection: Connection) -> int:
+    if part is Part.WAIT:
+        return waited_ns(exchange, connection)
+    return exchange.request_ns + (exchange.transfer_ns or 0)
+
+
+def _explains(resent: int, waited: int) -> bool:
+    """Whether so many packets sent again can be what most of a wait passed with."""
+    if not resent or waited < _FIRST_RESEND_NS // 2:
+        return False
+    lasts: int = _FIRST_RESEND_NS * (2 ** min(resent, 16) - 1)
+    return lasts >= waited // 2
+
+
+def _is_lossy(exchange: Exchange) -> bool:
+    """Whether so much of a request was sent again that this is why it took long to send."""
+    if exchange.request_ns <= (exchange.transfer_ns or 0):
+        return False
+    packets = exchange.bytes_out / _PACKET_BYTES
+    return exchange.retransmits >= max(1.0, _LOSSY * packets)
+
+
+def _transfer_words(exchange: Exchange) -> str:
+    received = exchange.transfer_ns or 0
+    if _is_lossy(exchange):
+        packets = counted(exchange.retransmits, "packet")
+        return f"it took {duration_words(exchange.request_ns)}, with {packets} sent again"
+    if exchange.request_ns > received:
+        taken, count, what = exchange.request_ns, exchange.bytes_out, "sent"
+    else:
+        taken, count, what = received, exchange.bytes_in, "received"
+    return f"{count / 1e6:.2f} MB were {what} in {duration_words(taken)}"

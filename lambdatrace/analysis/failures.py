@@ -1,0 +1,106 @@
+"""What went wrong on the network and was not made good again: why an execution may have failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lambdatrace.analysis.causes.base import Finding, destination_of, references
+from lambdatrace.analysis.causes.connections import how as how_set_up
+from lambdatrace.analysis.causes.exchanges import cause_of, rows_of, waited_ns, words_of
+from lambdatrace.analysis.causes.names import asked_names, of_name
+from lambdatrace.analysis.phases import connect_ns, handshake_ns
+from lambdatrace.model import Outcome, Part, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lambdatrace.model import Connection, Exchange, Namelookup, Trace
+
+_ESTABLISHED = frozenset({Outcome.OK, Outcome.OPEN})
+# An answer that nobody waited for is none that was missing (logs, metrics).
+_MISSED_NS = 100_000_000
+
+
+def last_failure(trace: Trace) -> Finding | None:
+    """The last of what failed, to look a name up, connect, shake hands or be answered.
+
+    What the function tried again with success is left out. None: nothing failed.
+    """
+    found = [*_of_names(trace), *_of_connections(trace)]
+    return max(found, key=lambda each: each[0])[1] if found else None
+
+
+def _of_names(trace: Trace) -> Iterator[tuple[int, Finding]]:
+    asked = asked_names(trace.namelookups)
+    by_name: dict[str, list[Namelookup]] = {}
+    for lookup in trace.namelookups:
+        by_name.setdefault(asked[lookup.name], []).append(lookup)
+    for name, own in by_name.items():
+        if not any(each.answer == "NOERROR" for each in own):
+            last = max(own, key=lambda each: each.started_ns)
+            yield last.started_ns + (last.duration_ns or 0), of_name(Part.DNS, name, own, trace)
+
+
+def _of_connections(trace: Trace) -> Iterator[tuple[int, Finding]]:
+    latest: dict[int, Exchange] = {}
+    for exchange in trace.exchanges:
+        latest[exchange.connection_id] = exchange
+    by_destination: dict[str, list[Connection]] = {}
+    for connection in trace.connections:
+        if not connection.before and connection.protocol is Protocol.TCP:
+            by_destination.setdefault(destination_of(connection), []).append(connection)
+    for destination, own in by_destination.items():
+        found: list[tuple[int, Finding]] = []
+        for connection in own:
+            failure = _of_connection(connection, latest.get(connection.id), destination, trace)
+            if failure is None:
+                found.clear()  # it was made good
+            else:
+                found.append((connection.started_ns + connection.duration_ns, failure))
+        if found:
+            yield _together(found)
+
+
+def _together(found: list[tuple[int, Finding]]) -> tuple[int, Finding]:
+    """The last failure to a destination, with the rows of those before that were alike."""
+    end, last = found[-1]
+    alike = [each for _, each in found if each.cause == last.cause]
+    rows = {row: None for each in alike for row in each.evidence}
+    spent = sum(each.ns for each in alike)
+    return end, Finding(
+        last.part, last.cause, last.destination, spent, last.words, tuple(rows)[-6:]
+    )
+
+
+def _of_connection(
+    connection: Connection, exchange: Exchange | None, destination: str, trace: Trace
+) -> Finding | None:
+    """How a connection failed; None: it did not."""
+    rows = references("connection", trace.connections, [connection])
+    if connection.outcome not in _ESTABLISHED and connection.connect_ns is None:
+        if connection.reused:
+            return None
+        part, ns = Part.CONNECT, connect_ns(connection) or 0
+        cause, words = how_set_up(part, connection)
+    elif connection.tls_error is not None:
+        part, ns = Part.TLS, handshake_ns(connection) or 0
+        cause, words = how_set_up(part, connection)
+    elif exchange is not None and _is_missed(exchange, connection, trace):
+        part, ns = Part.WAIT, waited_ns(exchange, connection)
+        cause = cause_of(part, exchange, connection)
+        words = words_of(part, exchange, connection)
+        rows = rows_of([exchange], trace)
+    else:
+        return None
+    return Finding(part, f"{part}.{cause}", destination, ns, words, rows)
+
+
+def _is_missed(exchange: Exchange, connection: Connection, trace: Trace) -> bool:
+    """Whether an exchange's answer was waited for in vain."""
+    if exchange.wait_ns is not None or exchange.transfer_ns is not None:
+        return False
+    if connection.outcome is Outcome.RESET or connection.closed_by == "peer":
+        return True
+    ends = connection.started_ns + connection.duration_ns
+    is_closed = ends < trace.execution.duration_ns
+    return is_closed and waited_ns(exchange, connection) >= _MISSED_NS
