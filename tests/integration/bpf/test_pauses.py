@@ -76,7 +76,7 @@ def test_a_pause_goes_by_what_the_thread_that_was_woken_had_waited_in(
     longest = paused.longest
     assert wire.WAITS[longest.waits] == waits
     assert wire.OPS[longest.op] in ops
-    assert longest.ended - longest.started >= WAIT_MS * MS * 0.9
+    assert longest.ended - longest.started >= WAIT_MS * MS * 0.7
     if way not in OF_ANOTHER:
         assert longest.started >= paused.told["before"] - SLACK_NS
     assert longest.ended <= paused.told["after"]
