@@ -15,7 +15,7 @@ of it.
 
 from __future__ import annotations
 
-from _bisect import bisect_right
+from _bisect import bisect_left, bisect_right
 from _heapq import heappop, heappush
 
 from lambdatrace import wire
@@ -162,7 +162,7 @@ def blames(
     for span in candidates:
         (loose if span.loose else strict).add(span)
     calls: dict[int, list[wire.BlockedRecord]] = {}
-    for call in blocked:
+    for call in sorted(blocked, key=_ended):
         calls.setdefault(call.tid, []).append(call)
     found = []
     for pause in pauses:
@@ -223,14 +223,18 @@ class _Active:
 _LOOKED_AT = 4
 
 
+def _ended(record: wire.BlockedRecord) -> int:
+    return record.ended
+
+
 def _call(
-    pause: wire.PauseRecord, calls: Iterable[wire.BlockedRecord]
+    pause: wire.PauseRecord, calls: Sequence[wire.BlockedRecord]
 ) -> wire.BlockedRecord | None:
-    """The blocked call of the thread that ended `pause`."""
-    for call in calls:
-        if call.started < pause.ended <= call.ended:
-            return call
-    return None
+    """The blocked call of the thread that ended `pause`, of all of that thread's by end."""
+    # One after the other: only the first that ended no earlier can be it. There may be thousands.
+    place = bisect_left(calls, pause.ended, key=_ended)
+    call = calls[place] if place < len(calls) else None
+    return call if call is not None and call.started < pause.ended else None
 
 
 def _subject(pause: wire.PauseRecord, call: wire.BlockedRecord | None) -> str:
