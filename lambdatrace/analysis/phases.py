@@ -72,6 +72,11 @@ def phases(
     )
 
 
+def exchange_phases(connection: Connection, exchange: Exchange) -> tuple[Phase, ...]:
+    """The phases of one exchange of a connection, ns relative to the execution's start."""
+    return tuple(phase for phase in _of_exchange(connection, exchange) if phase is not None)
+
+
 def connect_ns(connection: Connection) -> int | None:
     """How long it tried to connect in or for this execution, in vain or not; None: not known."""
     return _length(connection, _connect(connection))

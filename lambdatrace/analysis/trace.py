@@ -6,9 +6,9 @@ execution's start, which the summary gives on both clocks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lambdatrace import items as stored
 from lambdatrace import partition, wire
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from lambdatrace.items import Item
+
+AnyRecord = TypeVar("AnyRecord", bound=wire.Record)
 
 _PROTOCOLS = {wire.PROTOCOL_TCP: Protocol.TCP, wire.PROTOCOL_UDP: Protocol.UDP}
 _OUTCOMES = {
@@ -71,6 +73,13 @@ class Records:
     by_kind: Mapping[int, bytes]  # wire.KIND_* -> records back to back
     details: dict[str, Any]  # as items.py describes them, not yet checked
     missing_chunks: int  # event chunks the summary promises and the items lack
+    _decoded: dict[int, list[Any]] = field(default_factory=dict, compare=False, repr=False)
+
+    def decoded(self, kind: int, record: type[AnyRecord]) -> list[AnyRecord]:
+        """The records of one kind; decoded once, for it is what takes most time."""
+        if kind not in self._decoded:
+            self._decoded[kind] = list(record.iter_unpack(self.by_kind[kind]))
+        return self._decoded[kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +168,7 @@ def connections_and_exchanges(
     for exchange in _decoded_exchanges(records):
         told.setdefault(exchange.connection_id, []).append(exchange)
     decoded = []
-    for record in wire.ConnectionRecord.iter_unpack(records.by_kind[wire.KIND_CONNECTION]):
+    for record in records.decoded(wire.KIND_CONNECTION, wire.ConnectionRecord):
         own = told.get(record.id, [])
         ends = own and record.tls_ended and record.closed
         parting = own.pop() if ends and _is_alert(own[-1]) else None
@@ -226,7 +235,7 @@ def _decoded_exchanges(records: Records) -> tuple[Exchange, ...]:
             receives=record.receives,
             retransmits=record.retransmits,
         )
-        for record in wire.ExchangeRecord.iter_unpack(records.by_kind[wire.KIND_EXCHANGE])
+        for record in records.decoded(wire.KIND_EXCHANGE, wire.ExchangeRecord)
     ]
     return tuple(sorted(rows, key=lambda row: (row.started_ns, row.connection_id)))
 
@@ -235,7 +244,7 @@ def blocked(records: Records) -> tuple[Blocked, ...]:
     """The syscalls of an execution that waited, by start."""
     rows = [
         _blocked(record, records.origin_ns)
-        for record in wire.BlockedRecord.iter_unpack(records.by_kind[wire.KIND_BLOCKED])
+        for record in records.decoded(wire.KIND_BLOCKED, wire.BlockedRecord)
     ]
     return tuple(sorted(rows, key=lambda row: (row.started_ns, row.thread_id)))
 
@@ -274,14 +283,14 @@ def pauses(records: Records) -> tuple[Pause, ...]:
     Only what lies within the execution is told.
     """
     found = sorted(
-        wire.PauseRecord.iter_unpack(records.by_kind[wire.KIND_PAUSE]),
+        records.decoded(wire.KIND_PAUSE, wire.PauseRecord),
         key=lambda record: record.ended,
     )
     if not found:
         return ()
     origin, end = records.origin_ns, records.execution.duration_ns
     candidates = _spans(records)
-    calls = list(wire.BlockedRecord.iter_unpack(records.by_kind[wire.KIND_BLOCKED]))
+    calls = records.decoded(wire.KIND_BLOCKED, wire.BlockedRecord)
     rows = []
     for record, blame in zip(found, partition.blames(found, candidates, calls), strict=True):
         started, ended = max(0, record.started - origin), min(end, record.ended - origin)
@@ -317,8 +326,8 @@ def _spans(records: Records) -> list[partition.Span]:
         for started in (row.started_ns + records.origin_ns,)
     ]
     return partition.spans(
-        list(wire.ConnectionRecord.iter_unpack(records.by_kind[wire.KIND_CONNECTION])),
-        list(wire.ExchangeRecord.iter_unpack(records.by_kind[wire.KIND_EXCHANGE])),
+        records.decoded(wire.KIND_CONNECTION, wire.ConnectionRecord),
+        records.decoded(wire.KIND_EXCHANGE, wire.ExchangeRecord),
         lookups,
         _Hosts(records).known(),
         records.origin_ns + records.execution.duration_ns,

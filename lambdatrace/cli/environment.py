@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Where there is no terminal to ask (a file, a pipe, a CI log).
 WIDTH_WITHOUT_TERMINAL = 120
+# With so many cells every view has room for all that it can show.
+WIDE = 200
 
 
 class Environment:
@@ -62,6 +64,13 @@ class Environment:
             highlight=False,
             _environ=self.environ,
         )
+
+    def set_width(self, width: int | None, *, wide: bool) -> None:
+        """Draw `width` cells wide, if given; at least as wide as there is something to show."""
+        if width is not None:
+            self.console.width = width
+        if wide:
+            self.console.width = max(self.console.width, WIDE)
 
     @property
     def debug(self) -> bool:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SINCE = "24h"
 DEFAULT_LIMIT = 20
+# In cells. With fewer no table reads well; more would only make bars longer.
+MIN_WIDTH, MAX_WIDTH = 40, 1_000
 # A Lambda function runs for 15 minutes at most.
 MAX_THRESHOLD_MS = 900_000
 
@@ -59,6 +61,20 @@ OutputOption = Annotated[
         "--output",
         "-o",
         help="For people (table) or for programs (docs/json.md says what is in them).",
+    ),
+]
+WideOption = Annotated[
+    bool, typer.Option("--wide", help="All columns, however narrow the terminal is.")
+]
+WidthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--width",
+        metavar="N",
+        min=MIN_WIDTH,
+        max=MAX_WIDTH,
+        help="As wide as this. Default: the terminal, else 120.",
+        show_default=False,
     ),
 ]
 SinceOption = Annotated[

@@ -1,7 +1,9 @@
-"""`lambdatrace show`: one execution, connection by connection."""
+"""`lambdatrace show`: one execution: where its time went, and what happened when."""
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,11 +17,15 @@ from lambdatrace.cli.options import (
     StoreOption,
     TableOption,
     UntilOption,
+    WideOption,
+    WidthOption,
     opened_store,
     window,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import RenderableType
 
     from lambdatrace.analysis.trace import Records
@@ -31,7 +37,7 @@ EXAMPLES = """
 Examples:
   lambdatrace show @latest
   lambdatrace show @slowest --since 1h --function checkout
-  lambdatrace show 4f2c
+  lambdatrace show 4f2c --events
   lambdatrace show @latest --output json
 """
 
@@ -63,8 +69,13 @@ def show(
     store: StoreOption = None,
     table: TableOption = None,
     output: OutputOption = Output.TABLE,
+    events: Annotated[
+        bool, typer.Option("--events", help="Besides, list every record: by kind, by start.")
+    ] = False,
+    wide: WideOption = False,
+    width: WidthOption = None,
 ) -> None:
-    """Show where the time of one execution went: its connections, and when each did what.
+    """Show where the time of one execution went: into what, and what happened when.
 
     --since, --until and --function say where to look for @latest, @slowest and the beginning of
     an id. A whole id is found wherever it is.
@@ -80,53 +91,63 @@ def show(
         found = find(opened, execution, searched, function)
         records = read_records(found.items)
         usual = usual_figures(comparable(opened, records.execution))
-    decoded = without_syscalls(records)
-    verdict = judge(decoded, usual)
     if found.attempts > 1:
         environment.note(f"{found.attempts} executions have this id (retries); this is one of them")
-    if output is Output.TABLE:
-        _draw(environment, records, decoded, verdict)
-    else:
-        _write(environment, records, decoded, verdict, output)
+    with _without_collection():
+        decoded = without_syscalls(records)
+        verdict = judge(decoded, usual)
+        if output is Output.TABLE:
+            environment.set_width(width, wide=wide)
+            _draw(environment, records, decoded, verdict, events)
+        else:
+            _write(environment, records, decoded, verdict, output)
 
 
-def _draw(environment: Environment, records: Records, trace: Trace, verdict: Verdict) -> None:
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """No search for garbage: there is none, and among 100,000 records it takes a third of all."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _draw(
+    environment: Environment, records: Records, trace: Trace, verdict: Verdict, events: bool
+) -> None:
     from lambdatrace.analysis.phases import told_apart
     from lambdatrace.analysis.trace import elsewhere_left_out, syscall_totals
-    from lambdatrace.analysis.waiting import blocked_totals
-    from lambdatrace.cli.views.blocked import BlockedTable
-    from lambdatrace.cli.views.connections import ConnectionTable
-    from lambdatrace.cli.views.elsewhere import ElsewhereTable
+    from lambdatrace.analysis.waterfall import waterfall
+    from lambdatrace.cli.views.elsewhere import elsewhere_list, elsewhere_note
+    from lambdatrace.cli.views.events import event_lists
     from lambdatrace.cli.views.execution import execution_view
-    from lambdatrace.cli.views.namelookups import NamelookupTable
-    from lambdatrace.cli.views.processes import ProcessTable
-    from lambdatrace.cli.views.syscalls import syscall_table
-    from lambdatrace.cli.views.timeline import Timeline
+    from lambdatrace.cli.views.partition import PartitionView
+    from lambdatrace.cli.views.processes import failed_processes
     from lambdatrace.cli.views.verdict import verdict_view
+    from lambdatrace.cli.views.waterfall import WaterfallView
 
-    execution, connections = trace.execution, trace.connections
-    exchanges = told_apart(connections, trace.exchanges, _all_exchanges_kept(records))
-    complete = _is_whole(records) and execution.connections <= len(connections)
+    exchanges = told_apart(trace.connections, trace.exchanges, _all_exchanges_kept(records))
+    # What ended has its last name, and what is still there the one it connected with.
+    names = {each.process_id: each.process_name for each in trace.connections}
+    names |= {each.process_id: each.name for each in trace.processes}
+    complete = _is_whole(records) and trace.execution.connections <= len(trace.connections)
     views: list[RenderableType] = [
-        execution_view(execution, records.missing_chunks),
+        execution_view(trace.execution, records.missing_chunks),
         verdict_view(verdict),
+        PartitionView(trace.execution, trace.pauses),
+        WaterfallView(waterfall(trace, exchanges), exchanges, names, complete=complete),
+        *failed_processes(trace.processes),
     ]
-    if trace.namelookups:
-        views.append(NamelookupTable(trace.namelookups))
-    views.append(ConnectionTable(connections, exchanges, complete))
-    if connections:
-        views.append(Timeline(connections, exchanges, execution.duration_ns))
-    if blocked := blocked_totals(trace.blocked):
-        # What ended has its last name, and what is still there the one it connected with.
-        names = {each.process_id: each.process_name for each in connections}
-        names |= {each.process_id: each.name for each in trace.processes}
-        views.append(BlockedTable(blocked, names, execution.folded.get("blocked", 0)))
-    if any(process.parent_id for process in trace.processes):
-        views.append(ProcessTable(trace.processes))
-    if trace.elsewhere:
-        views.append(ElsewhereTable(trace.elsewhere, elsewhere_left_out(records)))
-    if totals := syscall_totals(records):
-        views.append(syscall_table(totals))
+    left_out = elsewhere_left_out(records)
+    if events:
+        views += event_lists(trace, exchanges, syscall_totals(records), names)
+    if events and trace.elsewhere:
+        views.append(elsewhere_list(trace.elsewhere, left_out))
+    elif trace.elsewhere:
+        views.append(elsewhere_note(trace.elsewhere, left_out))
     for number, view in enumerate(views):
         if number:
             environment.console.print()

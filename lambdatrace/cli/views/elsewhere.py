@@ -1,16 +1,18 @@
-"""What other extensions of the environment connected to, as a table of its own."""
+"""What other extensions of the environment connected to, apart from all that is the function's."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.text import Text
 
-from lambdatrace.cli.views.tables import new_table
+from lambdatrace.cli.views.listing import Column, Listing
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,
     GOOD,
+    counted,
     destination,
     duration,
     process_text,
@@ -21,46 +23,42 @@ from lambdatrace.cli.views.text import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import RenderableType
 
     from lambdatrace.model import Elsewhere
 
-MAX_ROWS = 15
-_ROOM_FOR_ALL_COLUMNS = 100
+_NAME = 12  # cells that a name or a destination keeps at least
 
 
-class ElsewhereTable:
+def elsewhere_note(connections: Sequence[Elsewhere], left_out: int) -> Text:
+    """How many there were; `left_out` were not stored."""
+    total = len(connections) + left_out
+    failed = sum(each.error is not None for each in connections)
+    words = f" ({failed:,} failed)" if failed else ""
+    what = counted(total, "connection")
+    return Text(f"other extensions: {what}{words}: --events lists them", style=DIM)
+
+
+def elsewhere_list(connections: Sequence[Elsewhere], left_out: int) -> RenderableType:
     """One row for each connection, by start; `left_out` were not stored."""
-
-    def __init__(self, connections: Sequence[Elsewhere], left_out: int) -> None:
-        self._connections = connections
-        self._left_out = left_out
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the table for the width at hand."""
-        wide = options.max_width >= _ROOM_FOR_ALL_COLUMNS
-        table = new_table()
-        table.add_column("other extensions", overflow="fold", min_width=10)
-        table.add_column("destination", overflow="fold", min_width=12)
-        for name in ("start", "connect", "total", "out", "in") if wide else ("total", "out", "in"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("outcome", overflow="fold", min_width=7)
-        for each in self._connections[:MAX_ROWS]:
-            moments = [each.started_ns, each.connect_ns] if wide else []
-            table.add_row(
-                process_text(each.process_name, each.process_id),
-                destination(each.host, each.address, each.port, each.protocol),
-                *map(duration, [*moments, each.duration_ns]),
-                size(each.bytes_out),
-                size(each.bytes_in),
-                _outcome(each),
-            )
-        yield table
-        more = max(0, len(self._connections) - MAX_ROWS)
-        if more:
-            yield Text(f"… and {more:,} more, --output json has them all", style=DIM)
-        if self._left_out:
-            yield Text(f"… and {self._left_out:,} that were not stored", style=DIM)
+    processes = [process_text(each.process_name, each.process_id) for each in connections]
+    where = [destination(each.host, each.address, each.port, each.protocol) for each in connections]
+    listing = Listing(
+        f"{counted(len(connections), 'connection')} of other extensions",
+        [
+            Column("process", processes, right=False, least=_NAME),
+            Column("destination", where, right=False, least=_NAME),
+            Column("start", [duration(each.started_ns) for each in connections], 1),
+            Column("connect", [duration(each.connect_ns) for each in connections], 2),
+            Column("total", [duration(each.duration_ns) for each in connections]),
+            Column("out", [size(each.bytes_out) for each in connections], 3),
+            Column("in", [size(each.bytes_in) for each in connections], 3),
+            Column("outcome", [_outcome(each) for each in connections], right=False),
+        ],
+    )
+    if not left_out:
+        return listing
+    return Group(listing, Text(f"and {left_out:,} more that were not stored", style=DIM))
 
 
 def _outcome(connection: Elsewhere) -> Text:

@@ -1,58 +1,69 @@
-"""The processes of one execution that ended, as a table."""
+"""The processes of one execution that ended, as a list."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.text import Text
 
-from lambdatrace.cli.views.folding import folded_note
-from lambdatrace.cli.views.tables import new_table
-from lambdatrace.cli.views.text import BAD, GOOD, duration, process_text
+from lambdatrace.cli.views.listing import Column, Listing
+from lambdatrace.cli.views.text import BAD, DIM, GOOD, counted, duration, process_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import RenderableType
 
     from lambdatrace.model import Ending, Process
 
-MAX_ROWS = 15
+_MOST_ROWS = 8
+_NAME = 12  # cells that a name keeps at least
 
 
-class ProcessTable:
-    """One row for each process, by start; where they are too many, the failed and longest ones."""
+def process_list(processes: Sequence[Process]) -> Listing:
+    """One row for each process, by start."""
+    title = counted(len(processes), "process", "processes") + " that ended"
+    return _listing(title, processes, list(enumerate(processes, 1)))
 
-    def __init__(self, processes: Sequence[Process]) -> None:
-        self._processes = processes
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the table."""
-        names = {process.process_id: process.name for process in self._processes}
-        table = new_table()
-        table.add_column("process", overflow="fold", min_width=12)
-        table.add_column("started by", overflow="fold", min_width=12)
-        for name in ("start", "took"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("ended", overflow="fold", min_width=12)
-        for process in self._shown():
-            parent = process.parent_id
-            table.add_row(
-                process_text(process.name, process.process_id),
-                process_text(names.get(parent), parent) if parent else Text(""),
-                duration(process.started_ns),
-                duration(process.duration_ns),
-                ending_text(process.ending),
-            )
-        yield table
-        if len(self._processes) > MAX_ROWS:
-            yield folded_note(len(self._processes), MAX_ROWS)
+def failed_processes(processes: Sequence[Process]) -> list[RenderableType]:
+    """Those that the function started and that ended badly; nothing if none did."""
+    # How the function's own ended stands in the header.
+    failed = [
+        (number, each)
+        for number, each in enumerate(processes, 1)
+        if each.ending.exit_code != 0 and each.parent_id
+    ]
+    if not failed:
+        return []
+    title = counted(len(failed), "process", "processes") + " ended badly"
+    listing = _listing(title, processes, failed[:_MOST_ROWS])
+    if len(failed) <= _MOST_ROWS:
+        return [listing]
+    more = len(failed) - _MOST_ROWS
+    return [Group(listing, Text(f"and {more:,} more: --events lists them all", style=DIM))]
 
-    def _shown(self) -> list[Process]:
-        ordered = sorted(
-            self._processes, key=lambda each: (each.ending.exit_code == 0, -each.duration_ns)
-        )
-        return sorted(ordered[:MAX_ROWS], key=lambda each: (each.started_ns, each.process_id))
+
+def _listing(title: str, everyone: Sequence[Process], rows: list[tuple[int, Process]]) -> Listing:
+    names = {each.process_id: each.name for each in everyone}
+    shown = [each for _, each in rows]
+    processes = [process_text(each.name, each.process_id) for each in shown]
+    parents = [
+        process_text(names.get(each.parent_id), each.parent_id) if each.parent_id else Text()
+        for each in shown
+    ]
+    return Listing(
+        title,
+        [
+            Column("#", [Text(f"x{number}", style=DIM) for number, _ in rows]),
+            Column("process", processes, right=False, least=_NAME),
+            Column("started by", parents, 1, right=False, least=_NAME),
+            Column("start", [duration(each.started_ns) for each in shown], 2),
+            Column("took", [duration(each.duration_ns) for each in shown]),
+            Column("ended", [ending_text(each.ending) for each in shown], right=False, least=_NAME),
+        ],
+    )
 
 
 def ending_text(ending: Ending) -> Text:

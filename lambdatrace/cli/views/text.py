@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from lambdatrace.analysis.words import counted as counted
@@ -63,6 +64,19 @@ def destination(host: str | None, address: str, port: int, protocol: Protocol) -
     name = f"[{name}]" if ":" in name else name
     suffix = "" if protocol == "tcp" else f"/{protocol}"
     return safe(f"{name}:{port}{suffix}")
+
+
+def cut_middle(text: Text, width: int, mark: str = "…") -> Text:
+    """`text` in `width` cells, its middle cut out: hosts and paths tell most at their ends."""
+    if text.cell_len <= width:
+        return text
+    room = max(0, width - cell_len(mark))
+    end = len(text)
+    while end > 0 and cell_len(text.plain[end - 1 :]) <= room - room // 2:
+        end -= 1
+    # A character of two cells that does not fit leaves a blank.
+    begin = len(set_cell_size(text.plain, room // 2).rstrip())
+    return Text.assemble(text[:begin], (mark, DIM), text[end:], no_wrap=True)
 
 
 def process_text(name: str | None, process_id: int, thread_id: int | None = None) -> Text:

@@ -43,7 +43,7 @@ def traced(tmp_path: Path) -> tuple[str, dict[str, Any]]:
 
 def show(store: str, output: str, **more: str) -> str:
     shown = kernel.lambdatrace(
-        "show", "@latest", "--store", store, "--output", output, COLUMNS="250", **more
+        "show", "@latest", "--events", "--store", store, "--output", output, COLUMNS="250", **more
     )
     assert shown.returncode == 0, shown.stderr
     return shown.stdout

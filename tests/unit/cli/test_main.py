@@ -114,7 +114,7 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
         check=True,
     )
     assert result.stderr == b""
-    assert b": connect  = wait  # transfer" in result.stdout
+    assert b": connect  = wait  - open, idle" in result.stdout
     assert rb"\u540d" in result.stdout
 
 

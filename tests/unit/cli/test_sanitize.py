@@ -14,20 +14,21 @@ from hypothesis import strategies as st
 from support_cli import rendered
 
 from lambdatrace.analysis.destinations import destination_rows
+from lambdatrace.analysis.phases import told_apart
 from lambdatrace.analysis.summary import read_execution
-from lambdatrace.analysis.trace import blocked, connections, processes, read_records
-from lambdatrace.analysis.waiting import blocked_totals
+from lambdatrace.analysis.trace import read_trace
+from lambdatrace.analysis.waterfall import waterfall
 from lambdatrace.cli import documents
 from lambdatrace.cli.environment import Environment
 from lambdatrace.cli.output import encoded, write_array, write_csv, write_lines, write_object
 from lambdatrace.cli.sanitize import cell, clean
-from lambdatrace.cli.views.blocked import BlockedTable
-from lambdatrace.cli.views.connections import ConnectionTable
 from lambdatrace.cli.views.destinations import DestinationTable
+from lambdatrace.cli.views.events import event_lists
 from lambdatrace.cli.views.execution import execution_view
 from lambdatrace.cli.views.executions import ExecutionTable
-from lambdatrace.cli.views.processes import ProcessTable
-from lambdatrace.cli.views.timeline import Timeline
+from lambdatrace.cli.views.partition import PartitionView
+from lambdatrace.cli.views.processes import failed_processes
+from lambdatrace.cli.views.waterfall import WaterfallView
 
 HOSTILE = [
     "[red]",
@@ -101,25 +102,34 @@ def test_views_show_hostile_names_as_they_are(name: str, comm: bytes) -> None:
         details={
             "hosts": {"3": name},
             "tls": {"3": [name, name, name]},
-            "processes": [traces.process(100, name=name), traces.process(101, name=name)],
+            "processes": [
+                traces.process(100, name=name),
+                traces.process(101, name=name, exit_code=1),
+            ],
+            "lookups": [[name, name, name, traces.moment(0), 0, 1, name, 0, [name], 100, 9]],
         },
+        pauses=[traces.pause("file", op="fsync"), traces.pause("sleep", op="nanosleep")],
+        partition=[1, 2, 3, 4, 5, 6, 7, None, 8, 9, 10, 11],
+        shares=[["wait", name, 3], ["file", name, 4]],
         unavailable={"cpu": name, name: name},
         unseen=[name],
         folded={name: 2},
-        capture=[name, "processes", "blocked"],
+        capture=[name, "processes", "blocked", "cpu"],
         execution_id=f"id {name}".encode(errors="replace").decode(), function=name,
         version=name, command=name, backend=name, edges=name,
         destinations=[traces.destination(host=name), traces.destination(name, port=444)],
     )  # fmt: skip
-    records = read_records(items)
-    execution, decoded = records.execution, connections(records)
+    trace = read_trace(items)
+    execution = trace.execution
+    apart = told_apart(trace.connections, trace.exchanges, whole=True)
+    view = WaterfallView(waterfall(trace, apart), apart, {100: name})
     for width in (80, 200):
         lines = rendered(
             execution_view(execution),
-            ConnectionTable(decoded, {}),
-            Timeline(decoded, {}, execution.duration_ns),
-            BlockedTable(blocked_totals(blocked(records)), {100: name}),
-            ProcessTable(processes(records)),
+            PartitionView(execution, trace.pauses),
+            view,
+            *failed_processes(trace.processes),
+            *event_lists(trace, apart, (), {100: name}),
             ExecutionTable([execution], [execution.execution_id]),
             DestinationTable(destination_rows([execution])),
             width=width,

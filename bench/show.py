@@ -1,0 +1,172 @@
+"""How long `lambdatrace show` takes, against importing what it draws with.
+
+Executions are made up, packed as the agent packs them and kept in SQLite: a usual one, and one of
+100,000 records, of every kind the agent keeps. Then the parts of the large one, in this process:
+what dominates.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING
+
+from _harness import LAMBDATRACE, REPOSITORY, interleave, report
+
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+import support_traces as traces
+
+from lambdatrace.analysis.phases import told_apart
+from lambdatrace.analysis.trace import read_records, without_syscalls
+from lambdatrace.analysis.waterfall import waterfall
+from lambdatrace.cli.environment import Environment
+from lambdatrace.cli.views.execution import execution_view
+from lambdatrace.cli.views.partition import PartitionView
+from lambdatrace.cli.views.waterfall import WaterfallView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from lambdatrace.items import Item
+
+ROUNDS = 15
+# The agent keeps 16,384 records of a kind (attribution.py); the rest are syscalls.
+OF_A_KIND = 16_384
+SYSCALLS = 100_000 - 4 * OF_A_KIND
+USUAL, LARGE = "usual", "large"
+
+
+def usual() -> list[Item]:
+    """A query, four requests on two connections, a file."""
+    connections = [
+        traces.connection(1, port=53, protocol=socket.IPPROTO_UDP, first_out=1, first_in=2,
+                          closed=3),
+        *(
+            traces.connection(n, started=3, established=5, first_out=6, first_in=900,
+                              closed=1_000, bytes_out=900, bytes_in=9_000, exchanges=2)
+            for n in (2, 3)
+        ),
+    ]  # fmt: skip
+    exchanges = [
+        traces.exchange(n, first_out=first, first_in=first + 300, last_in=first + 310)
+        for n in (2, 3)
+        for first in (10, 400)
+    ]
+    return traces.execution(
+        connections,
+        exchanges=exchanges,
+        blocked=[traces.blocked("fsync", started=1_100, ended=1_200, path=b"/tmp/out")],
+        pauses=[
+            traces.pause("network", started=10 + 400 * n, ended=310 + 400 * n, op="recvfrom")
+            for n in range(2)
+        ],
+        partition=[0, 0, 0, 1_200 * traces.MS, 0, 100 * traces.MS, 0, 0, 700 * traces.MS, 0, 0, 0],
+        execution_id=USUAL,
+    )
+
+
+def large() -> list[Item]:
+    """100,000 records: as many as are kept of each kind, and syscalls."""
+    steps = range(OF_A_KIND)
+    return traces.execution(
+        [
+            traces.connection(n + 1, f"10.0.{n % 7}.{n % 200}", started=n / 10,
+                              established=n / 10 + 1, first_out=n / 10 + 1,
+                              first_in=n / 10 + 5, closed=n / 10 + 6, bytes_out=90,
+                              bytes_in=900, error=111 if n % 999 == 0 else 0)
+            for n in steps
+        ],
+        [traces.syscall("recvfrom", started=n / 30, result=9) for n in range(SYSCALLS)],
+        exchanges=[
+            traces.exchange(n + 1, first_out=n / 10 + 1, first_in=n / 10 + 5, last_in=n / 10 + 5)
+            for n in steps
+        ],
+        blocked=[
+            traces.blocked("fsync", started=n / 10, ended=n / 10 + 0.09, path=b"/tmp/%d" % (n % 99))
+            for n in steps
+        ],
+        pauses=[
+            traces.pause("file" if n % 2 else "network", started=n / 10, ended=n / 10 + 0.09,
+                         op="fsync" if n % 2 else "recvfrom")
+            for n in steps
+        ],
+        partition=[0, 0, 0, 700 * traces.MS, 0, 700 * traces.MS, 0, 0, 600 * traces.MS, 0, 0, 0],
+        level="syscalls",
+        execution_id=LARGE,
+    )  # fmt: skip
+
+
+def seconds(*command: str) -> float:
+    """How long a command takes from its start to its end."""
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def timed(work: Callable[[], object]) -> float:
+    """How long a call takes, s."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def parts(items: list[Item]) -> dict[str, Callable[[], float]]:
+    """The steps of `show`, each timed with what it needs done before."""
+    records = read_records(items)
+    trace = without_syscalls(records)
+    exchanges = told_apart(trace.connections, trace.exchanges, whole=True)
+    found = waterfall(trace, exchanges)
+
+    def draw() -> None:
+        console = Environment(stdout=io.StringIO(), environ={}, width=120).console
+        console.print(execution_view(trace.execution))
+        console.print(PartitionView(trace.execution, trace.pauses))
+        console.print(WaterfallView(found, exchanges, {}))
+
+    return {
+        "unpack": lambda: timed(lambda: read_records(items)),
+        "decode records": lambda: timed(lambda: without_syscalls(records)),
+        "rows of the waterfall": lambda: timed(lambda: waterfall(trace, exchanges)),
+        "draw": lambda: timed(draw),
+    }
+
+
+def main() -> None:
+    """Print times and ratios."""
+    with tempfile.TemporaryDirectory() as folder:
+        items = {USUAL: usual(), LARGE: large()}
+        store = traces.write(_path(folder), *items.values())
+        imports = "import typer, rich.console, rich.table, rich.text"
+        shows = {
+            f"show, {name} execution": (LAMBDATRACE, "show", name, "--store", store)
+            for name in items
+        }
+        cases = {
+            "import typer, rich": lambda: seconds(sys.executable, "-c", imports),
+            **{
+                title: (lambda command=command: seconds(*command))
+                for title, command in shows.items()
+            },
+            "show --events, usual execution": lambda: seconds(
+                LAMBDATRACE, "show", USUAL, "--events", "--store", store
+            ),
+        }
+        report("lambdatrace show, s", "s", interleave(ROUNDS, cases), "import typer, rich")
+        steps = interleave(ROUNDS // 3, parts(items[LARGE]))
+        report("of the execution with 100,000 records, s", "s", steps, "decode records")
+
+
+def _path(folder: str) -> Path:
+    from pathlib import Path
+
+    return Path(folder) / "store.db"
+
+
+if __name__ == "__main__":
+    main()

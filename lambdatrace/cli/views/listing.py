@@ -1,0 +1,107 @@
+"""Every row of a long list, as a table: of its own, for rich's take a millisecond a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+
+from lambdatrace.cli.views.text import DIM, cut_middle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+_GAP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column with all of its cells, each one line.
+
+    Of those that do not fit the one with the highest `rank` goes first; 0 never goes. What is
+    wider than `least` (cells) may be cut to that, in its middle.
+    """
+
+    heading: str
+    cells: Sequence[Text]
+    rank: int = 0
+    right: bool = True
+    least: int | None = None
+
+    @property
+    def natural(self) -> int:
+        """Its width (cells) if nothing is cut."""
+        return max(len(self.heading), max((each.cell_len for each in self.cells), default=0))
+
+
+class Listing:
+    """A table of columns; those without anything in them are left out."""
+
+    def __init__(self, title: str, columns: Sequence[Column]) -> None:
+        self._title = title
+        self._columns = columns
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw as many columns as there is room for."""
+        columns, widths = self._fitted(options.max_width)
+        mark = ".." if options.ascii_only else "…"
+        gap, newline = Segment(" " * _GAP), Segment.line()
+        yield Text(self._title, style="bold")
+        heads = [Text(each.heading, style=DIM) for each in columns]
+        rule = Text(
+            ("-" if options.ascii_only else "─") * (sum(widths) + _GAP * len(widths) - _GAP)
+        )
+        for row in (heads, [rule], *zip(*(each.cells for each in columns), strict=True)):
+            for place, cell in enumerate(row):
+                if place:
+                    yield gap
+                if row[0] is rule:
+                    yield from _segments(cell, console)
+                    continue
+                shown, width = cell, widths[place]
+                if cell.cell_len > width:
+                    shown = cut_middle(cell, width, mark)
+                blanks = Segment(" " * (width - shown.cell_len))
+                if columns[place].right:
+                    yield blanks
+                yield from _segments(shown, console)
+                if not columns[place].right and place < len(columns) - 1:
+                    yield blanks
+            yield newline
+
+    def _fitted(self, width: int) -> tuple[list[Column], list[int]]:
+        columns = [each for each in self._columns if not each.rank or any(each.cells)]
+        natural = {id(each): each.natural for each in columns}
+
+        def excess(least: bool) -> int:
+            needed = _GAP * (len(columns) - 1) - width
+            for each in columns:
+                own = natural[id(each)]
+                needed += (
+                    min(own, max(each.least, len(each.heading))) if least and each.least else own
+                )
+            return needed
+
+        while excess(least=True) > 0 and any(each.rank for each in columns):
+            columns.remove(max(columns, key=lambda each: each.rank))
+        over = max(0, excess(least=False))
+        widths = []
+        for each in columns:
+            own = natural[id(each)]
+            spare = max(0, own - max(each.least, len(each.heading))) if each.least else 0
+            widths.append(own - min(spare, over))
+            over -= min(spare, over)
+        return columns, widths
+
+
+def _segments(cell: Text, console: Console) -> Iterator[Segment]:
+    if cell.spans:
+        yield from cell.render(console)
+    else:
+        style = cell.style if isinstance(cell.style, Style) else console.get_style(cell.style)
+        yield Segment(cell.plain, style)
