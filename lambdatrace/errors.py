@@ -26,6 +26,12 @@ class NotFoundError(LambdatraceError):
     exit_code = 3
 
 
+class BrokenSloError(LambdatraceError):
+    """Something took longer than --slo allows."""
+
+    exit_code = 4
+
+
 class StoreError(LambdatraceError):
     """The store cannot be opened, read or written."""
 

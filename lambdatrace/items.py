@@ -50,7 +50,10 @@ A summary is one JSON object. Its keys, "ns" being nanoseconds:
            after_ns (what followed on a response before the environment could go on), sent_bytes,
            write_units, flushes, retries, spooled and drained (executions)},
     destinations [[host or null, address, port, protocol, connections, errors, bytes_out, bytes_in,
-                   time_ns, [connect_ns, ...]], ...] (by time, the longest first),
+                   time_ns, [connect_ns, ...], reused connections, requests, [wait_us, ...],
+                   [tls_us, ...], [dns_us, ...]], ...] (by time, the longest first; times sorted
+                   and thinned; a row ends where only zeros and empty arrays would follow, behind
+                   the connect times at the earliest),
     destinations_left_out (how many more there were).
 
 Older schemas are read. 1: summary and index row are JSON in clear, chunks stand apart. 2: both are
@@ -460,12 +463,7 @@ def read_summary(item: Item) -> dict[str, Any]:
 
     Raises NewerSchemaError or CorruptItemError, in words for the user.
     """
-    check_schema(item)
-    text, records = item.body, b""
-    if item.schema > 1:
-        text, records, _ = _split_summary(item)
-    if len(text) > MAX_SUMMARY_BYTES:
-        raise CorruptItemError(f"the summary of {item.execution_id!r} is too large")
+    text, records = _summary_parts(item)
     try:
         summary = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -476,6 +474,22 @@ def read_summary(item: Item) -> dict[str, Any]:
         left_out = {"execution_id": item.execution_id, "started_ns": item.timestamp_nano}
         return {**left_out, **({"destinations": []} if records else {}), **summary}
     return summary
+
+
+def summary_text(item: Item) -> bytes:
+    """The JSON in a summary or index item. Raises NewerSchemaError or CorruptItemError."""
+    return _summary_parts(item)[0]
+
+
+def _summary_parts(item: Item) -> tuple[bytes, bytes]:
+    """(JSON, what follows in its stream)."""
+    check_schema(item)
+    text, records = item.body, b""
+    if item.schema > 1:
+        text, records, _ = _split_summary(item)
+    if len(text) > MAX_SUMMARY_BYTES:
+        raise CorruptItemError(f"the summary of {item.execution_id!r} is too large")
+    return text, records
 
 
 def _split_summary(item: Item) -> tuple[bytes, bytes, bytes]:

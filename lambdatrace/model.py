@@ -262,6 +262,13 @@ class DestinationFigures:
     bytes_in: int
     time_ns: int  # sum over its connections of the time spent connecting, waiting, transferring
     connect_ns: tuple[int, ...]  # sorted; above 32 connections 32 evenly spaced quantiles
+    # What follows is not told by older agents. The times are whole microseconds, sorted; of more
+    # than 8, 8 evenly spaced quantiles.
+    reused: int = 0  # connections that had been opened before
+    requests: int = 0  # of which the wait is known
+    wait_ns: tuple[int, ...] = ()  # one for each request, answered or not
+    tls_ns: tuple[int, ...] = ()  # one for each handshake that was done
+    dns_ns: tuple[int, ...] = ()  # one for each time its name was looked up, answered or not
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from lambdatrace.cli.environment import Environment
 from lambdatrace.cli.main import program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rich.console import RenderableType
 
@@ -30,13 +31,17 @@ class Result:
 
 
 def run(
-    *arguments: str, environ: Mapping[str, str] | None = None, width: int | None = None
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    width: int | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Result:
     """Run one command; it sees no environment variable but those given."""
     stdout, stderr = io.StringIO(), io.StringIO()
     environment = Environment(
-        stdout=stdout, stderr=stderr, environ=environ or {}, clock=lambda: NOW_NS, width=width
-    )
+        stdout=stdout, stderr=stderr, environ=environ or {}, clock=lambda: NOW_NS, sleep=sleep,
+        width=width,
+    )  # fmt: skip
     code = program(arguments, environment)
     return Result(code, stdout.getvalue(), stderr.getvalue())
 

@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace import wire
+from lambdatrace.analysis.destinations import By, Tally, add_executions
+from lambdatrace.analysis.times import Window
 from lambdatrace.items import make_items
 from lambdatrace.partition import PARTS
 
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from lambdatrace.analysis.destinations import DestinationRow
     from lambdatrace.items import Item
+    from lambdatrace.model import Execution
 
 # 2026-11-22T07:00:00Z, in ns since the epoch, and what the machine's own clock said then.
 STARTED_NS = 1_795_330_800_000_000_000
@@ -291,11 +295,27 @@ def destination(
     bytes_in: int = 2_000,
     time: float = 10.0,
     connect: Iterable[float] = (5.0,),
+    reused: int = 0,
+    requests: int | None = None,
+    wait: Iterable[float] = (),
+    tls: Iterable[float] = (),
+    dns: Iterable[float] = (),
 ) -> list[Any]:
-    """One row of a summary's destinations; times in ms."""
+    """One row of a summary's destinations; times in ms. As many requests as waits, unless given."""
     connects = [round(ms * MS) for ms in connect]
+    waits, handshakes, lookups = ([round(ms * 1_000) for ms in each] for each in (wait, tls, dns))
     figures = [connections, errors, bytes_out, bytes_in, round(time * MS)]
-    return [host, address, port, protocol, *figures, connects]
+    later = [reused, len(waits) if requests is None else requests, waits, handshakes, lookups]
+    while later and not later[-1]:
+        later.pop()
+    return [host, address, port, protocol, *figures, connects, *later]
+
+
+def destination_rows(executions: Iterable[Execution], by: By = By.HOST) -> list[DestinationRow]:
+    """What `top-destinations` makes of executions, over the hour from STARTED_NS on."""
+    tally = Tally(by, Window(STARTED_NS, STARTED_NS + HOUR_NS))
+    add_executions(tally, executions)
+    return tally.rows()
 
 
 def execution(

@@ -183,7 +183,10 @@ class Recorder:
         # Only a command's branch begins with it: for others nothing tells what came before.
         if cut.is_shared or (cut.figures_before is None and cut.edges in (KERNEL, EXTENSION)):
             figures = None
-        summary = self._summary(cut, connections, hosts, figures, cold_start, final)
+        summary = self._summary(cut, connections, figures, cold_start, final)
+        summary["destinations"], summary["destinations_left_out"] = summaries.destinations(
+            connections, hosts, cut.started, cut.ended, exchanges, lookups
+        )
         if summary["cpu"] is not None and figures is not None:
             rows = [(each.name, each.started, each.answered, each.connection) for each in lookups]
             spans = partition.spans(
@@ -279,7 +282,6 @@ class Recorder:
         self,
         cut: Cut,
         connections: list[wire.ConnectionRecord],
-        hosts: dict[int, str],
         figures: wire.EdgeRecord | None,
         cold_start: bool,
         final: bool,
@@ -287,7 +289,6 @@ class Recorder:
         cpu, peak = summaries.own_cost()
         capture = self._capture
         steal, faults = self._machine.since(peek=not final)
-        rows, left_out = summaries.destinations(connections, hosts, cut.started, cut.ended)
         return {
             "execution_id": cut.request_id,
             "function": self._settings.function,
@@ -315,8 +316,6 @@ class Recorder:
             "major_faults": faults,
             "ending": summaries.ending(cut) if "processes" in capture else None,
             "agent": {"cpu_ns": max(0, cpu - self._cpu), "peak_bytes": peak},
-            "destinations": rows,
-            "destinations_left_out": left_out,
         }
 
     def _dropped(self, cut: Cut) -> dict[str, int]:

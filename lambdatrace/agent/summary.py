@@ -13,14 +13,19 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.agent.attribution import Cut
+    from lambdatrace.agent.names import Lookup
 
 # With a dozen destinations a summary stays near 1 kB.
 MAX_DESTINATIONS = 12
 # More connect times than this are thinned to evenly spaced quantiles.
 MAX_CONNECT_TIMES = 32
+# And more waits, handshakes and namelookups than this, which are more and matter less each.
+MAX_OTHER_TIMES = 8
 
 _PROTOCOLS = {wire.PROTOCOL_TCP: "tcp", wire.PROTOCOL_UDP: "udp"}
 _DNS_PORT = 53
+# Where in a row of `destinations` what stands (items.py).
+_CONNECT, _REUSED, _REQUESTS, _WAIT, _TLS, _DNS = range(9, 15)
 _DAY_S = 86_400
 
 
@@ -47,33 +52,65 @@ def destinations(
     hosts: Mapping[int, str],
     started: int,
     ended: int,
+    exchanges: Sequence[wire.ExchangeRecord] = (),
+    lookups: Sequence[Lookup] = (),
 ) -> tuple[list[list[Any]], int]:
     """(one row a destination as items.py describes it, how many more there were).
 
     `hosts` are names by connection id, `started` and `ended` the execution's (ns, records' clock).
     Connections that ended before the execution began count: they are its init, or its background.
+    What `exchanges` do not tell of a connection, its own sums do.
     """
     rows: dict[tuple[str | None, str, int, str], list[Any]] = {}
+    waits: dict[int, list[int]] = {}
+    answerless = {record.id: record.closed or ended for record in connections}
+    for exchange in exchanges:
+        if exchange.first_out and exchange.connection in answerless:
+            answered = exchange.first_in or answerless[exchange.connection]
+            waited = answered - max(exchange.last_out, 0 if exchange.first_in else started)
+            waits.setdefault(exchange.connection, []).append(max(0, waited))
     for record in connections:
         protocol = _PROTOCOLS.get(record.protocol, "tcp")
         host, address = hosts.get(record.id), wire.address_text(record.family, record.address)
         key = (host, address, record.port, protocol)
         row = rows.get(key)
         if row is None:
-            row = rows[key] = [host, address, record.port, protocol, 0, 0, 0, 0, 0, []]
+            row = rows[key] = [
+                host, address, record.port, protocol, 0, 0, 0, 0, 0, [], 0, 0, [], [], [],
+            ]  # fmt: skip
         row[4] += 1
         row[5] += 1 if is_failed(record) else 0
         row[6] += record.bytes_out
         row[7] += record.bytes_in
-        row[8] += record.waited + record.transferred + _unanswered(record, started, ended)
-        if not record.flags & wire.CONNECTION_REUSED:
-            row[8] += max(0, (record.established or record.closed or ended) - record.started)
-            if record.established:
-                row[9].append(record.established - record.started)
-    ordered = sorted(rows.values(), key=lambda row: -row[8])
+        unanswered = _unanswered(record, started, ended)
+        row[8] += record.waited + record.transferred + unanswered
+        if record.id in waits:
+            row[_WAIT] += waits[record.id]
+        elif (record.waited or unanswered) and not record.tls_started:
+            row[_WAIT].append(record.waited + unanswered)
+        if record.flags & wire.CONNECTION_REUSED:
+            row[_REUSED] += 1
+            continue
+        row[8] += max(0, (record.established or record.closed or ended) - record.started)
+        if record.established:
+            row[_CONNECT].append(record.established - record.started)
+        if record.tls_ended:
+            row[_TLS].append(record.tls_ended - record.tls_started)
+    ordered = sorted(rows.values(), key=lambda row: -row[8])[:MAX_DESTINATIONS]
+    names: dict[str, list[int]] = {}
+    for lookup in lookups:
+        spent = (lookup.answered or ended) - lookup.started
+        names.setdefault(lookup.name, []).append(max(0, spent))
     for row in ordered:
-        row[9] = _thin(sorted(row[9]))
-    return ordered[:MAX_DESTINATIONS], max(0, len(ordered) - MAX_DESTINATIONS)
+        # Of the destinations of one name, that with the most time is told what looking it up took.
+        row[_DNS] = names.pop(row[0], [])
+        row[_REQUESTS] = len(row[_WAIT])
+        row[_CONNECT] = _thin(sorted(row[_CONNECT]), MAX_CONNECT_TIMES)
+        for times in (_WAIT, _TLS, _DNS):
+            row[times] = _thin(sorted(ns // 1_000 for ns in row[times]), MAX_OTHER_TIMES)
+        while len(row) > _CONNECT + 1 and not row[-1]:
+            row.pop()
+    return ordered, max(0, len(rows) - MAX_DESTINATIONS)
 
 
 def is_failed(record: wire.ConnectionRecord) -> bool:
@@ -161,8 +198,8 @@ def _unanswered(record: wire.ConnectionRecord, started: int, ended: int) -> int:
     return max(0, (record.closed or ended) - max(started, record.last_out))
 
 
-def _thin(values: list[int]) -> list[int]:
-    if len(values) <= MAX_CONNECT_TIMES:
+def _thin(values: list[int], most: int) -> list[int]:
+    if len(values) <= most:
         return values
     last = len(values) - 1
-    return [values[round(i * last / (MAX_CONNECT_TIMES - 1))] for i in range(MAX_CONNECT_TIMES)]
+    return [values[round(i * last / (most - 1))] for i in range(most)]

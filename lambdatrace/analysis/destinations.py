@@ -1,146 +1,339 @@
-"""Many executions' destinations in one table: what `top-destinations` shows.
+"""Many executions' destinations, taken together: what `top-destinations` shows.
 
-The only module that imports pandas, which takes longer than most commands may: import it where it
-is needed, never at the head of a module that others load.
+A hundred thousand executions are read in three times of what pandas takes to load, so this does
+without: rows of one place are added up many at a time, column by column, in arrays (which check
+them as well), and sorted in the end.
 """
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from lambdatrace.analysis.quantiles import Batch, Times
 from lambdatrace.model import Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from lambdatrace.model import Execution
+    from lambdatrace.analysis.times import Window
+    from lambdatrace.model import DestinationFigures, Execution
 
-# A summary keeps at most so many connect times of a destination, evenly spaced (model.py).
-_KEPT_CONNECT_TIMES = 32
-_QUANTILES = {"connect_p50_ns": 0.50, "connect_p95_ns": 0.95, "connect_p99_ns": 0.99}
-_KEY = ["name", "port", "protocol"]
-_SUMS = ["connections", "errors", "bytes_out", "bytes_in", "time_ns"]
+# A sparkline's cells.
+CELLS = 16
+_PROTOCOLS = frozenset(Protocol)
+# Where in a stored row (items.py) its numbers stand, and in what order they are here.
+_NUMBERS = (4, 5, 6, 7, 8, 10, 11)
+_CONNECTIONS, _ERRORS, _BYTES_OUT, _BYTES_IN, _TIME, _REUSED, _REQUESTS = range(len(_NUMBERS))
+# And its times: connect (ns), wait, tls and dns (us). From so many on a summary keeps only as many,
+# evenly spaced (model.py).
+_TIMES = ((9, 32), (12, 8), (13, 8), (14, 8))
+_US = 1_000
+# What a row means of which so much is missing.
+_LENGTH = 15
+_LATER: dict[int, list[Any]] = {n: [0, 0, [], [], []][-n:] for n in range(1, 6)}
+# So many executions are added up at once.
+_BATCH = 1_000
+
+
+class By(StrEnum):
+    """What is taken together."""
+
+    HOST = "host"  # or address, where no name is known; port and protocol
+    ADDRESS = "address"  # port and protocol
+    PORT = "port"  # protocol
+    FUNCTION = "function"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Times that so many of all did not exceed, ns; None: there were none."""
+
+    p50: int | None
+    p95: int | None
+    p99: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class DestinationRow:
-    """What all executions did with one destination. Quantiles are None if none ever connected."""
+    """What all executions of a window did with one destination."""
 
+    function: str | None  # of the four that follow, what was not asked for is None
     host: str | None
-    address: str  # of several, the one with the most connections
+    address: str | None  # of several, the one with the most connections
+    port: int | None
+    protocol: Protocol | None
     addresses: int
-    port: int
-    protocol: Protocol
     executions: int
     connections: int
+    reused: int
+    requests: int
     errors: int
     bytes_out: int
     bytes_in: int
-    connect_p50_ns: int | None
-    connect_p95_ns: int | None
-    connect_p99_ns: int | None
+    dns: Quantiles
+    connect: Quantiles
+    tls: Quantiles
+    wait: Quantiles
     time_ns: int
+    share: float  # of all destinations' time, 0 to 1
+    change: float | None  # of the time an execution took here; None: not there before
+    cells: tuple[int, ...]  # time (ns) in each of CELLS equal stretches of the window
+
+    @property
+    def reuse_ratio(self) -> float | None:
+        """How many of its connections had been opened before, 0 to 1; None: there were none."""
+        return self.reused / self.connections if self.connections else None
 
 
-def destination_rows(executions: Iterable[Execution]) -> list[DestinationRow]:
-    """One row for each host (or address, where no name is known), port and protocol.
+Key = tuple[Any, ...]  # function, host, address, port, protocol
 
-    The most time first.
+
+class _Place:
+    """All rows of one host, address, port, protocol (and function), added up.
+
+    `waiting` are rows that have not been yet: many at once take a fraction of the time.
     """
-    frame = destination_frame(executions)
-    if frame.empty:
-        return []
-    grouped = frame.groupby(_KEY)
-    table = grouped[_SUMS].sum()
-    table["executions"] = grouped["execution"].nunique()
-    table["addresses"] = grouped["address"].nunique()
-    table["host"] = grouped["host"].first()
-    by_address = frame.groupby([*_KEY, "address"])["connections"].sum().reset_index()
-    by_address = by_address.sort_values(["connections", "address"], ascending=[False, True])
-    table["address"] = by_address.groupby(_KEY)["address"].first()
-    table = table.join(connect_quantiles(frame))
-    table = table.reset_index().sort_values(
-        ["time_ns", "name", "port"], ascending=[False, True, True]
-    )
-    return [_row(values) for values in table.to_dict("records")]
+
+    __slots__ = ("cells", "group", "sums", "times", "waiting")
+
+    def __init__(self, group: _Group) -> None:
+        self.group = group
+        self.sums = [0] * len(_NUMBERS)
+        self.times = [Times() for _ in _TIMES]
+        self.cells = [0] * CELLS
+        self.waiting: list[Sequence[Any]] = []
+
+    def add_up(self, cell: int) -> None:
+        """Take in what waits, all of it of one cell; all or nothing.
+
+        Raises TypeError, ValueError or OverflowError for what is not as it should be.
+        """
+        rows, self.waiting = self.waiting, []
+        columns = list(zip(*rows, strict=True))
+        # An array takes whole numbers from 0 on and nothing else.
+        numbers = [array("Q", columns[place]) for place in _NUMBERS]
+        connections, reused = numbers[_CONNECTIONS], numbers[_REUSED]
+        made = [max(0, all_ - old) for all_, old in zip(connections, reused, strict=True)]
+        counts = (made, numbers[_REQUESTS], made, None)
+        batches = [
+            Batch(columns[place], count, most)
+            for (place, most), count in zip(_TIMES, counts, strict=True)
+        ]
+        for n, column in enumerate(numbers):
+            self.sums[n] += sum(column)
+        for times, batch in zip(self.times, batches, strict=True):
+            times.take(batch)
+        self.cells[cell] += sum(numbers[_TIME])
 
 
-def destination_frame(executions: Iterable[Execution]) -> pd.DataFrame:
-    """One row for each destination of each execution.
+class _Group:
+    """Places that are one row; counts its executions."""
 
-    Columns: execution (a number), name (host, else address), host, address, port, protocol,
-    connections, errors, bytes_out, bytes_in, time_ns, connect_ns (a tuple).
+    __slots__ = ("executions", "last", "places")
+
+    def __init__(self) -> None:
+        self.executions = 0
+        self.last = -1
+        self.places: list[tuple[Key, _Place]] = []
+
+
+class Tally:
+    """Adds executions up. `by` says what makes a row, `window` is what sparklines are over.
+
+    `corrupt` counts rows whose figures were not what they should be.
     """
-    rows = [
-        (
-            number,
-            figures.host or figures.address,
-            figures.host,
-            figures.address,
-            figures.port,
-            str(figures.protocol),
-            figures.connections,
-            figures.errors,
-            figures.bytes_out,
-            figures.bytes_in,
-            figures.time_ns,
-            figures.connect_ns,
+
+    def __init__(self, by: By, window: Window) -> None:
+        self.corrupt = 0
+        self._by = by
+        self._since_ns = window.since_ns
+        self._span_ns = window.until_ns - window.since_ns + 1
+        self._groups: dict[Key, _Group] = {}
+        # By function, where that makes a row, and host, address, port, protocol.
+        self._places: dict[str | None, dict[Key, _Place]] = {}
+        self._executions = 0
+        self._cell = 0
+
+    def add(self, started_ns: int, function: str, rows: Iterable[list[Any]]) -> None:
+        """One execution with its destinations as they are stored (items.py), which it keeps.
+
+        Executions of one time after the other are added up soonest.
+        """
+        number = self._executions
+        self._executions += 1
+        cell = min(CELLS - 1, max(0, (started_ns - self._since_ns) * CELLS // self._span_ns))
+        if cell != self._cell or not number % _BATCH:
+            self._add_up()
+            self._cell = cell
+        named = function if self._by is By.FUNCTION else None
+        places = self._places.setdefault(named, {})
+        for row in rows:
+            try:
+                key = (row[0], row[1], row[2], row[3])
+                place = places.get(key) or self._place(named, key)
+                missing = _LENGTH - len(row)
+                if missing:
+                    row += _LATER[missing]
+            except (TypeError, ValueError, LookupError):
+                self.corrupt += 1
+                continue
+            place.waiting.append(row)
+            group = place.group
+            if group.last != number:
+                group.last = number
+                group.executions += 1
+
+    def _add_up(self) -> None:
+        for place in self._all():
+            if place.waiting:
+                rows = place.waiting
+                try:
+                    place.add_up(self._cell)
+                except (TypeError, ValueError, OverflowError):
+                    # One of them, or more: each for itself.
+                    for row in rows:
+                        place.waiting = [row]
+                        try:
+                            place.add_up(self._cell)
+                        except (TypeError, ValueError, OverflowError):
+                            self.corrupt += 1
+
+    def _all(self) -> Iterator[_Place]:
+        for places in self._places.values():
+            yield from places.values()
+
+    def _place(self, function: str | None, key: Key) -> _Place:
+        host, address, port, protocol = key
+        texts = isinstance(address, str) and (host is None or isinstance(host, str))
+        if not texts or type(port) is not int or not 0 <= port <= 65_535:
+            raise ValueError(key)
+        if protocol not in _PROTOCOLS:
+            raise ValueError(key)
+        wanted: Key = {
+            By.HOST: (None, host or address, port, protocol),
+            By.ADDRESS: (None, address, port, protocol),
+            By.PORT: (None, None, port, protocol),
+            By.FUNCTION: (function, None, None, None),
+        }[self._by]
+        group = self._groups.setdefault(wanted, _Group())
+        place = self._places.setdefault(function, {})[key] = _Place(group)
+        group.places.append(((function, *key), place))
+        return place
+
+    def portable(self) -> list[Any]:
+        """Everything it knows, in types that `marshal` takes."""
+        self._add_up()
+        groups = [
+            [
+                group.executions,
+                [
+                    [key, place.sums, place.cells, [times.portable() for times in place.times]]
+                    for key, place in group.places
+                ],
+            ]
+            for group in self._groups.values()
+        ]
+        return [self.corrupt, groups]
+
+    def merge(self, portable: list[Any]) -> None:
+        """Add what another tally of other executions knows."""
+        corrupt, groups = portable
+        self.corrupt += corrupt
+        for executions, places in groups:
+            for key, sums, cells, times in places:
+                function, *where = key
+                known = self._places.get(function, {}).get(tuple(where))
+                place = known or self._place(function, tuple(where))
+                place.sums = _added(place.sums, sums)
+                place.cells = _added(place.cells, cells)
+                for mine, others in zip(place.times, times, strict=True):
+                    mine.merge(others)
+            place.group.executions += executions
+
+    def rows(self, before: Tally | None = None) -> list[DestinationRow]:
+        """One row for each group, that with the most time first; `before`: the window before."""
+        self._add_up()
+        then = {} if before is None else before.time_per_execution()
+        total = sum(place.sums[_TIME] for place in self._all())
+        found = [
+            _row(self._by, key, group, total, then.get(key)) for key, group in self._groups.items()
+        ]
+        return sorted(
+            found,
+            key=lambda row: (-row.time_ns, row.host or row.address or "", row.port or 0),
         )
-        for number, execution in enumerate(executions)
-        for figures in execution.destinations
-    ]
-    return pd.DataFrame(
-        rows,
-        columns=["execution", "name", "host", "address", "port", "protocol", *_SUMS, "connect_ns"],
-    )
 
-
-def connect_quantiles(frame: pd.DataFrame) -> pd.DataFrame:
-    """Connect times (ns) by destination: the smallest that so many of all did not exceed.
-
-    A time that was really measured, not one between two. Where a summary kept a selection, each
-    kept time stands for as many connections as were left out around it.
-    """
-    times = frame[[*_KEY, "connections", "connect_ns"]].copy()
-    kept = times["connect_ns"].map(len)
-    thinned = (kept == _KEPT_CONNECT_TIMES) & (times["connections"] > _KEPT_CONNECT_TIMES)
-    times["weight"] = (times["connections"] / _KEPT_CONNECT_TIMES).where(thinned, 1.0)
-    times = times[kept > 0].explode("connect_ns").sort_values([*_KEY, "connect_ns"])
-    reached = times.groupby(_KEY)["weight"].cumsum()
-    total = times.groupby(_KEY)["weight"].transform("sum")
-    return pd.DataFrame(
-        {
-            # Sums of fractions may fall short of a whole by a rounding error.
-            name: times[reached >= share * total * (1 - 1e-9)].groupby(_KEY)["connect_ns"].first()
-            for name, share in _QUANTILES.items()
+    def time_per_execution(self) -> dict[Key, float]:
+        """Time (ns) that an execution took in each group, of those that were there."""
+        self._add_up()
+        return {
+            key: sum(place.sums[_TIME] for _, place in group.places) / group.executions
+            for key, group in self._groups.items()
         }
+
+
+def _added(mine: Iterable[int], others: Iterable[int]) -> list[int]:
+    return [a + b for a, b in zip(mine, others, strict=True)]
+
+
+def stored_row(figures: DestinationFigures) -> list[Any]:
+    """A destination as it is stored (items.py)."""
+    later = (figures.wait_ns, figures.tls_ns, figures.dns_ns)
+    return [
+        figures.host, figures.address, figures.port, str(figures.protocol), figures.connections,
+        figures.errors, figures.bytes_out, figures.bytes_in, figures.time_ns,
+        list(figures.connect_ns), figures.reused, figures.requests,
+        *([ns // _US for ns in times] for times in later),
+    ]  # fmt: skip
+
+
+def add_executions(tally: Tally, executions: Iterable[Execution]) -> None:
+    """Add executions that have been read and checked."""
+    for one in executions:
+        rows = [stored_row(figures) for figures in one.destinations]
+        tally.add(one.started_at_ns, one.function, rows)
+
+
+def _row(by: By, key: Key, group: _Group, total: int, before: float | None) -> DestinationRow:
+    places = [place for _, place in group.places]
+    sums = [sum(each) for each in zip(*(place.sums for place in places), strict=True)]
+    by_address: dict[str, int] = {}
+    for (_, _, address, _, _), place in group.places:
+        by_address[address] = by_address.get(address, 0) + place.sums[_CONNECTIONS]
+    hosts = {host for (_, host, _, _, _), _ in group.places}
+    time_ns = sums[_TIME]
+    function, _, port, protocol = key
+    has_address = by in (By.HOST, By.ADDRESS)
+    connect, wait, tls, dns = (
+        Quantiles(*Times.quantiles([place.times[n] for place in places], (50, 95, 99), unit_ns))
+        for n, unit_ns in enumerate((1, _US, _US, _US))
     )
-
-
-def _row(values: Mapping[Hashable, Any]) -> DestinationRow:
-    def number(name: str) -> int:
-        return int(values[name])
-
-    def number_or_none(name: str) -> int | None:
-        return None if pd.isna(values[name]) else number(name)
-
-    host = values["host"]
     return DestinationRow(
-        host=host if isinstance(host, str) else None,
-        address=str(values["address"]),
-        addresses=number("addresses"),
-        port=number("port"),
-        protocol=Protocol(str(values["protocol"])),
-        executions=number("executions"),
-        connections=number("connections"),
-        errors=number("errors"),
-        bytes_out=number("bytes_out"),
-        bytes_in=number("bytes_in"),
-        connect_p50_ns=number_or_none("connect_p50_ns"),
-        connect_p95_ns=number_or_none("connect_p95_ns"),
-        connect_p99_ns=number_or_none("connect_p99_ns"),
-        time_ns=number("time_ns"),
+        function=function,
+        # An address may have been looked up under several names.
+        host=hosts.pop() if has_address and len(hosts) == 1 else None,
+        address=min(by_address, key=lambda each: (-by_address[each], each))
+        if has_address
+        else None,
+        port=port,
+        protocol=None if protocol is None else Protocol(protocol),
+        addresses=len(by_address),
+        executions=group.executions,
+        connections=sums[_CONNECTIONS],
+        reused=sums[_REUSED],
+        requests=sums[_REQUESTS],
+        errors=sums[_ERRORS],
+        bytes_out=sums[_BYTES_OUT],
+        bytes_in=sums[_BYTES_IN],
+        dns=dns,
+        connect=connect,
+        tls=tls,
+        wait=wait,
+        time_ns=time_ns,
+        share=time_ns / total if total else 0.0,
+        change=time_ns / group.executions / before - 1 if before else None,
+        cells=tuple(map(sum, zip(*(place.cells for place in places), strict=True))),
     )

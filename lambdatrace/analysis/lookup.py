@@ -11,7 +11,7 @@ from lambdatrace.analysis.usual import MOST, is_comparable
 from lambdatrace.errors import CorruptItemError, NotFoundError, StoreError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lambdatrace.analysis.times import Window
     from lambdatrace.items import Item
@@ -36,6 +36,7 @@ class WindowContents:
     executions: list[Execution] = field(default_factory=list)  # the newest first
     unreadable: list[StoreError] = field(default_factory=list)  # one for each row left out
     destinations_left_out: int = 0  # destinations for which the summaries had no room
+    more: int = 0  # rows that were counted only
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,19 @@ class Found:
     attempts: int  # executions with this id: Lambda retries asynchronous ones under the same
 
 
-def read_window(store: Store, window: Window, function: str | None = None) -> WindowContents:
+def read_window(
+    store: Store, window: Window, function: str | None = None, most: int | None = None
+) -> WindowContents:
     """Every execution begun in `window`, of one function if it is given. Raises StoreError.
 
-    Rows that cannot be read do not hide the others: they are kept apart.
+    Rows that cannot be read do not hide the others: they are kept apart. With `most` only so many
+    are read, the newest; the others are counted.
     """
     contents = WindowContents()
     for row in store.index(window.since_ns, window.until_ns):
+        if most is not None and len(contents.executions) >= most:
+            contents.more += 1
+            continue
         try:
             summary = stored.read_summary(row)
             execution = read_execution(summary)
@@ -90,23 +97,28 @@ def comparable(store: Store, execution: Execution) -> list[Execution]:
     return found
 
 
-def find(store: Store, wanted: str, window: Window, function: str | None = None) -> Found:
+def everything(_: Execution) -> bool:
+    """The filter that every execution passes."""
+    return True
+
+
+def find(
+    store: Store,
+    wanted: str,
+    window: Window,
+    function: str | None = None,
+    fits: Callable[[Execution], bool] = everything,
+) -> Found:
     """The execution with the id `wanted`; else the one whose id begins so; else a special one.
 
     `@latest` and `@slowest`, and a prefix, are looked for among the executions begun in `window`
-    (of `function`, if given); an exact id is found wherever it is. Of several executions with one
-    id, the latest is taken. Raises UsageError (ambiguous), NotFoundError, StoreError.
+    (of `function`, if given) that `fits` takes; an exact id is found wherever it is. Of several
+    executions with one id, the latest is taken. Raises UsageError (ambiguous), NotFoundError,
+    StoreError.
     """
-    if not wanted.strip():
-        raise UsageError("an execution's id is empty", _LIST_HINT)
-    if not wanted.isprintable() or len(wanted) > _LONGEST_ID:
-        raise NotFoundError(f"{wanted!r} cannot be the id of an execution", _LIST_HINT)
-    # A name or a row of the index would be found in the store, but is no execution.
-    if not wanted.startswith(("@", _INDEX_PREFIX)):
-        items = store.get(wanted)
-        if items:
-            return _attempt(items, wanted)
-    chosen = _choose(store, wanted, window, function)
+    if items := _exactly(store, wanted):
+        return _attempt(items, wanted)
+    chosen = _choose(store, wanted, window, function, fits)
     items = store.get(chosen.execution_id)
     if not items:
         raise CorruptItemError(
@@ -114,6 +126,40 @@ def find(store: Store, wanted: str, window: Window, function: str | None = None)
             "its time to live may have just passed; look at another one: lambdatrace list",
         )
     return _attempt(items, chosen.execution_id, chosen.started_at_ns)
+
+
+def find_execution(
+    store: Store,
+    wanted: str,
+    window: Window,
+    function: str | None = None,
+    fits: Callable[[Execution], bool] = everything,
+) -> Execution:
+    """As `find`, but only what its row in the index says: with destinations, without records."""
+    items = _exactly(store, wanted)
+    if not items:
+        return _choose(store, wanted, window, function, fits)
+    started = _attempt(items, wanted).items[0].timestamp_nano
+    for row in store.index(started, started):
+        execution = read_execution(stored.read_summary(row))
+        if execution.execution_id == wanted:
+            return execution
+    raise CorruptItemError(
+        f"execution {wanted!r} is not in the index", f"look at it alone: lambdatrace show {wanted}"
+    )
+
+
+def _exactly(store: Store, wanted: str) -> list[Item]:
+    """The items of the execution with this very id, if there is one.
+
+    Raises UsageError and NotFoundError for what cannot be one.
+    """
+    if not wanted.strip():
+        raise UsageError("an execution's id is empty", _LIST_HINT)
+    if not wanted.isprintable() or len(wanted) > _LONGEST_ID:
+        raise NotFoundError(f"{wanted!r} cannot be the id of an execution", _LIST_HINT)
+    # A name or a row of the index would be found in the store, but is no execution.
+    return [] if wanted.startswith(("@", _INDEX_PREFIX)) else store.get(wanted)
 
 
 def _attempt(items: list[Item], execution_id: str, started_ns: int | None = None) -> Found:
@@ -128,19 +174,26 @@ def _attempt(items: list[Item], execution_id: str, started_ns: int | None = None
     return Found([item for item in items if item.timestamp_nano == start], len(starts))
 
 
-def _choose(store: Store, wanted: str, window: Window, function: str | None) -> Execution:
+def _choose(
+    store: Store,
+    wanted: str,
+    window: Window,
+    function: str | None,
+    fits: Callable[[Execution], bool],
+) -> Execution:
     if wanted == LATEST:
-        return _latest(store, window, function)
+        return _latest(store, window, function, fits)
     if wanted.startswith("@") and wanted != SLOWEST:
         raise UsageError(
             f"{wanted!r} is not known", f"use an id, the beginning of one, {LATEST} or {SLOWEST}"
         )
     contents = read_window(store, window, function)
+    executions = [one for one in contents.executions if fits(one)]
     if wanted == SLOWEST:
-        if not contents.executions:
+        if not executions:
             raise _nothing(wanted, function, contents.unreadable)
-        return max(contents.executions, key=lambda execution: execution.duration_ns)
-    found = [one for one in contents.executions if one.execution_id.startswith(wanted)]
+        return max(executions, key=lambda execution: execution.duration_ns)
+    found = [one for one in executions if one.execution_id.startswith(wanted)]
     ids = list(dict.fromkeys(one.execution_id for one in found))
     if not ids:
         if contents.unreadable:
@@ -158,11 +211,16 @@ def _choose(store: Store, wanted: str, window: Window, function: str | None) -> 
     return found[0]
 
 
-def _latest(store: Store, window: Window, function: str | None) -> Execution:
+def _latest(
+    store: Store,
+    window: Window,
+    function: str | None,
+    fits: Callable[[Execution], bool],
+) -> Execution:
     """The newest execution; reads no further than it has to."""
     for row in _rows(store, window):
         execution = read_execution(stored.read_summary(row))
-        if function is None or execution.function == function:
+        if (function is None or execution.function == function) and fits(execution):
             return execution
     raise _nothing(LATEST, function, [])
 

@@ -33,7 +33,10 @@ MAX_MOMENT_NS = 253_402_300_799 * 1_000_000_000
 _MAX_INT = 2**60
 _MAX_TEXT = 100_000
 _DROPPED_NAMES = frozenset(Dropped.__dataclass_fields__)
-_DESTINATION_LENGTH = 10
+_DESTINATION_LENGTHS = range(10, 16)
+_US = 1_000
+# Where a destination's row may end before these.
+_LATER_FIGURES: list[Any] = [None] * 10 + [0, 0, [], [], []]
 _SHARE_LENGTH = 3
 # What an older agent did not tell, and what `lambdatrace run` has no use for.
 _LATER_COSTS = (
@@ -265,12 +268,15 @@ def _read_agent(fields: Fields) -> AgentCost | None:
 
 
 def _read_destination(fields: Fields, row: Any) -> DestinationFigures:
-    if len(fields.array(row, "destinations")) != _DESTINATION_LENGTH:
-        fields.refuse("a destination does not have ten figures")
-    host, address, port, protocol, *figures, connect_ns = row
-    connections, errors, bytes_out, bytes_in, time_ns = (
-        fields.check_integer(figure, "destinations") for figure in figures
-    )
+    if len(fields.array(row, "destinations")) not in _DESTINATION_LENGTHS:
+        fields.refuse("a destination does not have ten to fifteen figures")
+    row = [*row, *_LATER_FIGURES[len(row) :]]
+    host, address, port, protocol, *figures = row[:9]
+    connect_ns, reused, requests, wait_us, tls_us, dns_us = row[9:]
+    for figure in (*figures, reused, requests):
+        if type(figure) is not int or not 0 <= figure <= _MAX_INT:
+            fields.refuse("'destinations' is not a number in its range")
+    connections, errors, bytes_out, bytes_in, time_ns = figures
     return DestinationFigures(
         host=None if host is None else fields.check_text(host, "destinations.host"),
         address=fields.check_text(address, "destinations.address"),
@@ -281,10 +287,19 @@ def _read_destination(fields: Fields, row: Any) -> DestinationFigures:
         bytes_out=bytes_out,
         bytes_in=bytes_in,
         time_ns=time_ns,
-        connect_ns=tuple(
-            sorted(
-                fields.check_integer(value, "destinations.connect_ns")
-                for value in fields.array(connect_ns, "destinations.connect_ns")
-            )
-        ),
+        connect_ns=_read_times(fields, connect_ns),
+        reused=reused,
+        requests=requests,
+        wait_ns=_read_times(fields, wait_us, _US),
+        tls_ns=_read_times(fields, tls_us, _US),
+        dns_ns=_read_times(fields, dns_us, _US),
     )
+
+
+def _read_times(fields: Fields, values: Any, unit_ns: int = 1) -> tuple[int, ...]:
+    times = fields.array(values, "destinations")
+    for value in times:
+        # As check_integer does, without the call: there are very many of them.
+        if type(value) is not int or not 0 <= value <= _MAX_INT // unit_ns:
+            fields.refuse("'destinations' holds no times")
+    return tuple(sorted(value * unit_ns for value in times) if times else ())

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from lambdatrace import __version__
-from lambdatrace.cli import build_layer as build_layer_command
-from lambdatrace.cli import deploy_layer as deploy_layer_command
-from lambdatrace.cli import init_table as init_table_command
-from lambdatrace.cli import invoke as invoke_command
-from lambdatrace.cli import list as list_command
-from lambdatrace.cli import remove_layer as remove_layer_command
-from lambdatrace.cli import run as run_command
-from lambdatrace.cli import show as show_command
-from lambdatrace.cli import status as status_command
-from lambdatrace.cli import template as template_command
-from lambdatrace.cli import top_destinations as top_destinations_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 HELP = """Where the time of one slow Lambda execution went, seen from the kernel.
 
@@ -28,6 +21,7 @@ execution, without a change to its code, and shows which of them took the time.
 Start here:
   lambdatrace list --since 1h         the executions of the last hour
   lambdatrace show @slowest           the slowest of them, connection by connection
+  lambdatrace compare --slow          what the slowest did that the usual ones did not
   lambdatrace top-destinations        where all of them spent their time
 
 \b
@@ -37,19 +31,75 @@ For functions at AWS:
 
 EPILOG = """
 \b
-Exit codes: 0 done, 1 it failed, 2 it was asked for wrongly, 3 not found.
+Exit codes: 0 done, 1 it failed, 2 it was asked for wrongly, 3 not found,
+4 a limit of --slo was broken.
 """
 
-app = typer.Typer(
-    name="lambdatrace",
-    help=HELP,
-    epilog=EPILOG,
-    no_args_is_help=True,
-    # Plain help: rich would take as long to load as everything else together.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+class _Command(NamedTuple):
+    """Where a command is, and what is said of it in the list of all."""
+
+    module: str
+    function: str
+    summary: str
+
+
+# In the order in which they are used for the first time.
+COMMANDS = {
+    "run": _Command("run", "run", "Run any command, traced."),
+    "invoke": _Command("invoke", "invoke", "Run a Python handler as Lambda would."),
+    "list": _Command("list", "list_executions", "The executions of a window."),
+    "show": _Command("show", "show", "One execution in detail."),
+    "tail": _Command("tail", "tail", "Executions as they arrive."),
+    "stats": _Command("stats", "stats", "How durations are distributed."),
+    "compare": _Command("compare", "compare", "What two executions did differently."),
+    "top-destinations": _Command(
+        "top_destinations", "top_destinations", "Destinations over many executions."
+    ),
+    "deploy-layer": _Command("deploy_layer", "deploy_layer", "Have Lambda functions traced."),
+    "status": _Command("status", "status", "Which functions are traced."),
+    "remove-layer": _Command("remove_layer", "remove_layer", "Have them traced no longer."),
+    "init-table": _Command("init_table", "init_table", "Create the table."),
+    "template": _Command("template", "template", "Infrastructure as code."),
+    "build-layer": _Command("build_layer", "build_layer", "Build the layer's zip."),
+}
+
+
+def make_app(arguments: Sequence[str] | None = None) -> typer.Typer:
+    """The application; of its commands only the one that `arguments` name is loaded.
+
+    The others are there by name. Loading all (None) takes several times as long as any needs.
+    """
+    app = typer.Typer(
+        name="lambdatrace",
+        help=HELP,
+        epilog=EPILOG,
+        no_args_is_help=True,
+        # Plain help: rich would take as long to load as everything else together.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(lambdatrace)
+    wanted = next((word for word in arguments or () if not word.startswith("-")), None)
+    for name, command in COMMANDS.items():
+        call: Callable[..., None] = _not_loaded
+        examples = None
+        if arguments is None or name == wanted:
+            module = import_module(f"lambdatrace.cli.{command.module}")
+            call, examples = getattr(module, command.function), module.EXAMPLES
+        app.command(
+            name,
+            short_help=command.summary,
+            epilog=examples,
+            # What follows the command to run is that command's: `run ls -l` needs no `--`.
+            context_settings={"allow_interspersed_args": name != "run"},
+        )(call)
+    return app
+
+
+def _not_loaded() -> None:
+    raise AssertionError("only the command that was named is called")
 
 
 def _show_version(wanted: bool) -> None:
@@ -58,7 +108,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def lambdatrace(
     version: Annotated[
         bool,
@@ -71,41 +120,3 @@ def lambdatrace(
     ] = False,
 ) -> None:
     """Take the options that belong to no command."""
-
-
-# In the order in which they are used for the first time.
-for _name, _command, _summary, _module in (
-    ("run", run_command.run, "Run any command, traced.", run_command),
-    ("invoke", invoke_command.invoke, "Run a Python handler as Lambda would.", invoke_command),
-    ("list", list_command.list_executions, "The executions of a window.", list_command),
-    ("show", show_command.show, "One execution in detail.", show_command),
-    (
-        "top-destinations",
-        top_destinations_command.top_destinations,
-        "Destinations over many executions.",
-        top_destinations_command,
-    ),
-    (
-        "deploy-layer",
-        deploy_layer_command.deploy_layer,
-        "Have Lambda functions traced.",
-        deploy_layer_command,
-    ),
-    ("status", status_command.status, "Which functions are traced.", status_command),
-    (
-        "remove-layer",
-        remove_layer_command.remove_layer,
-        "Have them traced no longer.",
-        remove_layer_command,
-    ),
-    ("init-table", init_table_command.init_table, "Create the table.", init_table_command),
-    ("template", template_command.template, "Infrastructure as code.", template_command),
-    ("build-layer", build_layer_command.build_layer, "Build the layer's zip.", build_layer_command),
-):
-    app.command(
-        _name,
-        short_help=_summary,
-        epilog=_module.EXAMPLES,
-        # What follows the command to run is that command's: `run ls -l` needs no `--`.
-        context_settings={"allow_interspersed_args": _name != "run"},
-    )(_command)

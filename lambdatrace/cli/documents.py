@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from lambdatrace.analysis.phases import transfer_ns, wait_ns
 from lambdatrace.analysis.times import rfc_3339
-from lambdatrace.analysis.trace import syscall_rows
-from lambdatrace.analysis.verdict import judge_summary
 from lambdatrace.model import Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lambdatrace.analysis.compare import Comparison, PlaceFigures
     from lambdatrace.analysis.destinations import DestinationRow
+    from lambdatrace.analysis.stats import Bin, Distribution
     from lambdatrace.analysis.trace import Records
     from lambdatrace.analysis.usual import Usual
     from lambdatrace.model import (
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Blocked,
         Connection,
         CpuTime,
+        DestinationFigures,
         Elsewhere,
         Exchange,
         Execution,
@@ -48,18 +49,54 @@ CONNECTION_FIELDS = (
 LIST_FIELDS = (
     "schema_version", "execution_id", "function", "version", "started_at", "duration_ms", "status",
     "cold_start", "backend", "level", "edges", "memory_mb", "command", "exit_code",
-    "connection_count", "error_count", "dropped",
+    "connection_count", "error_count", "dropped", "partition", "shares",
 )  # fmt: skip
+# A row has no room for objects: the partition's members stand side by side.
+LIST_CSV_FIELDS = (
+    *(name for name in LIST_FIELDS if name not in ("partition", "shares")),
+    *(f"partition.{part}_ms" for part in Part),
+)
+DISTRIBUTION_FIELDS = (
+    "schema_version", "name", "count", "share", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "max_ms",
+)  # fmt: skip
+COMPARISON_FIELDS = (
+    "schema_version", "record", "name", "port", "protocol", "a_ms", "b_ms", "difference_ms",
+)  # fmt: skip
+_QUANTILES = ("p50", "p95", "p99")
+_PHASES = ("dns", "connect", "tls", "wait")
 DESTINATION_FIELDS = (
-    "schema_version", "host", "address", "addresses", "port", "protocol", "executions",
-    "connections", "errors", "bytes_out", "bytes_in", "connect_p50_ms", "connect_p95_ms",
-    "connect_p99_ms", "time_ms",
+    "schema_version", "function", "host", "address", "addresses", "port", "protocol", "executions",
+    "connections", "reused", "reuse_ratio", "requests", "errors", "bytes_out", "bytes_in",
+    *(f"{phase}_{quantile}_ms" for phase in _PHASES for quantile in _QUANTILES),
+    "time_ms", "share", "change", "times_ms",
 )  # fmt: skip
 
 
 def milliseconds(ns: int | None) -> float | None:
     """Nanoseconds as milliseconds, none of them lost."""
     return None if ns is None else ns / 1_000_000
+
+
+def figures_document(figures: DestinationFigures) -> Document:
+    """What one execution did with one destination, of several times the longest (for --filter)."""
+    longest = {
+        f"{phase}_ms": milliseconds(max(getattr(figures, f"{phase}_ns"), default=None))
+        for phase in _PHASES
+    }
+    return {
+        "host": figures.host,
+        "address": figures.address,
+        "port": figures.port,
+        "protocol": str(figures.protocol),
+        "connections": figures.connections,
+        "errors": figures.errors,
+        "reused": figures.reused,
+        "requests": figures.requests,
+        "bytes_out": figures.bytes_out,
+        "bytes_in": figures.bytes_in,
+        "time_ms": milliseconds(figures.time_ns),
+        **longest,
+    }
 
 
 def execution_document(execution: Execution, missing_chunks: int = 0) -> Document:
@@ -76,11 +113,6 @@ def execution_document(execution: Execution, missing_chunks: int = 0) -> Documen
         **_cpu(execution.cpu),
         "steal_ms": milliseconds(execution.steal_ns),
         "major_faults": execution.major_faults,
-        "partition": _partition(execution.partition),
-        "shares": [
-            {"part": str(each.part), "subject": each.subject, "ms": milliseconds(each.ns)}
-            for each in execution.shares
-        ],
         "ending": None if execution.ending is None else asdict(execution.ending),
         "in_init": execution.in_init,
         "kept": execution.kept,
@@ -130,13 +162,24 @@ def verdict_document(verdict: Verdict) -> Document:
     }
 
 
+def fields_document(execution: Execution) -> Document:
+    """What --filter can be about of an execution: as in `list`, without the verdict."""
+    return {"schema_version": SCHEMA_VERSION, **_execution(execution)}
+
+
 def list_document(execution: Execution, usual: Usual | None = None) -> Document:
     """One object of `list`. Its verdict is what the summary alone carries."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        **_execution(execution),
-        "verdict": verdict_document(judge_summary(execution, usual)),
-    }
+    from lambdatrace.analysis.verdict import judge_summary  # most commands have no use for it
+
+    verdict = verdict_document(judge_summary(execution, usual))
+    return {**fields_document(execution), "verdict": verdict}
+
+
+def list_row(execution: Execution) -> Document:
+    """One row of `list`: the members of the partition side by side, no verdict."""
+    document = fields_document(execution)
+    partition = document.pop("partition") or dict.fromkeys(f"{part}_ms" for part in Part)
+    return {**document, **{f"partition.{name}": value for name, value in partition.items()}}
 
 
 def _execution(execution: Execution) -> Document:
@@ -157,6 +200,11 @@ def _execution(execution: Execution) -> Document:
         "connection_count": execution.connections,
         "error_count": execution.errors,
         "dropped": execution.dropped.total,
+        "partition": _partition(execution.partition),
+        "shares": [
+            {"part": str(each.part), "subject": each.subject, "ms": milliseconds(each.ns)}
+            for each in execution.shares
+        ],
     }
 
 
@@ -305,6 +353,8 @@ def syscall_lines(records: Records, head: str = "") -> Iterator[str]:
     Written out, because there may be hundreds of thousands and an encoder takes three times as
     long. Nothing in them needs escaping: they are numbers, and names of our own.
     """
+    from lambdatrace.analysis.trace import syscall_rows  # most commands have no use for it
+
     for op, fd, connection, process, thread, started, duration, result in syscall_rows(records):
         yield (
             f'{{{head}"op": "{op}", "fd": {fd}, "connection_id": {connection or "null"}, '
@@ -316,20 +366,133 @@ def syscall_lines(records: Records, head: str = "") -> Iterator[str]:
 
 def destination_document(row: DestinationRow) -> Document:
     """One object of `top-destinations`."""
+    times = {
+        f"{phase}_{quantile}_ms": milliseconds(getattr(getattr(row, phase), quantile))
+        for phase in _PHASES
+        for quantile in _QUANTILES
+    }
     return {
         "schema_version": SCHEMA_VERSION,
+        "function": row.function,
         "host": row.host,
         "address": row.address,
         "addresses": row.addresses,
         "port": row.port,
-        "protocol": str(row.protocol),
+        "protocol": None if row.protocol is None else str(row.protocol),
         "executions": row.executions,
         "connections": row.connections,
+        "reused": row.reused,
+        "reuse_ratio": _ratio(row.reuse_ratio),
+        "requests": row.requests,
         "errors": row.errors,
         "bytes_out": row.bytes_out,
         "bytes_in": row.bytes_in,
-        "connect_p50_ms": milliseconds(row.connect_p50_ns),
-        "connect_p95_ms": milliseconds(row.connect_p95_ns),
-        "connect_p99_ms": milliseconds(row.connect_p99_ns),
+        **times,
         "time_ms": milliseconds(row.time_ns),
+        "share": _ratio(row.share),
+        "change": _ratio(row.change),
+        "times_ms": [milliseconds(each) for each in row.cells],
+    }
+
+
+def _ratio(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def distribution_document(row: Distribution) -> Document:
+    """One object of `distributions` in `stats`."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": row.name,
+        "count": row.count,
+        "share": _ratio(row.share),
+        **{f"{name}_ms": milliseconds(getattr(row, name)) for name in _DISTRIBUTED},
+    }
+
+
+_DISTRIBUTED = ("p50", "p90", "p95", "p99", "max")
+
+
+def bin_document(each: Bin) -> Document:
+    """One object of `histogram` in `stats`."""
+    return {
+        "from_ms": milliseconds(each.from_ns),
+        "to_ms": milliseconds(each.to_ns),
+        "count": each.count,
+    }
+
+
+def comparison_document(comparison: Comparison) -> Document:
+    """What `compare` writes as JSON."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **{
+            name: {
+                "execution_id": side.execution_id,
+                "executions": side.executions,
+                "duration_ms": milliseconds(side.duration_ns),
+            }
+            for name, side in (("a", comparison.a), ("b", comparison.b))
+        },
+        "parts": [
+            {
+                "part": str(row.part),
+                "a_ms": milliseconds(row.a_ns),
+                "b_ms": milliseconds(row.b_ns),
+                "difference_ms": milliseconds(row.difference_ns),
+            }
+            for row in comparison.parts
+        ],
+        "destinations": [
+            {
+                "host": row.host,
+                "port": row.port,
+                "protocol": str(row.protocol),
+                "a": _place(row.a),
+                "b": _place(row.b),
+                "difference_ms": milliseconds(row.difference_ns),
+            }
+            for row in comparison.places
+        ],
+    }
+
+
+def _place(figures: PlaceFigures | None) -> Document | None:
+    if figures is None:
+        return None
+    return {
+        "time_ms": milliseconds(figures.time_ns),
+        "connections": figures.connections,
+        "requests": figures.requests,
+        "errors": figures.errors,
+        "longest_wait_ms": milliseconds(figures.longest_wait_ns),
+    }
+
+
+def comparison_rows(comparison: Comparison) -> Iterator[Document]:
+    """What `compare` writes as rows: the whole, the parts, the destinations."""
+    difference = comparison.b.duration_ns - comparison.a.duration_ns
+    yield _compared(
+        "total", "total", comparison.a.duration_ns, comparison.b.duration_ns, difference
+    )
+    for part in comparison.parts:
+        yield _compared("part", str(part.part), part.a_ns, part.b_ns, part.difference_ns)
+    for place in comparison.places:
+        a, b = (None if side is None else side.time_ns for side in (place.a, place.b))
+        row = _compared("destination", place.host, a, b, place.difference_ns)
+        yield {**row, "port": place.port, "protocol": str(place.protocol)}
+
+
+def _compared(
+    record: str, name: str, a_ns: int | None, b_ns: int | None, difference_ns: int | None
+) -> Document:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "record": record,
+        "name": name,
+        "port": None,
+        "protocol": None,
+        "a_ms": milliseconds(a_ns),
+        "b_ms": milliseconds(b_ns),
+        "difference_ms": milliseconds(difference_ns),
     }

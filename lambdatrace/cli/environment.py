@@ -16,16 +16,17 @@ from lambdatrace.cli.sanitize import clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 # Where there is no terminal to ask (a file, a pipe, a CI log).
 WIDTH_WITHOUT_TERMINAL = 120
-# With so many cells every view has room for all that it can show.
+# With so many cells every view of one execution has room for all that it can show; and tables.
 WIDE = 200
+WIDEST = 1_000
 
 
 class Environment:
-    """Streams, environment variables and clock (ns since the epoch) of one command.
+    """Streams, environment variables, clock (ns since the epoch) and sleep (s) of one command.
 
     `width` (cells) overrides the terminal's.
     """
@@ -38,6 +39,7 @@ class Environment:
         stderr: TextIO | None = None,
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], int] = time.time_ns,
+        sleep: Callable[[float], None] = time.sleep,
         width: int | None = None,
     ) -> None:
         self.stdin = sys.stdin if stdin is None else stdin
@@ -45,11 +47,13 @@ class Environment:
         self.stderr = sys.stderr if stderr is None else stderr
         self.environ = os.environ if environ is None else environ
         self.now_ns = clock
+        self.sleep = sleep
+        self.color = "auto"  # always, never: as typed
         self._width = width
 
     @cached_property
     def console(self) -> Console:
-        """Where views are drawn; colours only on a terminal, and not under NO_COLOR."""
+        """Where views are drawn; colours only on a terminal and not under NO_COLOR, or as typed."""
         from rich.console import Console
 
         width = self._width
@@ -58,6 +62,9 @@ class Environment:
         return Console(
             file=self.stdout,
             width=width,
+            force_terminal=True if self.color == "always" else None,
+            color_system=None if self.color == "never" else "auto",
+            no_color=False if self.color == "always" else None,
             # Nothing in a trace is to be taken for markup, and nothing in it is worth guessing at.
             markup=False,
             emoji=False,
@@ -71,6 +78,15 @@ class Environment:
             self.console.width = width
         if wide:
             self.console.width = max(self.console.width, WIDE)
+
+    def draw(self, *views: RenderableType, wide: bool = False) -> None:
+        """Draw views, an empty line between them; `wide`: as wide as they get."""
+        if wide:
+            self.console.width = max(self.console.width, WIDEST)
+        for number, view in enumerate(views):
+            if number:
+                self.console.print()
+            self.console.print(view)
 
     @property
     def debug(self) -> bool:

@@ -12,6 +12,8 @@ import typer
 
 from lambdatrace.cli.options import (
     CaptureOption,
+    Color,
+    ColorOption,
     LevelOption,
     Output,
     OutputOption,
@@ -115,6 +117,7 @@ def invoke(
     store: StoreOption = None,
     table: TableOption = None,
     output: OutputOption = Output.TABLE,
+    color: ColorOption = Color.AUTO,
 ) -> None:
     """Run a Python handler under AWS's Lambda emulator, with the agent as its extension.
 

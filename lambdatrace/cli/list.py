@@ -6,28 +6,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lambdatrace.cli.grouping import grouped
 from lambdatrace.cli.options import (
     DEFAULT_LIMIT,
-    DEFAULT_SINCE,
-    FunctionOption,
+    Display,
     LimitOption,
     Output,
-    OutputOption,
-    SinceOption,
-    StoreOption,
-    TableOption,
-    UntilOption,
+    Selection,
+    SloOption,
+    Source,
     opened_store,
-    searched,
-    window,
 )
-from lambdatrace.cli.reporting import nothing_found, raise_unreadable
+from lambdatrace.cli.reading import passes
+from lambdatrace.cli.reporting import nothing_found, raise_broken_slo, raise_unreadable
+from lambdatrace.errors import UsageError
 from lambdatrace.model import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from lambdatrace.analysis.usual import Usual
+    from lambdatrace.cli.documents import Document
     from lambdatrace.cli.environment import Environment
     from lambdatrace.model import Execution
 
@@ -36,66 +34,143 @@ EXAMPLES = """
 Examples:
   lambdatrace list
   lambdatrace list --since 1h --function checkout --status timeout
+  lambdatrace list --slowest --dst partner --min-duration 500
   lambdatrace list --since 2026-11-22T07:00:00Z --until 2026-11-22T08:00:00Z
-  lambdatrace list --output jsonl --limit 1000
+  lambdatrace list --filter 'status!=ok,partition.wait_ms>=100'
+  lambdatrace list --follow --errors
+  lambdatrace list --since 1h --slo total=500 --output jsonl --limit 1000
 """
 
 StatusOption = Annotated[
     Status | None,
     typer.Option("--status", help="Only executions that ended so.", show_default=False),
 ]
+SlowestOption = Annotated[
+    bool, typer.Option("--slowest", help="The slowest first instead of the newest.")
+]
+ErrorsOption = Annotated[
+    bool,
+    typer.Option("--errors", help="Only those that did not end well, or had a failed connection."),
+]
+MinDurationOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-duration",
+        metavar="MS",
+        min=0,
+        help="Only those that took at least so long.",
+        show_default=False,
+    ),
+]
+DestinationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dst",
+        metavar="TEXT",
+        help="Only those that talked to a host or address with TEXT in it.",
+        show_default=False,
+    ),
+]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", help="Then show new ones as they come, until Ctrl-C (tail).")
+]
 
 
+@grouped
 def list_executions(
     context: typer.Context,
-    since: SinceOption = DEFAULT_SINCE,
-    until: UntilOption = None,
-    function: FunctionOption = None,
+    *,
+    selection: Selection,
     status: StatusOption = None,
+    errors: ErrorsOption = False,
+    min_duration: MinDurationOption = None,
+    dst: DestinationOption = None,
+    slowest: SlowestOption = False,
+    follow: FollowOption = False,
     limit: LimitOption = DEFAULT_LIMIT,
-    store: StoreOption = None,
-    table: TableOption = None,
-    output: OutputOption = Output.TABLE,
+    slo: SloOption = None,
+    source: Source,
+    display: Display,
 ) -> None:
-    """List the executions of the last 24 hours, or of another window, the newest first."""
+    """List the executions of the last 24 hours, or of another window, the newest first.
+
+    "Most of it" is what the largest part of an execution's time went into. A condition on a
+    destination (host, port, wait_ms, …) in --filter means executions that talked to one like that.
+    """
     from lambdatrace.analysis.lookup import read_window
-    from lambdatrace.analysis.usual import usual_by_function
+    from lambdatrace.analysis.slo import parse_slo
 
     environment: Environment = context.obj
-    wanted = window(environment, since, until)
-    with opened_store(environment, store, table) as opened:
-        contents = read_window(opened, wanted, function)
-    found = [one for one in contents.executions if status is None or one.status is status]
-    _write(environment, found, usual_by_function(contents.executions), limit, output)
+    limits = parse_slo(slo)
+
+    fits = passes(
+        selection,
+        lambda one: (
+            (status is None or one.status is status)
+            and (not errors or one.status is not Status.OK or one.errors > 0)
+            and (min_duration is None or one.duration_ns >= min_duration * 1e6)
+            and (dst is None or talked_to(one, dst))
+        ),
+    )
+    if follow:
+        if slowest or slo:
+            raise UsageError("--follow shows what comes as it comes", "leave --slowest, --slo out")
+        from lambdatrace.cli.following import follow_executions
+
+        follow_executions(environment, source, display, limit, fits)
+        return
+    # What is only counted costs a tenth of what is read. Verdicts compare with the whole window.
+    conditions = (selection.function, selection.where, status, min_duration, dst, slo)
+    is_plain = not (errors or slowest or any(each is not None for each in conditions))
+    is_plain = is_plain and display.output in (Output.TABLE, Output.CSV)
+    window = selection.window(environment)
+    with opened_store(environment, source) as opened:
+        contents = read_window(opened, window, selection.function, limit if is_plain else None)
+    found = [one for one in contents.executions if fits(one)]
+    if slowest:
+        found.sort(key=lambda one: one.duration_ns, reverse=True)
+    _write(environment, found, contents.executions, limit, display)
     if not found and not contents.unreadable:
-        nothing_found(environment, searched(since, until), function, status)
-    elif len(found) > limit:
-        environment.note(f"{len(found) - limit} more; see them with --limit {len(found)}")
+        nothing_found(environment, selection, status)
+    elif (count := len(found) + contents.more) > limit:
+        environment.note(f"{count - limit} more; see them with --limit {count}")
     raise_unreadable(contents.unreadable)
+    raise_broken_slo(limits, found)
+
+
+def talked_to(execution: Execution, text: str) -> bool:
+    """Whether one of its destinations has `text` in its host or address, whatever the case."""
+    wanted = text.casefold()
+    return any(
+        wanted in each.address or wanted in (each.host or "").casefold()
+        for each in execution.destinations
+    )
 
 
 def _write(
     environment: Environment,
     found: Sequence[Execution],
-    usual: Mapping[str, Usual],
+    compared: Sequence[Execution],
     limit: int,
-    output: Output,
+    display: Display,
 ) -> None:
-    from lambdatrace.cli import documents
-    from lambdatrace.cli.output import write_array, write_csv, write_lines
-
     shown = found[:limit]
-    if output is Output.TABLE:
+    if display.output is Output.TABLE:
         from lambdatrace.cli.views.executions import ExecutionTable
 
         if shown:
             ids = [execution.execution_id for execution in found]
-            environment.console.print(ExecutionTable(shown, ids))
+            environment.draw(ExecutionTable(shown, ids), wide=display.wide)
         return
-    rows = (documents.list_document(each, usual.get(each.function)) for each in shown)
-    if output is Output.JSON:
-        write_array(rows, environment.stdout)
-    elif output is Output.JSONL:
-        write_lines(rows, environment.stdout)
+    from lambdatrace.cli import documents
+    from lambdatrace.cli.output import write_documents
+
+    rows: Iterable[Document]
+    if display.output is Output.CSV:
+        rows = map(documents.list_row, shown)
     else:
-        write_csv(rows, documents.LIST_FIELDS, environment.stdout)
+        from lambdatrace.analysis.usual import usual_by_function
+
+        usual = usual_by_function(compared)
+        rows = (documents.list_document(each, usual.get(each.function)) for each in shown)
+    write_documents(rows, documents.LIST_CSV_FIELDS, display.output, environment.stdout)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any
 
-from lambdatrace.cli.app import app
+from lambdatrace.cli.app import make_app
 from lambdatrace.cli.environment import Environment
 from lambdatrace.errors import LambdatraceError
 
@@ -25,12 +25,18 @@ def main() -> None:
         # A terminal that cannot show a character gets a stand-in for it, not a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    # A window's executions are millions of objects and no cycles: looking for these again and again
+    # takes as long as all the rest.
+    gc.set_threshold(200_000)
     sys.exit(program(sys.argv[1:], Environment()))
 
 
 def program(arguments: Sequence[str], environment: Environment) -> int:
     """Run one command and return its exit code; never raises for what a user can cause."""
+    # A shell that completes may want to know of any command.
+    completes = "_LAMBDATRACE_COMPLETE" in os.environ
     try:
+        app = make_app(None if completes else arguments)
         code = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=environment)
         environment.stdout.flush()
     except LambdatraceError as error:
@@ -62,6 +68,8 @@ def _other(error: Exception, environment: Environment) -> int:
     if type(error).__name__ == "Abort":
         return EXIT_INTERRUPTED
     if environment.debug:
+        import traceback
+
         traceback.print_exception(error, file=environment.stderr)
     environment.error(
         f"unexpected {type(error).__name__}: {error}",

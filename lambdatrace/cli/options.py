@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +11,16 @@ import typer
 
 from lambdatrace.analysis.times import Window, parse_window
 from lambdatrace.capture import CAPTURE, read_capture, unknown_groups
+from lambdatrace.cli.completion import complete_functions, complete_tables
 from lambdatrace.errors import UsageError
 from lambdatrace.model import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from lambdatrace.cli.environment import Environment
     from lambdatrace.store.base import Store
+    from lambdatrace.store.url import StoreUrl
 
 DEFAULT_SINCE = "24h"
 DEFAULT_LIMIT = 20
@@ -36,13 +39,29 @@ class Output(StrEnum):
     CSV = "csv"
 
 
+class Color(StrEnum):
+    """When to use colours."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+def _set_color(context: typer.Context, color: Color) -> Color:
+    # Before anything is drawn, and in one place.
+    if context.obj is not None:
+        context.obj.color = str(color)
+    return color
+
+
 StoreOption = Annotated[
     str | None,
     typer.Option(
         "--store",
         metavar="URL",
         help="Where executions are kept: sqlite:///path/to/file.db or "
-        "dynamodb://Table?region=…&endpoint=…. Default: $LAMBDATRACE_STORE, else a file of yours.",
+        "dynamodb://Table?region=…&endpoint=…. Default: $LAMBDATRACE_STORE, else configured, "
+        "else a file of yours.",
         show_default=False,
     ),
 ]
@@ -52,7 +71,56 @@ TableOption = Annotated[
         "--table",
         metavar="NAME",
         help="Short for --store dynamodb://NAME.",
+        autocompletion=complete_tables,
         show_default=False,
+    ),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="AWS's profile to read a DynamoDB table with. Default: $AWS_PROFILE, else configured.",
+        show_default=False,
+    ),
+]
+RegionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        metavar="NAME",
+        help="AWS's region of the table. Default: the store's, $AWS_REGION, else configured.",
+        show_default=False,
+    ),
+]
+FilterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--filter",
+        metavar="CONDITIONS",
+        help="Only what all conditions hold for, as in 'host~partner,connect_ms>=100,status!=ok' "
+        "(docs/commands.md has the fields).",
+        show_default=False,
+    ),
+]
+SloOption = Annotated[
+    str | None,
+    typer.Option(
+        "--slo",
+        metavar="LIMITS",
+        help="Exit with 4 where more was taken, in ms: total=500,connect=100.",
+        show_default=False,
+    ),
+]
+WideOption = Annotated[
+    bool, typer.Option("--wide", help="All columns, however wide the table gets.")
+]
+ColorOption = Annotated[
+    Color,
+    typer.Option(
+        "--color",
+        callback=_set_color,
+        help="Colours: on a terminal without NO_COLOR (auto), always or never.",
     ),
 ]
 OutputOption = Annotated[
@@ -62,9 +130,6 @@ OutputOption = Annotated[
         "-o",
         help="For people (table) or for programs (docs/json.md says what is in them).",
     ),
-]
-WideOption = Annotated[
-    bool, typer.Option("--wide", help="All columns, however narrow the terminal is.")
 ]
 WidthOption = Annotated[
     int | None,
@@ -101,6 +166,7 @@ FunctionOption = Annotated[
         "-f",
         metavar="NAME",
         help="Only executions of this function.",
+        autocompletion=complete_functions,
         show_default=False,
     ),
 ]
@@ -135,19 +201,99 @@ LimitOption = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Source:
+    """Which store to read."""
+
+    store: StoreOption = None
+    table: TableOption = None
+    profile: ProfileOption = None
+    region: RegionOption = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which executions to take."""
+
+    since: SinceOption = DEFAULT_SINCE
+    until: UntilOption = None
+    function: FunctionOption = None
+    where: FilterOption = None
+
+    def window(self, environment: Environment) -> Window:
+        """The window of --since and --until. Raises UsageError."""
+        return window(environment, self.since, self.until)
+
+    @property
+    def words(self) -> str:
+        """The window as it was typed."""
+        return f"since {self.since}" + (f" until {self.until}" if self.until else "")
+
+
+@dataclass(frozen=True)
+class Display:
+    """What a result looks like; `color` has been seen to (ColorOption)."""
+
+    output: OutputOption = Output.TABLE
+    wide: WideOption = False
+    color: ColorOption = Color.AUTO
+
+
+def window(environment: Environment, since: str, until: str | None) -> Window:
+    """The window of --since and --until. Raises UsageError."""
+    return parse_window(since, until, environment.now_ns())
+
+
 @contextmanager
-def opened_store(environment: Environment, store: str | None, table: str | None) -> Iterator[Store]:
-    """The store that --store, --table or the environment names, closed afterwards.
+def opened_store(
+    environment: Environment, source: Source, *, quiet: bool = False
+) -> Iterator[Store]:
+    """The store that the options, the environment or the configuration name, closed afterwards.
 
-    Raises UsageError for a malformed choice and StoreError if it cannot be opened.
+    Reading much of it shows progress on a terminal, unless `quiet`. Raises UsageError for a
+    malformed choice and StoreError if it cannot be opened.
     """
-    from lambdatrace.store import open_store
+    from lambdatrace.cli.progress import watched
+    from lambdatrace.store import open_target
 
-    opened = open_store(store, table, environment.environ)
+    target, profile = chosen_store(environment.environ, source)
+    opened = open_target(target, profile)
     try:
-        yield opened
+        yield opened if quiet else watched(environment, opened)
     finally:
         opened.close()
+
+
+def chosen_store(environ: Mapping[str, str], source: Source) -> tuple[StoreUrl, str | None]:
+    """(the store, AWS's profile to read it with): typed, else the environment's, else configured.
+
+    None: what boto3 finds. Raises UsageError.
+    """
+    from lambdatrace.cli.config import read_config
+    from lambdatrace.store.url import DYNAMODB, choose, with_region
+
+    config = read_config(environ)
+    named = {"LAMBDATRACE_STORE", "DYNAMO_TABLE_NAME"} & {key for key in environ if environ[key]}
+    if config.store and not named:
+        environ = {**environ, "LAMBDATRACE_STORE": config.store}
+    target = choose(source.store, source.table, environ)
+    if source.region is not None:
+        target = with_region(target, source.region)
+    if target.engine != DYNAMODB:
+        if source.profile is not None:
+            raise UsageError(
+                f"--profile {source.profile} is DynamoDB's, the store is {target}", "leave it out"
+            )
+        return target, None
+    if config.region and not (target.region or _any(environ, "AWS_REGION", "AWS_DEFAULT_REGION")):
+        target = with_region(target, config.region)
+    # Credentials in the environment are its choice as well.
+    chosen = _any(environ, "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID")
+    return target, source.profile or (None if chosen else config.profile)
+
+
+def _any(environ: Mapping[str, str], *names: str) -> bool:
+    return any(environ.get(name) for name in names)
 
 
 def store_url(environment: Environment, store: str | None, table: str | None) -> str:
@@ -155,10 +301,7 @@ def store_url(environment: Environment, store: str | None, table: str | None) ->
 
     Raises UsageError.
     """
-    from lambdatrace.store.url import parse, resolve, with_table
-
-    url = parse(store or resolve(environment.environ), environment.environ)
-    return str(url if table is None else with_table(url, table))
+    return str(chosen_store(environment.environ, Source(store, table))[0])
 
 
 def recording(level: Level, capture: str | None, threshold: int | None) -> dict[str, str]:
@@ -176,13 +319,3 @@ def recording(level: Level, capture: str | None, threshold: int | None) -> dict[
     if threshold is not None:
         told["LAMBDATRACE_THRESHOLD_MS"] = str(threshold)
     return told
-
-
-def window(environment: Environment, since: str, until: str | None) -> Window:
-    """The window of --since and --until. Raises UsageError."""
-    return parse_window(since, until, environment.now_ns())
-
-
-def searched(since: str, until: str | None) -> str:
-    """The window in words, as it was typed."""
-    return f"since {since}" + (f" until {until}" if until else "")

@@ -57,10 +57,25 @@ def write_encoded(lines: Iterable[str], stream: TextIO) -> None:
     stream.writelines(f"{line}\n" for line in lines)
 
 
-def write_csv(documents: Iterable[Document], fields: Sequence[str], stream: TextIO) -> None:
-    """CSV (RFC 4180, lines end in a newline only) of `fields`, under their names."""
+def write_documents(
+    documents: Iterable[Document], fields: Sequence[str], output: str, stream: TextIO
+) -> None:
+    """Documents in the form `output` (json, jsonl or csv, then of `fields`)."""
+    if output == "json":
+        write_array(documents, stream)
+    elif output == "jsonl":
+        write_lines(documents, stream)
+    else:
+        write_csv(documents, fields, stream)
+
+
+def write_csv(
+    documents: Iterable[Document], fields: Sequence[str], stream: TextIO, *, head: bool = True
+) -> None:
+    """CSV (RFC 4180, lines end in a newline only) of `fields`, under their names (`head`)."""
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(fields)
+    if head:
+        writer.writerow(fields)
     for document in documents:
         writer.writerow([_cell(document[name]) for name in fields])
 
@@ -78,4 +93,6 @@ def _cell(value: Any) -> Any:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return " ".join(map(str, value))  # of numbers
     return cell(value) if isinstance(value, str) else value

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lambdatrace.errors import StoreError
+from lambdatrace.errors import BrokenSloError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lambdatrace.cli.environment import Environment
+    from lambdatrace.cli.options import Selection
+    from lambdatrace.model import Execution
 
 
 def nothing_found(
-    environment: Environment, searched: str, function: str | None, status: str | None = None
+    environment: Environment, selection: Selection, status: str | None = None
 ) -> None:
     """Say which window was searched, for what, and what to try."""
+    searched, function = selection.words, selection.function
     what = "executions"
     if status is not None:
         what += f" with status {status}"
     if function is not None:
         what += f" of function {function!r}"
+    if selection.where is not None:
+        what += " that pass the filter"
     environment.note(f"no {what} {searched}; widen the window with --since, as in --since 7d")
 
 
@@ -32,3 +37,20 @@ def raise_unreadable(unreadable: Sequence[StoreError]) -> None:
     if len(unreadable) == 1:
         raise first
     raise StoreError(f"{len(unreadable)} executions left out, the first: {first}", first.hint)
+
+
+def raise_broken_slo(limits: Mapping[str, int], executions: Iterable[Execution]) -> None:
+    """After a result: fail if one of its executions took longer. Raises BrokenSloError."""
+    if not limits:
+        return
+    from lambdatrace.analysis.slo import broken, taken_ns
+
+    found = [(each, broken(limits, taken_ns(each))) for each in executions]
+    late = [(each, names) for each, names in found if names]
+    if late:
+        worst, names = max(late, key=lambda row: row[0].duration_ns)
+        plural = "s" if len(found) != 1 else ""
+        raise BrokenSloError(
+            f"{len(late)} of {len(found)} execution{plural} broke the limits",
+            f"look at the slowest ({', '.join(names)}): lambdatrace show {worst.execution_id}",
+        )

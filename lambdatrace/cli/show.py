@@ -8,36 +8,36 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lambdatrace.cli.completion import complete_ids
+from lambdatrace.cli.filtering import CONNECTIONS, EXECUTIONS, connection_filter
+from lambdatrace.cli.grouping import grouped
 from lambdatrace.cli.options import (
-    DEFAULT_SINCE,
-    FunctionOption,
+    Display,
     Output,
-    OutputOption,
-    SinceOption,
-    StoreOption,
-    TableOption,
-    UntilOption,
-    WideOption,
+    Selection,
+    SloOption,
+    Source,
     WidthOption,
     opened_store,
-    window,
 )
+from lambdatrace.cli.reporting import raise_broken_slo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import RenderableType
 
+    from lambdatrace.analysis.filters import Filter
     from lambdatrace.analysis.trace import Records
     from lambdatrace.cli.environment import Environment
-    from lambdatrace.model import Trace, Verdict
+    from lambdatrace.model import Execution, Trace, Verdict
 
 EXAMPLES = """
 \b
 Examples:
   lambdatrace show @latest
   lambdatrace show @slowest --since 1h --function checkout
-  lambdatrace show 4f2c --events
+  lambdatrace show 4f2c --events --filter 'host~partner,duration_ms>=100'
   lambdatrace show @latest --output json
 """
 
@@ -53,6 +53,7 @@ _ARRAYS = {
 }
 
 
+@grouped
 def show(
     context: typer.Context,
     execution: Annotated[
@@ -61,34 +62,42 @@ def show(
             metavar="EXECUTION",
             help="An execution's id, the beginning of one, @latest or @slowest.",
             show_default=False,
+            autocompletion=complete_ids,
         ),
     ],
-    since: SinceOption = DEFAULT_SINCE,
-    until: UntilOption = None,
-    function: FunctionOption = None,
-    store: StoreOption = None,
-    table: TableOption = None,
-    output: OutputOption = Output.TABLE,
+    *,
+    selection: Selection,
+    slo: SloOption = None,
     events: Annotated[
         bool, typer.Option("--events", help="Besides, list every record: by kind, by start.")
     ] = False,
-    wide: WideOption = False,
     width: WidthOption = None,
+    source: Source,
+    display: Display,
 ) -> None:
     """Show where the time of one execution went: into what, and what happened when.
 
     --since, --until and --function say where to look for @latest, @slowest and the beginning of
-    an id. A whole id is found wherever it is.
+    an id. A whole id is found wherever it is. --filter chooses the connections that are shown;
+    conditions on what only executions have (status, cold_start, …) choose among these instead.
     """
     from lambdatrace.analysis.lookup import comparable, find
+    from lambdatrace.analysis.slo import parse_slo
     from lambdatrace.analysis.trace import read_records, without_syscalls
     from lambdatrace.analysis.usual import usual_figures
     from lambdatrace.analysis.verdict import judge
+    from lambdatrace.cli import documents
 
     environment: Environment = context.obj
-    searched = window(environment, since, until)
-    with opened_store(environment, store, table) as opened:
-        found = find(opened, execution, searched, function)
+    searched = selection.window(environment)
+    wanted = connection_filter(selection.where)
+    limits = parse_slo(slo)
+
+    def fits(one: Execution) -> bool:
+        return not wanted.on(EXECUTIONS) or wanted.holds(EXECUTIONS, documents.fields_document(one))
+
+    with opened_store(environment, source) as opened:
+        found = find(opened, execution, searched, selection.function, fits)
         records = read_records(found.items)
         usual = usual_figures(comparable(opened, records.execution))
     if found.attempts > 1:
@@ -96,11 +105,33 @@ def show(
     with _without_collection():
         decoded = without_syscalls(records)
         verdict = judge(decoded, usual)
-        if output is Output.TABLE:
-            environment.set_width(width, wide=wide)
+        if wanted.on(CONNECTIONS):
+            decoded = _chosen(environment, records, decoded, wanted)
+        if display.output is Output.TABLE:
+            environment.set_width(width, wide=display.wide)
             _draw(environment, records, decoded, verdict, events)
         else:
-            _write(environment, records, decoded, verdict, output)
+            _write(environment, records, decoded, verdict, display.output)
+    raise_broken_slo(limits, [records.execution])
+
+
+def _chosen(environment: Environment, records: Records, trace: Trace, wanted: Filter) -> Trace:
+    """The trace with the connections that pass the filter, and their exchanges."""
+    from dataclasses import replace
+
+    from lambdatrace.analysis.phases import told_apart
+    from lambdatrace.cli import documents
+
+    told = told_apart(trace.connections, trace.exchanges, _all_exchanges_kept(records))
+    chosen = tuple(
+        each
+        for each in trace.connections
+        if wanted.holds(CONNECTIONS, documents.connection_document(each, told.get(each.id)))
+    )
+    environment.note(f"{len(chosen)} of {len(trace.connections)} connections pass the filter")
+    ids = {each.id for each in chosen}
+    exchanges = tuple(each for each in trace.exchanges if each.connection_id in ids)
+    return replace(trace, connections=chosen, exchanges=exchanges)
 
 
 @contextmanager
@@ -148,10 +179,7 @@ def _draw(
         views.append(elsewhere_list(trace.elsewhere, left_out))
     elif trace.elsewhere:
         views.append(elsewhere_note(trace.elsewhere, left_out))
-    for number, view in enumerate(views):
-        if number:
-            environment.console.print()
-        environment.console.print(view)
+    environment.draw(*views)
 
 
 def _is_whole(records: Records) -> bool:

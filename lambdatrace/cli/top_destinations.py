@@ -7,35 +7,39 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lambdatrace.analysis.destinations import By
+from lambdatrace.cli.grouping import grouped
 from lambdatrace.cli.options import (
     DEFAULT_LIMIT,
-    DEFAULT_SINCE,
-    FunctionOption,
+    Display,
     LimitOption,
     Output,
-    OutputOption,
-    SinceOption,
-    StoreOption,
-    TableOption,
-    UntilOption,
+    Selection,
+    SloOption,
+    Source,
     opened_store,
-    searched,
-    window,
 )
 from lambdatrace.cli.reporting import nothing_found, raise_unreadable
+from lambdatrace.errors import BrokenSloError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lambdatrace.analysis.destinations import DestinationRow
+    from lambdatrace.analysis.filters import Filter
+    from lambdatrace.analysis.tallying import Tallied
+    from lambdatrace.analysis.times import Window
     from lambdatrace.cli.environment import Environment
 
 EXAMPLES = """
 \b
 Examples:
   lambdatrace top-destinations --since 1h
-  lambdatrace top-destinations --since 2d --function checkout --sort connect
+  lambdatrace top-destinations --since 2d --function checkout --sort wait
   lambdatrace top-destinations --sort errors --limit 5
+  lambdatrace top-destinations --by function --filter 'host~partner'
+  lambdatrace top-destinations --filter 'wait_p95_ms>=100,status!=ok'
+  lambdatrace top-destinations --since 1h --slo connect=100,wait=800
   lambdatrace top-destinations --output csv > destinations.csv
 """
 
@@ -44,87 +48,159 @@ class Sort(StrEnum):
     """What destinations are ordered by, the most first."""
 
     TIME = "time"
+    CHANGE = "change"
+    DNS = "dns"
     CONNECT = "connect"
+    TLS = "tls"
+    WAIT = "wait"
+    EXECUTIONS = "executions"
     CONNECTIONS = "connections"
     ERRORS = "errors"
     BYTES = "bytes"
-    EXECUTIONS = "executions"
 
 
 SortOption = Annotated[
     Sort,
-    typer.Option("--sort", help="The most first; connect means the 95th percentile."),
+    typer.Option("--sort", help="The most first; dns, connect, tls and wait by their p95."),
 ]
+ByOption = Annotated[
+    By,
+    typer.Option(
+        "--by", help="What makes a row: host (or address) and port, or one of the others."
+    ),
+]
+# What a summary keeps of each destination.
+_PHASES = ("dns", "connect", "tls", "wait")
 
 
+@grouped
 def top_destinations(
     context: typer.Context,
-    since: SinceOption = DEFAULT_SINCE,
-    until: UntilOption = None,
-    function: FunctionOption = None,
+    *,
+    selection: Selection,
+    by: ByOption = By.HOST,
     sort: SortOption = Sort.TIME,
     limit: LimitOption = DEFAULT_LIMIT,
-    store: StoreOption = None,
-    table: TableOption = None,
-    output: OutputOption = Output.TABLE,
+    slo: SloOption = None,
+    source: Source,
+    display: Display,
 ) -> None:
-    """Rank the destinations of many executions: connections, errors, bytes, connect times.
+    """Rank the destinations of many executions: how long each took, and what changed.
 
-    Time is the sum over connections of connecting, waiting and transferring.
+    Time is the sum over connections of connecting, waiting and transferring; change compares what
+    an execution spent there with the window of the same length before. --slo is about the p99.
     """
-    from lambdatrace.analysis.lookup import read_window
+    from lambdatrace.analysis.slo import parse_slo
+    from lambdatrace.analysis.times import Window
+    from lambdatrace.cli.filtering import ROWS, destination_filter
 
     environment: Environment = context.obj
-    wanted = window(environment, since, until)
-    with opened_store(environment, store, table) as opened:
-        contents = read_window(opened, wanted, function)
-    rows: list[DestinationRow] = []
-    if contents.executions:
-        # Takes longer than everything else here: not before there is something to count.
-        from lambdatrace.analysis.destinations import destination_rows
+    wanted = destination_filter(selection.where)
+    limits = parse_slo(slo, _PHASES)
+    window = selection.window(environment)
+    span = window.until_ns - window.since_ns
+    earlier = Window(max(0, window.since_ns - span), max(0, window.since_ns - 1))
+    found, before = _tallied(environment, source, selection, wanted, by, (window, earlier))
+    rows = found.tally.rows(before.tally)
+    if wanted.on(ROWS):
+        from lambdatrace.cli.documents import destination_document
 
-        rows = destination_rows(contents.executions)
-        rows.sort(key=lambda row: _weight(row, sort), reverse=True)
-    _write(environment, rows[:limit], output)
-    if not contents.executions and not contents.unreadable:
-        nothing_found(environment, searched(since, until), function)
-    elif not rows and not contents.unreadable:
-        environment.note(f"no connections {searched(since, until)}")
+        rows = [row for row in rows if wanted.holds(ROWS, destination_document(row))]
+    rows.sort(key=lambda row: _weight(row, sort), reverse=True)
+    _write(environment, rows[:limit], display)
+    if not found.executions and not found.unreadable:
+        nothing_found(environment, selection)
+    elif not rows and not found.unreadable:
+        what = "destination passes the filter" if wanted.on(ROWS) else "connections"
+        environment.note(f"no {what} {selection.words}")
     elif len(rows) > limit:
         environment.note(f"{len(rows) - limit} more; see them with --limit {len(rows)}")
-    if contents.destinations_left_out:
+    if found.destinations_left_out:
         environment.warn(
-            f"{contents.destinations_left_out} destinations are not counted: "
+            f"{found.destinations_left_out} destinations are not counted: "
             "their executions had more than a summary keeps"
         )
-    raise_unreadable(contents.unreadable)
+    raise_unreadable(found.unreadable)
+    if found.tally.corrupt:
+        raise StoreError(f"{found.tally.corrupt} destinations left out: their figures are corrupt")
+    _raise_broken_slo(limits, rows)
 
 
-def _weight(row: DestinationRow, sort: Sort) -> int:
+def _tallied(
+    environment: Environment,
+    source: Source,
+    selection: Selection,
+    wanted: Filter,
+    by: By,
+    windows: Sequence[Window],
+) -> Sequence[Tallied]:
+    """The destinations in each window. Raises UsageError, StoreError."""
+    from lambdatrace.analysis.destinations import Tally
+    from lambdatrace.analysis.lookup import read_window
+    from lambdatrace.analysis.tallying import Tallied
+    from lambdatrace.cli.crew import Crew
+    from lambdatrace.cli.filtering import DESTINATIONS, EXECUTIONS, keeps, only_destinations
+
+    def empty() -> list[Tallied]:
+        return [Tallied(Tally(by, window), selection.function) for window in windows]
+
+    if wanted.on(EXECUTIONS) or wanted.on(DESTINATIONS):
+        # All of each execution has to be read.
+        tallied = empty()
+        with opened_store(environment, source) as opened:
+            for each, window in zip(tallied, windows, strict=True):
+                contents = read_window(opened, window, selection.function)
+                each.add_chosen(
+                    contents,
+                    lambda one: only_destinations(wanted, one) if keeps(wanted, one) else None,
+                )
+        return tallied
+    with Crew(empty) as crew, opened_store(environment, source) as opened:
+        for number, window in enumerate(windows):
+            crew.tally(number, opened.index(window.since_ns, window.until_ns))
+        return crew.results()
+
+
+def _weight(row: DestinationRow, sort: Sort) -> float:
+    if sort in (Sort.DNS, Sort.CONNECT, Sort.TLS, Sort.WAIT):
+        return getattr(row, sort).p95 or 0
     return {
         Sort.TIME: row.time_ns,
-        Sort.CONNECT: row.connect_p95_ns or 0,
+        Sort.CHANGE: row.change or 0.0,
+        Sort.EXECUTIONS: row.executions,
         Sort.CONNECTIONS: row.connections,
         Sort.ERRORS: row.errors,
         Sort.BYTES: row.bytes_out + row.bytes_in,
-        Sort.EXECUTIONS: row.executions,
     }[sort]
 
 
-def _write(environment: Environment, rows: Sequence[DestinationRow], output: Output) -> None:
-    from lambdatrace.cli import documents
-    from lambdatrace.cli.output import write_array, write_csv, write_lines
+def _raise_broken_slo(limits: Mapping[str, int], rows: Sequence[DestinationRow]) -> None:
+    from lambdatrace.analysis.slo import broken
 
-    if output is Output.TABLE:
-        from lambdatrace.cli.views.destinations import DestinationTable
-
-        if rows:
-            environment.console.print(DestinationTable(rows))
+    if not limits:
         return
+    found = [
+        (row, broken(limits, {name: getattr(row, name).p99 for name in _PHASES})) for row in rows
+    ]
+    late = [(row, names) for row, names in found if names]
+    if late:
+        row, names = late[0]
+        where = row.function or row.host or row.address or "port"
+        raise BrokenSloError(
+            f"{len(late)} of {len(rows)} destinations broke the limits, by their p99",
+            f"the first is {where} {row.port or ''} ({', '.join(names)})",
+        )
+
+
+def _write(environment: Environment, rows: Sequence[DestinationRow], display: Display) -> None:
+    if display.output is Output.TABLE:
+        if rows:
+            from lambdatrace.cli.views.destinations import DestinationTable
+
+            environment.draw(DestinationTable(rows), wide=display.wide)
+        return
+    from lambdatrace.cli import documents
+    from lambdatrace.cli.output import write_documents
+
     found = (documents.destination_document(row) for row in rows)
-    if output is Output.JSON:
-        write_array(found, environment.stdout)
-    elif output is Output.JSONL:
-        write_lines(found, environment.stdout)
-    else:
-        write_csv(found, documents.DESTINATION_FIELDS, environment.stdout)
+    write_documents(found, documents.DESTINATION_FIELDS, display.output, environment.stdout)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lambdatrace.store.base import Store
+    from lambdatrace.store.url import StoreUrl
 
 
 def open_store(
@@ -27,21 +28,22 @@ def open_store(
     Raises UsageError for a malformed or contradictory choice, StoreError when the store cannot be
     opened. Whether it is there shows when it is read.
     """
-    from lambdatrace.errors import UsageError
-    from lambdatrace.store import url as store_url
+    from lambdatrace.store.url import choose
 
-    target = store_url.parse(url or store_url.resolve(environ), environ)
-    if table:
-        if url and target.engine == store_url.SQLITE:
-            raise UsageError(
-                f"--table {table} is a DynamoDB table, --store {url} is not DynamoDB",
-                "leave one of them out",
-            )
-        target = store_url.with_table(target, table)
-    if target.engine == store_url.SQLITE:
+    return open_target(choose(url, table, environ))
+
+
+def open_target(target: StoreUrl, profile: str | None = None) -> Store:
+    """The store at `target`; `profile` is one of AWS's (None: what boto3 finds).
+
+    Raises StoreError when it cannot be opened.
+    """
+    from lambdatrace.store.url import SQLITE
+
+    if target.engine == SQLITE:
         from lambdatrace.store.sqlite import SqliteStore
 
         return SqliteStore(target.path)
     from lambdatrace.store.dynamodb import open_table
 
-    return open_table(target)
+    return open_table(target, profile)

@@ -170,9 +170,9 @@ def connect(
         )
 
 
-def open_table(url: StoreUrl) -> DynamoStore:
+def open_table(url: StoreUrl, profile: str | None = None) -> DynamoStore:
     """The store `url` names. Nothing is asked of DynamoDB yet. Raises StoreError."""
-    return DynamoStore(connect(url), url.table)
+    return DynamoStore(connect(url, profile=profile), url.table)
 
 
 @contextmanager

@@ -107,6 +107,30 @@ def parse(url: str, environ: Mapping[str, str]) -> StoreUrl:
     raise UsageError(f"{url!r} is not a store", f"for a file: sqlite://{_absolute(url)}")
 
 
+def choose(url: str | None, table: str | None, environ: Mapping[str, str]) -> StoreUrl:
+    """The store that `url` names, or the table `table` where the store is; else the environment's.
+
+    Raises UsageError for a malformed or contradictory choice.
+    """
+    target = parse(url or resolve(environ), environ)
+    if not table:
+        return target
+    if url and target.engine == SQLITE:
+        raise UsageError(
+            f"--table {table} is a DynamoDB table, --store {url} is not DynamoDB",
+            "leave one of them out",
+        )
+    return with_table(target, table)
+
+
+def with_region(url: StoreUrl, region: str) -> StoreUrl:
+    """`url` in another region. Raises UsageError when it is in none, or `region` is not one."""
+    if url.engine != DYNAMODB:
+        raise UsageError(f"--region {region} is DynamoDB's, the store is {url}", "leave it out")
+    _check_region(region, region)
+    return StoreUrl(DYNAMODB, table=url.table, region=region, endpoint=url.endpoint)
+
+
 def with_table(url: StoreUrl, table: str) -> StoreUrl:
     """The DynamoDB table `table` where `url` is: same region and endpoint, if it has them.
 
@@ -176,8 +200,8 @@ def _dynamodb(url: str, rest: str) -> StoreUrl:
             )
         options[name] = _unescape(url, value)
     region, endpoint = options.get("region") or None, options.get("endpoint") or None
-    if region and not _REGION_CHARACTERS.issuperset(region):
-        raise UsageError(f"{url!r}: {region!r} is not a region", "for example region=eu-west-1")
+    if region:
+        _check_region(url, region)
     if endpoint:
         parse_endpoint(endpoint)
     return StoreUrl(DYNAMODB, table=table, region=region, endpoint=endpoint)
@@ -185,6 +209,11 @@ def _dynamodb(url: str, rest: str) -> StoreUrl:
 
 def _absolute(path: str) -> str:
     return _escape(os.path.abspath(path))  # pathlib is not free
+
+
+def _check_region(url: str, region: str) -> None:
+    if not region or not _REGION_CHARACTERS.issuperset(region):
+        raise UsageError(f"{url!r}: {region!r} is not a region", "for example region=eu-west-1")
 
 
 def _check_table(table: str) -> None:

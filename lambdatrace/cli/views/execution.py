@@ -13,15 +13,15 @@ from lambdatrace.capture import CAPTURE
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,
-    GOOD,
     WARNING,
     counted,
     duration_words,
     moment,
     safe,
     size,
+    status_style,
 )
-from lambdatrace.model import LOST_BEFORE, Status
+from lambdatrace.model import LOST_BEFORE
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,11 +66,6 @@ _FOLDED = {
 }
 # From here on threads ran side by side, and their sum is worth a figure of its own.
 _PARALLEL = 1.1
-
-
-def status_style(status: Status) -> str:
-    """Green for what ended well, red for what did not."""
-    return GOOD if status is Status.OK else WARNING if status is Status.UNFINISHED else BAD
 
 
 def execution_view(execution: Execution, missing_chunks: int = 0) -> RenderableType:

@@ -1,4 +1,4 @@
-"""Many executions as a table: what `list` shows."""
+"""Many executions as a table: what `list` and `tail` show."""
 
 from __future__ import annotations
 
@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from lambdatrace.cli.views.execution import status_style
-from lambdatrace.cli.views.tables import new_table
-from lambdatrace.cli.views.text import BAD, DIM, WARNING, duration, moment, number, safe
+from lambdatrace.analysis.largest import largest
+from lambdatrace.cli.views.bars import share_bar
+from lambdatrace.cli.views.columns import Column, fitted, numbers
+from lambdatrace.cli.views.text import (
+    BAD,
+    DIM,
+    UNKNOWN,
+    WARNING,
+    duration,
+    moment,
+    number,
+    percent,
+    safe,
+    status_style,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,18 +30,20 @@ if TYPE_CHECKING:
 
     from lambdatrace.model import Execution
 
-# With fewer cells than this an id is cut to what `show` needs to find it, and a time to minutes.
-_ROOM_FOR_WHOLE_IDS = 116
-# From this many on there is room for everything.
-_ROOM_FOR_ALL_COLUMNS = 140
+_BAR = 6  # cells
 _SHORTEST_ID = 8
 _WHOLE_ID = 40  # a request id has 36 characters; folded, longer ones would be unreadable
 _YEAR = len("2026-")
+_CLOCK = len("2026-11-22 ")
 _SECONDS = len(":00")
+_SUBJECT = 60  # characters
 
 
 class ExecutionTable:
-    """One row for each of `executions`; short ids stay unique among `ids`."""
+    """One row for each of `executions`; short ids stay unique among `ids`.
+
+    Bars are to the scale of the longest.
+    """
 
     def __init__(self, executions: Sequence[Execution], ids: Sequence[str]) -> None:
         self._executions = executions
@@ -37,38 +51,72 @@ class ExecutionTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the table for the width at hand."""
-        whole = options.max_width >= _ROOM_FOR_WHOLE_IDS
-        wide = options.max_width >= _ROOM_FOR_ALL_COLUMNS
-        length = _WHOLE_ID if whole else unique_length(self._ids)
-        shown = [execution.execution_id[:length] for execution in self._executions]
-        dropped = any(execution.dropped.total for execution in self._executions)
-        table = new_table()
-        table.add_column("execution", no_wrap=True)
-        table.add_column("function", overflow="fold", min_width=8)
-        table.add_column("started UTC", no_wrap=True)
-        table.add_column("took", justify="right", no_wrap=True)
-        table.add_column("status", no_wrap=True)
-        if wide:
-            table.add_column("start", no_wrap=True)
-        counts = ("conns", "errors", "dropped") if whole else ("conns", "err", "drop")
-        for name in counts if dropped else counts[:2]:
-            table.add_column(name, justify="right", no_wrap=True)
-        for execution_id, execution in zip(shown, self._executions, strict=True):
-            started = moment(execution.started_at_ns)
-            cells = [
-                safe(execution_id),
-                safe(execution.function),
-                started if wide else started[_YEAR : len(started) - (0 if whole else _SECONDS)],
-                duration(execution.duration_ns),
-                Text(str(execution.status), style=status_style(execution.status)),
-            ]
-            if wide:
-                cells.append(Text("cold" if execution.cold_start else "warm", style=DIM))
-            cells += [number(execution.connections), number(execution.errors, BAD)]
-            if dropped:
-                cells.append(number(execution.dropped.total, WARNING))
-            table.add_row(*cells)
-        yield table
+        rows = self._executions
+        scale = max((row.duration_ns for row in rows), default=0) or 1
+        moments = [moment(row.started_at_ns) for row in rows]
+        bars = [
+            share_bar(row.duration_ns / scale, _BAR, ascii_only=options.ascii_only) for row in rows
+        ]
+        status = [Text(str(row.status), style=status_style(row.status)) for row in rows]
+        most = [most_of_it(row) for row in rows]
+        figures = [
+            numbers("took", [duration(row.duration_ns) for row in rows]),
+            Column("", bars, 4),
+            Column("status", status),
+        ]
+        counts = [
+            numbers("conns", [number(row.connections) for row in rows], 6),
+            numbers("errors", [number(row.errors, BAD) for row in rows], 5),
+        ]
+        dropped = []
+        if any(row.dropped.total for row in rows):
+            cells = [number(row.dropped.total, WARNING) for row in rows]
+            dropped.append(numbers("dropped", cells, 1))
+        start = [Text("cold" if row.cold_start else "warm", style=DIM) for row in rows]
+        functions = Column("function", [safe(row.function) for row in rows], least=8)
+        short = [self._id_column(), functions, _short_moments(moments), *figures]
+        yield fitted(
+            options,
+            [
+                *(self._id_column(_WHOLE_ID), functions, Column("started UTC", moments), *figures),
+                *(_most(most, 40), Column("start", start, 7), *counts, *dropped),
+            ],
+            [*short, _most(most, 40), *counts, *dropped],
+            [*short, _most(most, 30), *dropped],
+            [*short, _most(most, 24), *counts, *dropped],
+        )
+
+    def _id_column(self, length: int | None = None) -> Column:
+        shown = unique_length(self._ids) if length is None else length
+        return Column("execution", [safe(each.execution_id[:shown]) for each in self._executions])
+
+
+def _most(cells: Sequence[Text], least: int) -> Column:
+    return Column("most of it", cells, 2, least=least, cut=True)
+
+
+def _short_moments(moments: Sequence[Text]) -> Column:
+    """Without the year; one day for all stands in the head."""
+    days = {each.plain[_YEAR:_CLOCK] for each in moments}
+    if len(days) == 1:
+        return Column(f"{days.pop().strip()} UTC", [each[_CLOCK:] for each in moments], 3)
+    return Column("started UTC", [each[_YEAR:-_SECONDS] for each in moments], 3)
+
+
+def most_of_it(execution: Execution) -> Text:
+    """`83% wait api.example:443`: the largest part, and what most of that went into."""
+    found = largest(execution)
+    if found is None:
+        return Text(UNKNOWN)
+    text = Text.assemble(
+        percent(found.ns, execution.duration_ns),
+        f" {found.part}",
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+    if found.subject is not None:
+        text.append(" ").append_text(safe(found.subject, DIM, _SUBJECT))
+    return text
 
 
 def unique_length(ids: Sequence[str]) -> int:

@@ -14,6 +14,7 @@ from rich.text import Text
 from lambdatrace.analysis.words import counted as counted
 from lambdatrace.analysis.words import duration_words as duration_words
 from lambdatrace.cli.sanitize import clean
+from lambdatrace.model import Status
 
 if TYPE_CHECKING:
     from lambdatrace.model import Protocol
@@ -84,3 +85,14 @@ def process_text(name: str | None, process_id: int, thread_id: int | None = None
     text = safe(name).append(" ") if name is not None else Text(overflow="fold")
     own = "" if thread_id in (None, process_id) else f"/{thread_id}"
     return text.append(f"{process_id}{own}", style=DIM)
+
+
+def percent(part: int, whole: int) -> Text:
+    """A share in per cent, three cells wide up to 99: ` 4%`, `<1%` for what is next to nothing."""
+    share = 100 * part / whole if whole > 0 else 0.0
+    return Text("<1%" if 0 < share < 0.5 else f"{share:2.0f}%", no_wrap=True)
+
+
+def status_style(status: Status) -> str:
+    """Green for what ended well, red for what did not."""
+    return GOOD if status is Status.OK else WARNING if status is Status.UNFINISHED else BAD

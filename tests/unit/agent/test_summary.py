@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_records import make
 
-from lambdatrace import wire
+from lambdatrace import dns, wire
 from lambdatrace.agent import summary
 from lambdatrace.agent.attribution import Cut
+from lambdatrace.agent.names import Lookup
 
 SIZE = wire.ConnectionRecord.SIZE
 V4 = socket.inet_aton("192.0.2.7").ljust(16, b"\0")
@@ -42,6 +43,7 @@ def test_connections_to_one_destination_are_one_row() -> None:
     )
     assert row == [
         None, "192.0.2.7", 443, "tcp", 3, 1, 6, 7, 300 + 100 + 100 + 10 + 50, [100, 300],
+        0, 1, [0],
     ]  # fmt: skip
 
 
@@ -73,6 +75,65 @@ def test_the_destinations_with_the_most_time_are_kept() -> None:
     assert [row[2] for row in kept] == list(range(count, 5, -1))
     # Still a summary of about a kB (DESIGN.md).
     assert len(json.dumps(kept)) < 1_500
+
+
+US = 1_000
+
+
+def lookup(name: str, started: int, answered: int) -> Lookup:
+    question = dns.Message()
+    question.name = name
+    found = Lookup(question, make(wire.TextRecord, family=4, time=started))
+    found.answered = answered
+    return found
+
+
+def test_each_request_is_a_wait() -> None:
+    found = [
+        make(wire.ExchangeRecord, connection=1, first_out=5 * US, last_out=7 * US, first_in=9 * US),
+        make(wire.ExchangeRecord, connection=1, first_out=2 * US, last_out=3 * US),  # unanswered
+        make(wire.ExchangeRecord, connection=1, first_in=4 * US),  # the peer spoke first
+        make(wire.ExchangeRecord, connection=9, first_out=4 * US),  # not among these connections
+    ]
+    fields = {"established": 2000, "closed": 50 * US, "waited": 999_999}
+    (row,) = summary.destinations([record(1, **fields)], {}, 4 * US, 90 * US, found)[0]
+    assert row[10:] == [0, 2, [2, 46]]
+
+
+def test_a_connection_without_exchanges_waited_as_its_sums_say() -> None:
+    (row,) = rows(record(1, protocol=17, waited=12 * US), record(2, protocol=17))
+    assert row[10:] == [0, 1, [12]]
+    # They hold the handshake.
+    (row,) = rows(record(tls_started=2 * US, tls_ended=12 * US, waited=10 * US))
+    assert row[10:] == [0, 0, [], [10]]
+
+
+def test_reused_connections_and_their_handshakes_of_before() -> None:
+    fields = {"established": 1300, "tls_started": 2 * US, "tls_ended": 12 * US}
+    (row,) = rows(record(1, flags=wire.CONNECTION_REUSED, **fields), record(2, **fields))
+    assert row[9:] == [[300], 1, 0, [], [10]]
+
+
+def test_looking_a_name_up_belongs_to_one_of_its_destinations() -> None:
+    connections = [
+        record(1, established=2000, waited=7 * US), record(2, port=80, established=1900),
+        record(3, port=81, established=1001),
+    ]  # fmt: skip
+    lookups = [lookup("a.test", 0, 3 * US), lookup("a.test", 0, 0), lookup("c.test", 0, 9)]
+    made, _ = summary.destinations(
+        connections, {1: "a.test", 2: "a.test", 3: "b.test"}, 0, 90 * US, (), lookups
+    )
+    assert [row[14:] for row in made] == [[[3, 90]], [], []]
+
+
+def test_more_than_eight_waits_are_thinned_and_counted() -> None:
+    found = [
+        make(wire.ExchangeRecord, connection=1, first_out=1, last_out=US, first_in=US * (n + 1))
+        for n in range(1, 101)
+    ]
+    (row,) = summary.destinations([record(1)], {}, 0, 9 * US, found)[0]
+    assert row[11] == 100
+    assert (len(row[12]), row[12][0], row[12][-1]) == (8, 1, 100)
 
 
 def test_many_connect_times_are_thinned_to_their_quantiles() -> None:

@@ -284,7 +284,7 @@ def test_list_filters(store: str, arguments: list[str], count: int) -> None:
 
 def test_list_csv(store: str) -> None:
     lines = run("list", "--store", store, "-o", "csv", "-n", "1").stdout.splitlines()
-    assert lines[0] == ",".join(documents.LIST_FIELDS)
+    assert lines[0] == ",".join(documents.LIST_CSV_FIELDS)
     assert len(lines) == 2
 
 
@@ -292,18 +292,23 @@ def test_top_destinations(store: str) -> None:
     result = run("top-destinations", "--since", "2h", "--store", store, "--output", "json")
     rows = json.loads(result.stdout)
     assert tuple(rows[0]) == documents.DESTINATION_FIELDS
+    times = rows[0].pop("times_ms")
+    assert (len(times), sum(times)) == (16, 1_525.0)
     assert rows[0] == {
-        "schema_version": 1, "host": None, "address": "10.0.0.7", "addresses": 1, "port": 443,
-        "protocol": "tcp", "executions": 25, "connections": 25, "errors": 0, "bytes_out": 2_500,
-        "bytes_in": 50_000, "connect_p50_ms": 5.0, "connect_p95_ms": 5.0, "connect_p99_ms": 51.0,
-        "time_ms": 1_525.0,
+        "schema_version": 1, "function": None, "host": None, "address": "10.0.0.7", "addresses": 1,
+        "port": 443, "protocol": "tcp", "executions": 25, "connections": 25, "reused": 0,
+        "reuse_ratio": 0.0, "requests": 0, "errors": 0, "bytes_out": 2_500, "bytes_in": 50_000,
+        "connect_p50_ms": 5.0, "connect_p95_ms": 5.0, "connect_p99_ms": 51.0,
+        **{f"{phase}_{quantile}_ms": None for phase in ("dns", "tls", "wait")
+           for quantile in ("p50", "p95", "p99")},
+        "time_ms": 1_525.0, "share": 0.984506, "change": None,
     }  # fmt: skip
     assert (rows[1]["port"], rows[1]["executions"]) == (80, 24)
 
 
 def test_top_destinations_limit_and_sort(store: str) -> None:
     arguments = ("top-destinations", "--store", store, "-o", "jsonl", "--limit", "1")
-    for sort in ("time", "connect", "connections", "errors", "bytes", "executions"):
+    for sort in ("time", "connect", "connections", "bytes", "executions"):
         result = run(*arguments, "--sort", sort)
         assert json.loads(result.stdout)["port"] == 443
         assert result.stderr == "note: 1 more; see them with --limit 2\n"
@@ -323,7 +328,7 @@ def test_destinations_left_out_are_owned_up_to(tmp_path: Path) -> None:
         (["list"], ""),
         (["list", "-o", "json"], "[]\n"),
         (["list", "-o", "jsonl"], ""),
-        (["list", "-o", "csv"], ",".join(documents.LIST_FIELDS) + "\n"),
+        (["list", "-o", "csv"], ",".join(documents.LIST_CSV_FIELDS) + "\n"),
         (["list", "--status", "crash"], ""),
         (["top-destinations"], ""),
         (["top-destinations", "-o", "json"], "[]\n"),

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ import typer
 from support_cli import run
 
 from lambdatrace import __version__
-from lambdatrace.cli import list as list_command
-from lambdatrace.cli.app import app
+from lambdatrace.cli.app import make_app
+from lambdatrace.cli.options import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ MAIN = [sys.executable, "-c", "from lambdatrace.cli.main import main; main()"]
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(make_app())
     yield from group.commands.items()
 
 
@@ -70,7 +71,7 @@ def test_an_unexpected_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a bug\nof ours")
 
-    monkeypatch.setattr(list_command, "window", broken)
+    monkeypatch.setattr(Selection, "window", broken)
     result = run("list")
     assert result.code == 1
     assert result.stderr.splitlines()[0] == "error: unexpected ZeroDivisionError: a bug\\nof ours"
@@ -83,7 +84,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(list_command, "window", interrupted)
+    monkeypatch.setattr(Selection, "window", interrupted)
     result = run("list")
     assert (result.code, result.stderr) == (130, "")
 
@@ -116,6 +117,20 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
     assert result.stderr == b""
     assert b": connect  = wait  - open, idle" in result.stdout
     assert rb"\u540d" in result.stdout
+
+
+def test_tables_without_unicode(tmp_path: Path) -> None:
+    summary = {"destinations": [traces.destination(time=1)], "started_ns": time.time_ns()}
+    url = traces.write(tmp_path / "store.db", traces.execution(**summary))
+    for command in ("list", "top-destinations", "stats"):
+        result = subprocess.run(
+            [*MAIN, command, "--store", url],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            check=True,
+        )
+        assert b"----" in result.stdout
+        assert b"\\u" not in result.stdout
 
 
 def test_colours_only_where_they_are_wanted(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support_cli import rendered
 
-from lambdatrace.analysis.destinations import destination_rows
 from lambdatrace.analysis.phases import told_apart
 from lambdatrace.analysis.summary import read_execution
 from lambdatrace.analysis.trace import read_trace
@@ -131,7 +130,7 @@ def test_views_show_hostile_names_as_they_are(name: str, comm: bytes) -> None:
             *failed_processes(trace.processes),
             *event_lists(trace, apart, (), {100: name}),
             ExecutionTable([execution], [execution.execution_id]),
-            DestinationTable(destination_rows([execution])),
+            DestinationTable(traces.destination_rows([execution])),
             width=width,
         )
         assert is_harmless("\n".join(lines))
@@ -152,7 +151,8 @@ def test_forms_of_output_hold_hostile_names_safely(name: str) -> None:
     assert text.getvalue().isascii()
     assert is_harmless(text.getvalue())
     table = io.StringIO(newline="")
-    write_csv(rows, documents.LIST_FIELDS, table)
+    flat = [documents.list_row(execution)]
+    write_csv(flat, documents.LIST_CSV_FIELDS, table)
     assert is_harmless(table.getvalue())
     (row,) = csv.DictReader(io.StringIO(table.getvalue(), newline=""))
     assert not row["function"].startswith(("=", "+", "-", "@"))

@@ -1,0 +1,88 @@
+"""What is seen of a long read: how far back it has come, on a terminal, after a second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lambdatrace.cli.environment import Environment
+    from lambdatrace.items import Item
+    from lambdatrace.store.base import Store
+
+# A result that comes sooner needs no bar before it.
+AFTER_S = 1.0
+
+
+def watched(environment: Environment, store: Store) -> Store:
+    """`store`, with its progress shown on standard error if that is a terminal."""
+    return WatchedStore(environment, store) if environment.stderr.isatty() else store
+
+
+class WatchedStore:
+    """A store whose index is read under a progress bar."""
+
+    def __init__(self, environment: Environment, store: Store) -> None:
+        self._environment = environment
+        self._store = store
+        self.close = store.close
+
+    def get(self, execution_id: str) -> list[Item]:
+        """Every item of one execution by key; empty if there is none. Raises StoreError."""
+        return self._store.get(execution_id)
+
+    def index(self, since_ns: int, until_ns: int) -> Iterator[Item]:
+        """Index rows of executions begun in [since, until] (ns since the epoch), newest first.
+
+        Raises StoreError.
+        """
+        bar = Bar(self._environment, since_ns, until_ns)
+        try:
+            for item in self._store.index(since_ns, until_ns):
+                bar.moment_ns = item.timestamp_nano
+                bar.count += 1
+                yield item
+        finally:
+            bar.stop()
+
+
+class Bar:
+    """A bar from `until_ns` back to `since_ns`, drawn in a thread of its own.
+
+    `moment_ns` is how far one has come, `count` how many rows there were on the way.
+    """
+
+    def __init__(self, environment: Environment, since_ns: int, until_ns: int) -> None:
+        from threading import Event, Timer
+
+        self.moment_ns = until_ns
+        self.count = 0
+        self._since_ns = since_ns
+        self._until_ns = until_ns
+        self._environment = environment
+        self._stopped = Event()
+        self._timer = Timer(AFTER_S, self._draw)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Take it away."""
+        self._stopped.set()
+        self._timer.cancel()
+        self._timer.join()
+
+    def _draw(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        console = Console(file=self._environment.stderr, _environ=self._environment.environ)
+        span = max(1, self._until_ns - self._since_ns)
+        with Progress(
+            TextColumn("reading"), BarColumn(), TextColumn("{task.fields[count]:,} executions"),
+            console=console, transient=True, auto_refresh=False,
+        ) as progress:  # fmt: skip
+            task = progress.add_task("", total=span, count=0)
+            while not self._stopped.wait(0.1):
+                done = min(span, max(0, self._until_ns - self.moment_ns))
+                progress.update(task, completed=done, count=self.count, refresh=True)

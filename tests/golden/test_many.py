@@ -1,0 +1,78 @@
+"""Views over many executions as a whole: `list`, `tail`, `stats`, `compare`, `top-destinations`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import support_traces as traces
+from rich.cells import cell_len
+from support_cli import rendered
+from support_golden import COLORS, WIDTHS, check
+from support_views import CASES, STRANGE, USUAL
+
+from lambdatrace.analysis.compare import compare
+from lambdatrace.analysis.destinations import By, Tally, add_executions
+from lambdatrace.analysis.stats import distributions, histogram
+from lambdatrace.analysis.times import Window
+from lambdatrace.cli.views.comparison import comparison_views
+from lambdatrace.cli.views.destinations import DestinationTable
+from lambdatrace.cli.views.executions import ExecutionTable
+from lambdatrace.cli.views.following import ExecutionLines
+from lambdatrace.cli.views.stats import DistributionTable, Histogram, stats_head
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from lambdatrace.model import Execution
+
+
+def views_of(view: str, executions: list[Execution]) -> list[RenderableType]:
+    """What a command draws of these."""
+    if view == "list":
+        return [ExecutionTable(executions, [one.execution_id for one in executions])]
+    if view == "tail":
+        return [ExecutionLines(executions, is_first=True)]
+    if view == "stats":
+        bins = histogram([one.duration_ns for one in executions])
+        rows = DistributionTable(distributions(executions))
+        return [stats_head(None, executions), rows, Histogram(bins)]
+    if view == "compare":
+        return comparison_views(compare(executions[:1], executions[1:] or executions))
+    window = Window(traces.STARTED_NS - traces.HOUR_NS, traces.STARTED_NS + 1)
+    tally, before = Tally(By.HOST, window), Tally(By.HOST, window)
+    add_executions(tally, executions)
+    add_executions(before, [USUAL[0], USUAL[0], *USUAL[1:]])
+    return [DestinationTable(tally.rows(before))]
+
+
+VIEWS = ("list", "tail", "stats", "compare", "top-destinations")
+
+
+@pytest.mark.parametrize("color", COLORS)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("case", sorted(CASES))
+@pytest.mark.parametrize("view", VIEWS)
+def test_as_it_was(view: str, case: str, width: int, color: bool) -> None:
+    check(f"{view}-{case}", *views_of(view, CASES[case]), width=width, color=color)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_is_cut_at_any_width(view: str) -> None:
+    """Every heading is whole, and no line is longer than there is room for."""
+    widest = rendered(*views_of(view, USUAL), width=400)
+    known = {word for line in widest for word in line.split()}
+    for width in range(80, 201):
+        lines = rendered(*views_of(view, USUAL + STRANGE), width=width)
+        assert max(map(cell_len, lines)) <= width
+        heads = [lines[n - 1] for n, line in enumerate(lines) if line.startswith("───")]
+        for word in " ".join(heads).split():
+            assert word in known or word == "started", (width, word)
+
+
+def test_nothing_at_all() -> None:
+    assert rendered(ExecutionTable([], []), width=80)
+    assert rendered(DestinationTable([]), width=80)
+    assert rendered(DistributionTable(distributions([])), width=80)
+    assert rendered(Histogram([]), width=80) == []
+    assert rendered(ExecutionLines([], is_first=False), width=80) == []

@@ -1,0 +1,99 @@
+"""What TAB offers, and that it never fails, waits or speaks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import support_traces as traces
+
+from lambdatrace.cli import completion
+
+ROOT = Path(__file__).parents[3]
+MAIN = [sys.executable, "-c", "from lambdatrace.cli.main import main; main()"]
+
+
+def completed(words: str, **environ: str) -> list[str]:
+    """What a shell is told at the end of `words`."""
+    result = subprocess.run(
+        MAIN,
+        env={
+            "PATH": os.environ["PATH"], "_LAMBDATRACE_COMPLETE": "complete_bash",
+            "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1), **environ,
+        },
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert result.stderr == ""
+    return result.stdout.split()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """Executions of just now."""
+    now = time.time_ns()
+    return traces.write(
+        tmp_path / "store.db",
+        traces.execution(execution_id="4f2c-1", started_ns=now - 1_000),
+        traces.execution(execution_id="4f2d-2", started_ns=now - 2_000, function="thumbnails"),
+        traces.execution(execution_id="b700-3", started_ns=now - 3_000, function="two words"),
+        traces.execution(execution_id="b\x1b[31m", started_ns=now - 4_000, function="\x1b[31m"),
+    )
+
+
+def test_ids(store: str) -> None:
+    environ = {"LAMBDATRACE_STORE": store}
+    assert completed("lambdatrace show ", **environ) == [
+        "@latest", "@slowest", "4f2c-1", "4f2d-2", "b700-3",
+    ]  # fmt: skip
+    assert completed("lambdatrace show 4f2", **environ) == ["4f2c-1", "4f2d-2"]
+    assert completed("lambdatrace compare b7", **environ) == ["b700-3"]
+    assert completed("lambdatrace show @s", **environ) == ["@slowest"]
+
+
+def test_functions_of_the_store_that_was_typed(store: str) -> None:
+    words = f"lambdatrace list --store {store} --function "
+    assert completed(words) == ["checkout", "thumbnails"]
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///not/there.db", "nonsense", "dynamodb://Traces?region=eu-west-1"]
+)
+def test_a_store_that_cannot_be_read_offers_nothing(url: str) -> None:
+    environ = {"LAMBDATRACE_STORE": url, "AWS_EC2_METADATA_DISABLED": "true"}
+    assert completed("lambdatrace show x", **environ) == []
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environ = {
+            "LAMBDATRACE_STORE": f"dynamodb://Traces?region=eu-west-1&endpoint={endpoint}",
+            "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
+        }  # fmt: skip
+        assert completed("lambdatrace show x", **environ) == []
+        assert completed("lambdatrace list --table x", **environ) == []
+
+
+def test_what_comes_in_time_is_offered_and_what_takes_long_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(completion, "LIMIT_S", 0.5)
+
+    def slow() -> list[str]:
+        yield "first"  # type: ignore[misc]
+        time.sleep(600)
+
+    def broken() -> list[str]:
+        yield "one"  # type: ignore[misc]
+        raise ZeroDivisionError
+
+    began = time.monotonic()
+    assert completion._quickly(slow) == ["first"]
+    assert time.monotonic() - began < 300
+    assert completion._quickly(broken) == ["one"]
+    assert completion._quickly(lambda: ["a", "a", "b\n"]) == ["a"]
