@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lambdatrace.analysis.quantiles import nearest_rank
-from lambdatrace.analysis.slo import TOTAL, taken_ns
-from lambdatrace.model import Part
+from lambdatrace.analysis.slo import TOTAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pandas import DataFrame
 
     from lambdatrace.model import Execution
 
@@ -43,14 +44,16 @@ class Bin:
 
 def distributions(executions: Sequence[Execution]) -> list[Distribution]:
     """Of the durations, then of each part."""
-    taken = [taken_ns(execution) for execution in executions]
-    return [_distribution(name, taken) for name in (TOTAL, *map(str, Part))]
+    from lambdatrace.analysis.frames import TIMES, execution_frame
+
+    frame = execution_frame(executions)
+    return [_distribution(name, frame) for name in TIMES]
 
 
-def _distribution(name: str, taken: Sequence[dict[str, int | None]]) -> Distribution:
-    known = [each for each in taken if each[name] is not None]
-    values = sorted(value for each in known if (value := each[name]) is not None)
-    whole = sum(each[TOTAL] or 0 for each in known)
+def _distribution(name: str, frame: DataFrame) -> Distribution:
+    known = frame[frame[name].notna()]
+    values = [int(value) for value in known[name].sort_values()]
+    whole = int(known[TOTAL].sum())
     p50, p90, p95, p99, most = (nearest_rank(values, n) for n in (50, 90, 95, 99, 100))
     share = sum(values) / whole if whole else None
     return Distribution(name, len(values), share, p50, p90, p95, p99, most)
