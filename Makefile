@@ -31,7 +31,7 @@ type: setup ## Check types, strictly
 	@.venv/bin/mypy
 
 unit: setup ## Run the tests (ARGS= for some of them)
-	@$(PYTHON_RUN) -m pytest $(ARGS)
+	@$(if $(ARGS),$(PYTHON_RUN) -m pytest $(ARGS),tools/tests.sh)
 
 verdicts: setup ## Try every cause of the fault world and print what each is taken for (root)
 	@$(PYTHON_RUN) tests/support_verdicts.py $(ARGS)

@@ -39,6 +39,27 @@ def config_path(environ: Mapping[str, str]) -> str:
     return f"{home}/.config/{_FILE}" if home else ""
 
 
+def region_and_profile(
+    environ: Mapping[str, str], region: str | None, profile: str | None
+) -> tuple[str | None, str | None]:
+    """AWS's region and profile: those typed, else the file's where the environment names none.
+
+    None: what boto3 finds. Raises UsageError.
+    """
+    config = read_config(environ)
+    if region is None and not _any(environ, "AWS_REGION", "AWS_DEFAULT_REGION"):
+        region = config.region
+    # Credentials in the environment are its choice as well.
+    named = _any(environ, "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID")
+    if profile is None and not named:
+        profile = config.profile
+    return region, profile
+
+
+def _any(environ: Mapping[str, str], *names: str) -> bool:
+    return any(environ.get(name) for name in names)
+
+
 def read_config(environ: Mapping[str, str]) -> Config:
     """The configuration; without a file it is empty. Raises UsageError, in words."""
     path = config_path(environ)

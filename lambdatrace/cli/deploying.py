@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 DEFAULT_TABLE = "lambdatrace"
 
 
+def chosen_account(environment: Environment, region: str | None, profile: str | None) -> Account:
+    """The account that is meant: typed, else the environment's, else configured.
+
+    Raises LayerError, UsageError.
+    """
+    from lambdatrace.cli.config import region_and_profile
+    from lambdatrace.layer.account import Account
+
+    environ = environment.environ
+    return Account(*region_and_profile(environ, region, profile), environ)
+
+
 class PlanOutput(StrEnum):
     """Forms in which a plan and what became of it can be written."""
 
@@ -42,7 +54,7 @@ RegionOption = Annotated[
     typer.Option(
         "--region",
         metavar="REGION",
-        help="Default: $AWS_REGION, else the profile's.",
+        help="Default: $AWS_REGION, else configured, else the profile's.",
         show_default=False,
     ),
 ]
@@ -51,7 +63,7 @@ ProfileOption = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME",
-        help="Of ~/.aws/config. Default: $AWS_PROFILE.",
+        help="Of ~/.aws/config. Default: $AWS_PROFILE, else configured.",
         show_default=False,
     ),
 ]

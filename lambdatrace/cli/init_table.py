@@ -17,6 +17,7 @@ from lambdatrace.cli.deploying import (
     TraceTableOption,
     YesOption,
     carry_out,
+    chosen_account,
 )
 
 if TYPE_CHECKING:
@@ -41,13 +42,12 @@ def init_table(
     output: PlanOutputOption = PlanOutput.TEXT,
 ) -> None:
     """Create the DynamoDB table if it is missing: on demand, encrypted, items expire."""
-    from lambdatrace.layer.account import Account
     from lambdatrace.layer.inventory import look_at_table
     from lambdatrace.layer.plan import Plan, table_steps
     from lambdatrace.store.url import parse
 
     environment: Environment = context.obj
     parse(f"dynamodb://{table}", environment.environ)
-    account = Account(region, profile, environment.environ)
+    account = chosen_account(environment, region, profile)
     plan = Plan(table_steps(table, kms_key, look_at_table(account, table)), ())
     carry_out(environment, account, plan, dry_run=dry_run, yes=yes, output=output)

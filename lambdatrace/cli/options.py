@@ -269,7 +269,7 @@ def chosen_store(environ: Mapping[str, str], source: Source) -> tuple[StoreUrl, 
 
     None: what boto3 finds. Raises UsageError.
     """
-    from lambdatrace.cli.config import read_config
+    from lambdatrace.cli.config import read_config, region_and_profile
     from lambdatrace.store.url import DYNAMODB, choose, with_region
 
     config = read_config(environ)
@@ -285,15 +285,8 @@ def chosen_store(environ: Mapping[str, str], source: Source) -> tuple[StoreUrl, 
                 f"--profile {source.profile} is DynamoDB's, the store is {target}", "leave it out"
             )
         return target, None
-    if config.region and not (target.region or _any(environ, "AWS_REGION", "AWS_DEFAULT_REGION")):
-        target = with_region(target, config.region)
-    # Credentials in the environment are its choice as well.
-    chosen = _any(environ, "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID")
-    return target, source.profile or (None if chosen else config.profile)
-
-
-def _any(environ: Mapping[str, str], *names: str) -> bool:
-    return any(environ.get(name) for name in names)
+    region, profile = region_and_profile(environ, target.region or None, source.profile)
+    return target if region is None else with_region(target, region), profile
 
 
 def store_url(environment: Environment, store: str | None, table: str | None) -> str:

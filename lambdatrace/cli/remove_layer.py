@@ -15,6 +15,7 @@ from lambdatrace.cli.deploying import (
     RegionOption,
     YesOption,
     carry_out,
+    chosen_account,
 )
 from lambdatrace.errors import UsageError
 
@@ -43,7 +44,6 @@ def remove_layer(
     The table with its traces, and the published layer, stay.
     """
     from lambdatrace.layer import inventory
-    from lambdatrace.layer.account import Account
     from lambdatrace.layer.plan import FunctionState, plan_removal
 
     environment: Environment = context.obj
@@ -51,7 +51,7 @@ def remove_layer(
         raise UsageError(
             "which functions?", "name them with --function; lambdatrace status lists those traced"
         )
-    account = Account(region, profile, environment.environ)
+    account = chosen_account(environment, region, profile)
     states = inventory.look_at_functions(account, functions, policies_of=None)
     found = [each for each in states if isinstance(each, FunctionState)]
     arns = {each.arn for each in found}

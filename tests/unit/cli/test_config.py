@@ -8,7 +8,7 @@ import pytest
 import support_traces as traces
 from support_cli import run
 
-from lambdatrace.cli.config import Config, config_path, read_config
+from lambdatrace.cli.config import Config, config_path, read_config, region_and_profile
 from lambdatrace.cli.options import Source, chosen_store
 from lambdatrace.errors import UsageError
 
@@ -109,6 +109,14 @@ def test_regions_and_profiles(
 ) -> None:
     target, found = chosen_store({**configured(tmp_path, CONFIG), **environ}, source)
     assert (str(target), found) == (url, profile)
+
+
+def test_commands_for_functions_at_aws_take_region_and_profile_from_it_too(tmp_path: Path) -> None:
+    environ = configured(tmp_path, 'region = "eu-west-1"\nprofile = "prod"')
+    assert region_and_profile(environ, None, None) == ("eu-west-1", "prod")
+    assert region_and_profile(environ, "us-east-2", "dev") == ("us-east-2", "dev")
+    named = {**environ, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIA"}
+    assert region_and_profile(named, None, None) == (None, None)
 
 
 @pytest.mark.parametrize(
