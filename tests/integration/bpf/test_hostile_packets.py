@@ -90,8 +90,11 @@ def usual_mb(tmp_path_factory: pytest.TempPathFactory) -> float:
 
 
 def check_memory(document: dict[str, Any], usual_mb: float) -> None:
-    """Of each message 2 kB are kept at most, and the servers send many times that."""
-    assert document["execution"]["agent"]["peak_mb"] < usual_mb + 4, SEED
+    """Of each message 2 kB are kept at most, and the servers send many times that.
+
+    Besides there are the records of COUNT connections and of what the program waited for.
+    """
+    assert document["execution"]["agent"]["peak_mb"] < usual_mb + 7, SEED
 
 
 # DNS
