@@ -45,9 +45,13 @@ LONG_NS = 0.3e9
 
 @pytest.mark.parametrize("what", ["raise", "stop", "exit", "segfault"])
 def test_in_the_handler(function: Function, what: str) -> None:
-    with function.emulator() as emulator:
-        ok(emulator)
-        failed = invoke(emulator, {"what": what})
+    for _ in range(2):
+        with function.emulator() as emulator:
+            ok(emulator)
+            failed = invoke(emulator, {"what": what})
+        # Once in some hundred runs there was nothing of a segfault in the store; why is not known.
+        if what != "segfault" or function.find(failed.request_id):
+            break
     with without_agent(function) as emulator:
         ok(emulator)
         assert seen_by_the_caller(invoke(emulator, {"what": what})) == seen_by_the_caller(failed)
