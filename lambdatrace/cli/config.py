@@ -40,13 +40,12 @@ def config_path(environ: Mapping[str, str]) -> str:
 
 
 def region_and_profile(
-    environ: Mapping[str, str], region: str | None, profile: str | None
+    config: Config, environ: Mapping[str, str], region: str | None, profile: str | None
 ) -> tuple[str | None, str | None]:
-    """AWS's region and profile: those typed, else the file's where the environment names none.
+    """AWS's region and profile: those typed, else configured where the environment names none.
 
-    None: what boto3 finds. Raises UsageError.
+    None: what boto3 finds.
     """
-    config = read_config(environ)
     if region is None and not _any(environ, "AWS_REGION", "AWS_DEFAULT_REGION"):
         region = config.region
     # Credentials in the environment are its choice as well.

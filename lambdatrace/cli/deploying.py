@@ -26,11 +26,11 @@ def chosen_account(environment: Environment, region: str | None, profile: str | 
 
     Raises LayerError, UsageError.
     """
-    from lambdatrace.cli.config import region_and_profile
+    from lambdatrace.cli.config import read_config, region_and_profile
     from lambdatrace.layer.account import Account
 
     environ = environment.environ
-    return Account(*region_and_profile(environ, region, profile), environ)
+    return Account(*region_and_profile(read_config(environ), environ, region, profile), environ)
 
 
 class PlanOutput(StrEnum):

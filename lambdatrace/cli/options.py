@@ -285,7 +285,7 @@ def chosen_store(environ: Mapping[str, str], source: Source) -> tuple[StoreUrl, 
                 f"--profile {source.profile} is DynamoDB's, the store is {target}", "leave it out"
             )
         return target, None
-    region, profile = region_and_profile(environ, target.region or None, source.profile)
+    region, profile = region_and_profile(config, environ, target.region or None, source.profile)
     return target if region is None else with_region(target, region), profile
 
 

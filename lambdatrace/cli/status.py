@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lambdatrace.cli.config import region_and_profile
-from lambdatrace.cli.deploying import FunctionsOption, ProfileOption, RegionOption, chosen_account
+from lambdatrace.cli.config import read_config, region_and_profile
+from lambdatrace.cli.deploying import FunctionsOption, ProfileOption, RegionOption
 from lambdatrace.cli.options import DEFAULT_SINCE, Output, OutputOption, SinceOption, window
 from lambdatrace.errors import LambdatraceError
 
@@ -46,14 +46,16 @@ def status(
     Of the functions named with --function those that are not traced are shown as well.
     """
     from lambdatrace.layer import inventory
+    from lambdatrace.layer.account import Account
     from lambdatrace.layer.build import build
     from lambdatrace.layer.contents import Architecture
     from lambdatrace.layer.plan import is_own
 
     environment: Environment = context.obj
     searched = window(environment, since, None)
-    region, profile = region_and_profile(environment.environ, region, profile)
-    account = chosen_account(environment, region, profile)
+    environ = environment.environ
+    region, profile = region_and_profile(read_config(environ), environ, region, profile)
+    account = Account(region, profile, environ)
     states = _chosen(inventory.list_functions(account), functions, account.region)
     current = inventory.published(account, {each: build(each) for each in Architecture})
     seen = {

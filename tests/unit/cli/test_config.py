@@ -113,10 +113,13 @@ def test_regions_and_profiles(
 
 def test_commands_for_functions_at_aws_take_region_and_profile_from_it_too(tmp_path: Path) -> None:
     environ = configured(tmp_path, 'region = "eu-west-1"\nprofile = "prod"')
-    assert region_and_profile(environ, None, None) == ("eu-west-1", "prod")
-    assert region_and_profile(environ, "us-east-2", "dev") == ("us-east-2", "dev")
+    assert region_and_profile(read_config(environ), environ, None, None) == ("eu-west-1", "prod")
+    assert region_and_profile(read_config(environ), environ, "us-east-2", "dev") == (
+        "us-east-2",
+        "dev",
+    )
     named = {**environ, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "AKIA"}
-    assert region_and_profile(named, None, None) == (None, None)
+    assert region_and_profile(read_config(named), named, None, None) == (None, None)
 
 
 @pytest.mark.parametrize(
