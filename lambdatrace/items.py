@@ -64,12 +64,11 @@ Used by the agent at cold start: standard library only, no `dataclasses`, no `ty
 
 from __future__ import annotations
 
-import json
 import struct
 import time
 import zlib
 
-from lambdatrace import columns, wire
+from lambdatrace import columns, plain_json, wire
 from lambdatrace.errors import CorruptItemError, NewerSchemaError
 
 TYPE_CHECKING = False
@@ -266,7 +265,7 @@ def _pack_columns(contents: Mapping[int, bytes], start: int) -> tuple[bytes, byt
 
 
 def _details_text(details: dict[str, Any]) -> bytes:
-    return json.dumps(details, separators=(",", ":")).encode()
+    return plain_json.dumps(details, ascii_only=True).encode()
 
 
 # Of details: what has a start and an end, 0 or null where there was none, in these places.
@@ -454,7 +453,7 @@ def summary_items(
 def _encoded(summary: dict[str, Any]) -> bytes:
     # A command line that is not UTF-8 comes as lone surrogates: backslashreplace makes JSON's own
     # escapes of them.
-    text = json.dumps(summary, separators=(",", ":"), ensure_ascii=False)
+    text = plain_json.dumps(summary)
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -465,7 +464,7 @@ def read_summary(item: Item) -> dict[str, Any]:
     """
     text, records = _summary_parts(item)
     try:
-        summary = json.loads(text)
+        summary = plain_json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CorruptItemError(f"the summary of {item.execution_id!r} is not JSON") from error
     if not isinstance(summary, dict):
@@ -545,7 +544,7 @@ def read_details(text: bytes) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        details = json.loads(text)
+        details = plain_json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CorruptItemError("the details of an execution are not JSON") from error
     if not isinstance(details, dict):

@@ -6,9 +6,9 @@ Profiles, SSO and EC2's instance metadata are for boto3, on the reading side.
 
 from __future__ import annotations
 
-import json
 import time
 
+from lambdatrace import plain_json
 from lambdatrace.agent.http import HttpClient, HttpError
 from lambdatrace.agent.settings import SNAP_START
 from lambdatrace.agent.sigv4 import Credentials
@@ -133,7 +133,7 @@ class CredentialSource:
 
 def _parsed(body: bytes) -> Credentials:
     try:
-        answer = json.loads(body)
+        answer = plain_json.loads(body)
         access_key, secret_key = answer["AccessKeyId"], answer["SecretAccessKey"]
         token, expires = answer.get("Token"), answer.get("Expiration")
         expires_at = None if expires is None else _epoch(expires)

@@ -5,10 +5,10 @@ boto3 would cost the function 0.5 s of CPU and 30 MB (FACTS.md); this is what of
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
+from lambdatrace import plain_json
 from lambdatrace.agent import sigv4
 from lambdatrace.agent.credentials import CredentialSource
 from lambdatrace.agent.http import HttpClient, HttpError, Response
@@ -254,7 +254,7 @@ class DynamoWriter:
 
     def _raise_for(self, response: Response) -> None:
         try:
-            answer = json.loads(response.body)
+            answer = plain_json.loads(response.body)
             name = str(answer["__type"]).rpartition("#")[2]
             message = str(answer.get("message") or answer.get("Message") or "")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -271,7 +271,7 @@ class DynamoWriter:
 
     def _unprocessed(self, response: Response, batch: list[Item]) -> list[Item]:
         try:
-            answer = json.loads(response.body)
+            answer = plain_json.loads(response.body)
             consumed = answer.get("ConsumedCapacity") or ()
             units = sum(float(entry["CapacityUnits"]) for entry in consumed)
             puts = (answer.get("UnprocessedItems") or {}).get(self._table) or ()
@@ -312,11 +312,8 @@ def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
 def request_body(table: str, batch: Iterable[Item]) -> bytes:
     """The JSON of one BatchWriteItem call that puts `batch`."""
     puts = [{"PutRequest": {"Item": attributes.encode(item)}} for item in batch]
-    return json.dumps(
-        {"RequestItems": {table: puts}, "ReturnConsumedCapacity": "TOTAL"},
-        separators=(",", ":"),
-        ensure_ascii=False,
-    ).encode()
+    request = {"RequestItems": {table: puts}, "ReturnConsumedCapacity": "TOTAL"}
+    return plain_json.dumps(request).encode()
 
 
 def open_table(url: StoreUrl, environ: Mapping[str, str]) -> DynamoWriter:

@@ -2,7 +2,7 @@
 
 For the Extensions API and for DynamoDB. `http.client` would load `ssl` and `email` (half of the
 agent's 17.6 MB in FACTS.md), and `socket` alone costs 13 ms of CPU there through `enum` and
-`selectors`; the `_socket` module underneath costs none. Both come in with `ssl`, for https only.
+`selectors`; the `_socket` module underneath costs none. encryption.py does likewise for https.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Mapping
     from typing import Any, TypeAlias
 
-    Socket: TypeAlias = _socket.socket | ssl.SSLSocket
+    from lambdatrace.agent.encryption import EncryptedSocket, Encryption
+
+    Socket: TypeAlias = _socket.socket | EncryptedSocket
     Addresses: TypeAlias = list[tuple[int, int, int, str, tuple[Any, ...]]]
 
 # Bounds on what a peer can make the agent hold (bytes). Heads: what most servers allow themselves.
@@ -82,11 +83,14 @@ class HttpClient:
         self.host = host
         self.port = port
         self.bytes_sent = 0  # heads and bodies, without TLS's own
-        self._tls = tls
+        self._encryption: Encryption | None = None
+        if tls:
+            # Not before it is needed: it brings OpenSSL in.
+            from lambdatrace.agent.encryption import Encryption
+
+            self._encryption = Encryption(host, ca_file)
         self._max_idle = max_idle
         self._max_body = max_body
-        self._ca_file = ca_file
-        self._context: ssl.SSLContext | None = None
         self._socket: Socket | None = None
         self._used = 0.0  # time.time()
         name = f"[{host}]" if ":" in host else host
@@ -156,30 +160,21 @@ class HttpClient:
                 raw.settimeout(_remaining(deadline))
                 raw.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
                 raw.connect(address)
-                connection = self._encrypted(raw, deadline) if self._tls else raw
+                connection: Socket = raw
+                if self._encryption is not None:
+                    raw.settimeout(_remaining(deadline))
+                    connection = self._encryption.wrap(raw)
                 self._socket = connection
                 return connection
             except OSError as error:
                 raw.close()
+                if self._encryption is not None and self._encryption.widen(error):
+                    return self._connect(deadline)
                 failure = error
             except BaseException:
                 raw.close()
                 raise
         raise _explained(failure, f"cannot connect to {self._authority}", deadline)
-
-    def _encrypted(self, raw: _socket.socket, deadline: float | None) -> ssl.SSLSocket:
-        import socket
-        import ssl
-
-        if self._context is None:
-            self._context = ssl.create_default_context(cafile=self._ca_file)
-        plain = socket.socket(raw.family, raw.type, raw.proto, fileno=raw.detach())
-        try:
-            plain.settimeout(_remaining(deadline))
-            return self._context.wrap_socket(plain, server_hostname=self.host)
-        except BaseException:
-            plain.close()
-            raise
 
     def _exchange(
         self,

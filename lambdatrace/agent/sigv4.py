@@ -5,9 +5,10 @@ Byte for byte what botocore's SigV4Auth makes of the same request (a test compar
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
+
+# Without hashlib and hmac around them, which know other hashes, too: 1.5 ms of CPU.
+from _hashlib import hmac_digest, openssl_sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,15 +68,15 @@ def sign(
             *(f"{name}:{canonical[name]}" for name in sorted(canonical)),
             "",
             names,
-            hashlib.sha256(body).hexdigest(),
+            openssl_sha256(body).hexdigest(),
         ]
     )
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
-    digest = hashlib.sha256(request.encode()).hexdigest()
+    digest = openssl_sha256(request.encode()).hexdigest()
     key = f"AWS4{credentials.secret_key}".encode()
     for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.digest(key, "\n".join([_ALGORITHM, stamp, scope, digest]).encode(), "sha256")
+        key = hmac_digest(key, part.encode(), "sha256")
+    signature = hmac_digest(key, "\n".join([_ALGORITHM, stamp, scope, digest]).encode(), "sha256")
     added["Authorization"] = (
         f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, "
         f"SignedHeaders={names}, Signature={signature.hex()}"

@@ -6,12 +6,12 @@ CAP_PERFMON, and a mounted tracefs (mounted here where it is not).
 
 from __future__ import annotations
 
+import _socket
 import _thread
 import ctypes
 import errno
 import os
 import struct
-from functools import partial
 
 from lambdatrace import wire
 from lambdatrace.bpf import image, libbpf, plan
@@ -19,7 +19,7 @@ from lambdatrace.errors import ProbeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
@@ -110,10 +110,10 @@ class Loading:
             nonlocal probe
             probe = _read_probe()
 
-        _on_two_threads([read, libbpf.link])
+        _on_two_threads([read, libbpf.link], lambda step: step())
         self.library = libbpf.open_library()
         with _without_stderr():
-            _on_two_threads([partial(self._create_map, *map_) for map_ in probe.maps])
+            _on_two_threads(probe.maps, lambda map_: self._create_map(*map_))
             # In the order in which layout() names them, however the threads took turns.
             self.descriptors[:] = self._maps.values()
             self._configure(machine)
@@ -134,7 +134,7 @@ class Loading:
             def start(name: str) -> None:
                 loaded[name] = self._start_program(name, entries.get(name))
 
-            _on_two_threads([partial(start, name) for name in ordered])
+            _on_two_threads(ordered, start)
             self._attach(last, loaded[plan.LAST])
 
     def _usable(self, tracefs: str) -> list[plan.Attachment]:
@@ -309,14 +309,15 @@ def _misfit(entry: plan.Attachment, tracefs: str) -> str:
         return f"tracepoint {entry.category}:{entry.event}: {error.strerror}"
 
 
-def _on_two_threads(jobs: list[Callable[[], None]]) -> None:
-    """Do all of `jobs`, from the last to the first, two at a time. Raises what the first raised."""
+def _on_two_threads(jobs: Iterable[Any], do: Callable[[Any], None]) -> None:
+    """`do` all `jobs`, from the last to the first, two at a time. Raises what the first raised."""
+    left = list(jobs)
     errors: list[BaseException] = []
 
     def work() -> None:
-        while jobs and not errors:
+        while left and not errors:
             try:
-                jobs.pop()()
+                do(left.pop())
             except IndexError:
                 return
             except BaseException as error:  # noqa: BLE001  # raised again below
@@ -407,11 +408,9 @@ def _runtime_address(runtime_api: str) -> tuple[bytes, int]:
     host, _, port = runtime_api.rpartition(":")
     if not host or not port.isdigit():
         return bytes(16), 0
-    import socket
-
-    for family in (socket.AF_INET, socket.AF_INET6):
+    for family in (_socket.AF_INET, _socket.AF_INET6):
         try:
-            return socket.inet_pton(family, host.strip("[]")).ljust(16, b"\0"), int(port)
+            return _socket.inet_pton(family, host.strip("[]")).ljust(16, b"\0"), int(port)
         except OSError:
             continue
     return bytes(16), 0
