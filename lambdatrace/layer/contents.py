@@ -115,9 +115,13 @@ def _imports(path: Path) -> list[str]:
     return found
 
 
+def layer_path(path: Path) -> str:
+    """Where a file of this package stands below /opt."""
+    return f"{PACKAGES}/{path.relative_to(_PACKAGE.parent).as_posix()}"
+
+
 def _packaged(path: Path) -> LayerFile:
-    name = path.relative_to(_PACKAGE.parent).as_posix()
-    return LayerFile(f"{PACKAGES}/{name}", MODE, path.read_bytes())
+    return LayerFile(layer_path(path), MODE, path.read_bytes())
 
 
 def _licences() -> list[Path]:
