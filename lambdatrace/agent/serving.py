@@ -199,6 +199,9 @@ class Serving:
         """An execution has ended: write it, and say that the platform may go on."""
         if cut.offset is None:
             cut.offset = clock_offset()
+        if self._managed and 0 < cut.deadline_ms * 1_000_000 <= cut.ended + cut.offset:
+            # The platform ends no process there. It takes no answer that is late.
+            cut.status = attribution.TIMEOUT
         awaited = self._invocation is not None and self._invocation["request_id"] == cut.request_id
         if awaited and cut.branch:
             # A worker that takes over will know that nothing more comes.
