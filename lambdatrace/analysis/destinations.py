@@ -8,12 +8,12 @@ them as well), and sorted in the end.
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace.analysis.quantiles import Batch, Times
 from lambdatrace.model import Protocol
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -47,8 +47,7 @@ class By(StrEnum):
     FUNCTION = "function"
 
 
-@dataclass(frozen=True, slots=True)
-class Quantiles:
+class Quantiles(Value):
     """Times that so many of all did not exceed, ns; None: there were none."""
 
     p50: int | None
@@ -56,8 +55,7 @@ class Quantiles:
     p99: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationRow:
+class DestinationRow(Value):
     """What all executions of a window did with one destination."""
 
     function: str | None  # of the four that follow, what was not asked for is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace import items as stored
@@ -27,15 +26,17 @@ _NONE_LEFT_OUT = ',"destinations_left_out":0,'
 _decode = json.JSONDecoder().raw_decode
 
 
-@dataclass(slots=True)
 class Tallied:
     """What a window holds; of one function only, if `function` is not None."""
 
-    tally: Tally
-    function: str | None = None
-    executions: int = 0
-    destinations_left_out: int = 0  # destinations for which the summaries had no room
-    unreadable: list[StoreError] = field(default_factory=list)  # one for each row left out
+    __slots__ = ("destinations_left_out", "executions", "function", "tally", "unreadable")
+
+    def __init__(self, tally: Tally, function: str | None = None) -> None:
+        self.tally = tally
+        self.function = function
+        self.executions = 0
+        self.destinations_left_out = 0  # destinations for which the summaries had no room
+        self.unreadable: list[StoreError] = []  # one for each row left out
 
     def add(self, row: Item) -> None:
         """Add an index row, as far as it can be read."""
