@@ -11,6 +11,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -80,6 +81,18 @@ class DynamoStore:
             page = self._page(query, page[1])
             found += self._alive(page[0])
         return found
+
+    def server_time(self) -> float | None:
+        """DynamoDB's clock (s since the epoch, whole ones), if it tells. Raises StoreError."""
+        with explained(self._table):
+            answer = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression=f"{HASH_KEY} = :id AND {RANGE_KEY} >= :zero",
+                ExpressionAttributeValues={":id": {"S": "doctor"}, ":zero": {"N": "0"}},
+                Limit=1,
+            )
+        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return None if told is None else parsedate_to_datetime(told).timestamp()
 
     def index(self, since_ns: int, until_ns: int) -> Iterator[Item]:
         """Index rows of executions begun in [since, until] (ns since the epoch), newest first.
