@@ -14,7 +14,8 @@ import support_probe
 ROOT = Path(__file__).parents[2]
 # typing and dataclasses cost 20 ms of CPU together (wire.py), ctypes 2, the others more.
 HEAVY = {
-    "typing", "dataclasses", "ctypes", "functools", "re", "asyncio", "subprocess", "http.client", "email", "ssl", "urllib",
+    "typing", "dataclasses", "ctypes", "functools", "re", "asyncio", "subprocess", "http.client",
+    "email", "ssl", "urllib",
     "pathlib", "logging", "bcc", "boto3", "botocore", "pandas", "numpy", "rich", "typer", "sqlite3",
 }  # fmt: skip
 IMPORT = "from lambdatrace.bpf.loader import Probe"
@@ -47,5 +48,6 @@ def test_loading_the_probe_loads_nothing_heavy(statements: tuple[str, ...]) -> N
     assert {name for name in loaded if name.startswith("lambdatrace.")} == {
         "lambdatrace.bpf", "lambdatrace.bpf.image", "lambdatrace.bpf.libbpf",
         "lambdatrace.bpf.loader", "lambdatrace.bpf.loading", "lambdatrace.bpf.native",
-        "lambdatrace.bpf.plan", "lambdatrace.bpf.ring", "lambdatrace.capture", "lambdatrace.errors", "lambdatrace.wire",
+        "lambdatrace.bpf.plan", "lambdatrace.bpf.ring",
+        "lambdatrace.capture", "lambdatrace.errors", "lambdatrace.wire",
     }  # fmt: skip
