@@ -1,12 +1,13 @@
 """Many executions' destinations, taken together: what `top-destinations` shows.
 
 A hundred thousand executions are read in three times of what pandas takes to load, so this does
-without: rows of one place are added up many at a time, column by column, in arrays (which check
-them as well), and sorted in the end.
+without: rows of one place are read and added up many at a time, column by column, in arrays (which
+check them as well), and sorted in the end.
 """
 
 from __future__ import annotations
 
+import json
 from array import array
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from lambdatrace.model import Protocol
 from lambdatrace.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from lambdatrace.analysis.times import Window
     from lambdatrace.model import DestinationFigures, Execution
@@ -24,16 +25,17 @@ if TYPE_CHECKING:
 # A sparkline's cells.
 CELLS = 16
 _PROTOCOLS = frozenset(Protocol)
-# Where in a stored row (items.py) its numbers stand, and in what order they are here.
-_NUMBERS = (4, 5, 6, 7, 8, 10, 11)
+# Of a stored row (items.py): what says where, and where behind that its numbers stand.
+_KEY = 4
+_NUMBERS = (0, 1, 2, 3, 4, 6, 7)
 _CONNECTIONS, _ERRORS, _BYTES_OUT, _BYTES_IN, _TIME, _REUSED, _REQUESTS = range(len(_NUMBERS))
 # And its times: connect (ns), wait, tls and dns (us). From so many on a summary keeps only as many,
 # evenly spaced (model.py).
-_TIMES = ((9, 32), (12, 8), (13, 8), (14, 8))
+_TIMES = ((5, 32), (8, 8), (9, 8), (10, 8))
 _US = 1_000
 # What a row means of which so much is missing.
-_LENGTH = 15
-_LATER: dict[int, list[Any]] = {n: [0, 0, [], [], []][-n:] for n in range(1, 6)}
+_LENGTH = 11
+_LATER: dict[int, list[Any]] = {n: [0, 0, [], [], []][5 - n :] for n in range(6)}
 # So many executions are added up at once.
 _BATCH = 1_000
 
@@ -87,6 +89,9 @@ class DestinationRow(Value):
 
 
 Key = tuple[Any, ...]  # function, host, address, port, protocol
+# Two parts of a row's JSON without its brackets: host to protocol, and the figures.
+StoredRow = tuple[bytes, bytes]
+_WRONG = (TypeError, ValueError, OverflowError, LookupError, RecursionError)
 
 
 class _Place:
@@ -102,14 +107,19 @@ class _Place:
         self.sums = [0] * len(_NUMBERS)
         self.times = [Times() for _ in _TIMES]
         self.cells = [0] * CELLS
-        self.waiting: list[Sequence[Any]] = []
+        self.waiting: list[bytes] = []
 
     def add_up(self, cell: int) -> None:
         """Take in what waits, all of it of one cell; all or nothing.
 
-        Raises TypeError, ValueError or OverflowError for what is not as it should be.
+        Raises one of _WRONG for what is not as it should be.
         """
-        rows, self.waiting = self.waiting, []
+        texts, self.waiting = self.waiting, []
+        rows = json.loads(b"[[%b]]" % b"],[".join(texts))
+        if len(rows) != len(texts):
+            raise ValueError(texts)
+        for row in rows:
+            row += _LATER[_LENGTH - len(row)]
         columns = list(zip(*rows, strict=True))
         # An array takes whole numbers from 0 on and nothing else.
         numbers = [array("Q", columns[place]) for place in _NUMBERS]
@@ -152,11 +162,17 @@ class Tally:
         self._groups: dict[Key, _Group] = {}
         # By function, where that makes a row, and host, address, port, protocol.
         self._places: dict[str | None, dict[Key, _Place]] = {}
+        # The same by what is stored.
+        self._by_text: dict[str | None, dict[bytes, _Place]] = {}
         self._executions = 0
         self._cell = 0
 
-    def add(self, started_ns: int, function: str, rows: Iterable[list[Any]]) -> None:
-        """One execution with its destinations as they are stored (items.py), which it keeps.
+    def add(self, started_ns: int, function: str, rows: Iterable[Any]) -> None:
+        """One execution with its destinations as they are stored (items.py)."""
+        self.add_stored(started_ns, function, map(written_row, rows))
+
+    def add_stored(self, started_ns: int, function: str, rows: Iterable[StoredRow]) -> None:
+        """One execution with the JSON of its destinations, not looked at yet.
 
         Executions of one time after the other are added up soonest.
         """
@@ -167,18 +183,14 @@ class Tally:
             self._add_up()
             self._cell = cell
         named = function if self._by is By.FUNCTION else None
-        places = self._places.setdefault(named, {})
-        for row in rows:
+        places = self._by_text.setdefault(named, {})
+        for where, figures in rows:
             try:
-                key = (row[0], row[1], row[2], row[3])
-                place = places.get(key) or self._place(named, key)
-                missing = _LENGTH - len(row)
-                if missing:
-                    row += _LATER[missing]
-            except (TypeError, ValueError, LookupError):
+                place = places.get(where) or self._stored_place(named, where)
+            except _WRONG:
                 self.corrupt += 1
                 continue
-            place.waiting.append(row)
+            place.waiting.append(figures)
             group = place.group
             if group.last != number:
                 group.last = number
@@ -190,18 +202,25 @@ class Tally:
                 rows = place.waiting
                 try:
                     place.add_up(self._cell)
-                except (TypeError, ValueError, OverflowError):
+                except _WRONG:
                     # One of them, or more: each for itself.
                     for row in rows:
                         place.waiting = [row]
                         try:
                             place.add_up(self._cell)
-                        except (TypeError, ValueError, OverflowError):
+                        except _WRONG:
                             self.corrupt += 1
 
     def _all(self) -> Iterator[_Place]:
         for places in self._places.values():
             yield from places.values()
+
+    def _stored_place(self, function: str | None, text: bytes) -> _Place:
+        """The place of which `text` is stored. Raises one of _WRONG if it cannot be one."""
+        key = tuple(json.loads(b"[%b]" % text))
+        place = self._places.get(function, {}).get(key) or self._place(function, key)
+        self._by_text[function][text] = place
+        return place
 
     def _place(self, function: str | None, key: Key) -> _Place:
         host, address, port, protocol = key
@@ -286,6 +305,17 @@ def stored_row(figures: DestinationFigures) -> list[Any]:
         list(figures.connect_ns), figures.reused, figures.requests,
         *([ns // _US for ns in times] for times in later),
     ]  # fmt: skip
+
+
+def written_row(row: Any) -> StoredRow:
+    """A destination as it is stored, as JSON."""
+    if not isinstance(row, list):
+        return b"", b""
+    where, figures = (
+        json.dumps(part, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        for part in (row[:_KEY], row[_KEY:])
+    )
+    return where[1:-1], figures[1:-1]
 
 
 def add_executions(tally: Tally, executions: Iterable[Execution]) -> None:
