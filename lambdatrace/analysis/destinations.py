@@ -156,7 +156,7 @@ class Tally:
 
     def __init__(self, by: By, window: Window) -> None:
         self.corrupt = 0
-        self._by = by
+        self.by = by
         self._since_ns = window.since_ns
         self._span_ns = window.until_ns - window.since_ns + 1
         self._groups: dict[Key, _Group] = {}
@@ -178,11 +178,11 @@ class Tally:
         """
         number = self._executions
         self._executions += 1
-        cell = min(CELLS - 1, max(0, (started_ns - self._since_ns) * CELLS // self._span_ns))
+        cell = (started_ns - self._since_ns) * CELLS // self._span_ns
         if cell != self._cell or not number % _BATCH:
             self._add_up()
             self._cell = cell
-        named = function if self._by is By.FUNCTION else None
+        named = function if self.by is By.FUNCTION else None
         places = self._by_text.setdefault(named, {})
         for where, figures in rows:
             try:
@@ -197,17 +197,18 @@ class Tally:
                 group.executions += 1
 
     def _add_up(self) -> None:
+        cell = min(CELLS - 1, max(0, self._cell))
         for place in self._all():
             if place.waiting:
                 rows = place.waiting
                 try:
-                    place.add_up(self._cell)
+                    place.add_up(cell)
                 except _WRONG:
                     # One of them, or more: each for itself.
                     for row in rows:
                         place.waiting = [row]
                         try:
-                            place.add_up(self._cell)
+                            place.add_up(cell)
                         except _WRONG:
                             self.corrupt += 1
 
@@ -234,7 +235,7 @@ class Tally:
             By.ADDRESS: (None, address, port, protocol),
             By.PORT: (None, None, port, protocol),
             By.FUNCTION: (function, None, None, None),
-        }[self._by]
+        }[self.by]
         group = self._groups.setdefault(wanted, _Group())
         place = self._places.setdefault(function, {})[key] = _Place(group)
         group.places.append(((function, *key), place))
@@ -276,7 +277,7 @@ class Tally:
         then = {} if before is None else before.time_per_execution()
         total = sum(place.sums[_TIME] for place in self._all())
         found = [
-            _row(self._by, key, group, total, then.get(key)) for key, group in self._groups.items()
+            _row(self.by, key, group, total, then.get(key)) for key, group in self._groups.items()
         ]
         return sorted(
             found,

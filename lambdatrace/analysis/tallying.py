@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdatrace import items as stored
 from lambdatrace.analysis import glimpse
-from lambdatrace.analysis.destinations import add_executions
+from lambdatrace.analysis.destinations import By, add_executions, written_row
 from lambdatrace.errors import CorruptItemError, StoreError
 
 if TYPE_CHECKING:
@@ -41,9 +41,10 @@ class Tallied:
 
     def add(self, rows: Iterable[Row]) -> None:
         """Add index rows, as far as they can be read."""
+        named = self.function is not None or self.tally.by is By.FUNCTION
         for row in rows:
             try:
-                name, destinations, left_out = read_destinations(row)
+                name, destinations, left_out = read_destinations(row, named=named)
             except StoreError as error:
                 self.unreadable.append(error)
                 continue
@@ -76,8 +77,10 @@ class Tallied:
         self.tally.merge(tally)
 
 
-def read_destinations(row: Row) -> tuple[str, list[StoredRow], int]:
+def read_destinations(row: Row, *, named: bool = True) -> tuple[str, list[StoredRow], int]:
     """(function, destinations, how many more there were) of an index row.
+
+    The function is only looked for if it is to be `named`.
 
     Raises NewerSchemaError or CorruptItemError; figures have not been looked at yet.
     """
@@ -90,13 +93,12 @@ def read_destinations(row: Row) -> tuple[str, list[StoredRow], int]:
     found = sum([len(place) + len(figures) + 4 for place, figures in rows]) - bool(rows)
     if not len(_DESTINATIONS) <= begin <= end or found != end - begin or left_out is None:
         return _read_whole(row)
-    return glimpse.string(text, b"function"), rows, int(left_out[1])
+    name = glimpse.string(text, b"function") if named else ""
+    return name, rows, int(left_out[1])
 
 
 def _read_whole(row: Row) -> tuple[str, list[StoredRow], int]:
     """As `read_destinations`, of a summary that does not look as the agent writes them."""
-    from lambdatrace.analysis.destinations import written_row
-
     item = stored.item_of(row)
     summary = stored.read_summary(item)
     name, destinations, left_out = map(
