@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from lambdatrace.analysis.slo import TOTAL, taken_ns
-from lambdatrace.model import Part
+from lambdatrace.analysis.taken import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from lambdatrace.model import Execution
-
-TIMES = (TOTAL, *map(str, Part))
+    from lambdatrace.analysis.taken import Taken
 
 
-def execution_frame(executions: Iterable[Execution]) -> pd.DataFrame:
-    """One row for each execution, in their order.
+def times_frame(taken: Taken) -> pd.DataFrame:
+    """One row for each execution.
 
     Columns: `total` and the name of each part, ns, as Int64; NA where that is not known.
     """
-    rows = [taken_ns(execution) for execution in executions]
-    return pd.DataFrame(rows, columns=list(TIMES)).astype("Int64")
+    columns = {name: np.array(column, dtype=np.int64) for name, column in taken.columns.items()}
+    return pd.DataFrame(
+        {
+            name: pd.arrays.IntegerArray(column, column == UNKNOWN)
+            for name, column in columns.items()
+        }
+    )

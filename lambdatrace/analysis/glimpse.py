@@ -31,12 +31,10 @@ def plain(text: bytes, name: bytes) -> Any:
 
     Raises CorruptItemError.
     """
-    return json.loads(plain_text(text, name))
-
-
-def plain_text(text: bytes, name: bytes) -> bytes:
-    """The JSON of what `plain` reads; whether it is that has not been looked at."""
-    return _piece(_PLAIN, text, name)
+    try:
+        return json.loads(_piece(_PLAIN, text, name))
+    except ValueError as error:
+        raise _corrupt(name) from error
 
 
 def _piece(pattern: re.Pattern[bytes], text: bytes, name: bytes) -> bytes:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-    from lambdatrace.model import Execution
+    from lambdatrace.analysis.taken import Taken
 
 # Where the longest is so many times the median, steps grow: or most would be in the first one.
 _WIDE = 5
@@ -40,17 +40,17 @@ class Bin(Value):
     count: int
 
 
-def distributions(executions: Sequence[Execution]) -> list[Distribution]:
+def distributions(taken: Taken) -> list[Distribution]:
     """Of the durations, then of each part."""
-    from lambdatrace.analysis.frames import TIMES, execution_frame
+    from lambdatrace.analysis.frames import times_frame
 
-    frame = execution_frame(executions)
-    return [_distribution(name, frame) for name in TIMES]
+    frame = times_frame(taken)
+    return [_distribution(name, frame) for name in frame.columns]
 
 
 def _distribution(name: str, frame: DataFrame) -> Distribution:
     known = frame[frame[name].notna()]
-    values = [int(value) for value in known[name].sort_values()]
+    values: list[int] = known[name].sort_values().to_numpy(dtype="int64").tolist()
     whole = int(known[TOTAL].sum())
     p50, p90, p95, p99, most = (nearest_rank(values, n) for n in (50, 90, 95, 99, 100))
     share = sum(values) / whole if whole else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer  # which looks at what commands take
 
 from lambdatrace.cli.grouping import grouped
-from lambdatrace.cli.options import Display, Output, Selection, SloOption, Source
+from lambdatrace.cli.options import Display, Output, Selection, SloOption, Source, opened_store
 from lambdatrace.cli.reading import read_selected
 from lambdatrace.cli.reporting import nothing_found, raise_unreadable
 from lambdatrace.errors import BrokenSloError
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lambdatrace.analysis.stats import Distribution
+    from lambdatrace.analysis.taken import Taken
     from lambdatrace.cli.environment import Environment
-    from lambdatrace.model import Execution
 
 EXAMPLES = """
 \b
@@ -48,34 +48,50 @@ def stats(
 
     environment: Environment = context.obj
     limits = parse_slo(slo)
-    contents = read_selected(environment, source, selection)
-    executions = contents.executions
-    rows = distributions(executions)
-    _write(environment, selection.function, executions, rows, display)
-    if not executions and not contents.unreadable:
+    taken = _taken(environment, source, selection)
+    rows = distributions(taken)
+    _write(environment, taken, rows, display)
+    if not taken.durations_ns and not taken.unreadable:
         nothing_found(environment, selection)
-    raise_unreadable(contents.unreadable)
+    raise_unreadable(taken.unreadable)
     _raise_broken_slo(limits, rows)
 
 
+def _taken(environment: Environment, source: Source, selection: Selection) -> Taken:
+    """The times of the executions that were chosen. Raises UsageError, StoreError."""
+    from lambdatrace.analysis.taken import Taken
+    from lambdatrace.cli.crew import Crew
+
+    if selection.where is not None:
+        # All of each execution has to be read.
+        contents = read_selected(environment, source, selection)
+        found = Taken(selection.function)
+        found.add_executions(contents.executions)
+        found.unreadable += contents.unreadable
+        return found
+    window = selection.window(environment)
+    with (
+        Crew(lambda: [Taken(selection.function)]) as crew,
+        opened_store(environment, source) as opened,
+    ):
+        crew.tally(0, opened.batches(window.since_ns, window.until_ns))
+        return crew.results()[0]
+
+
 def _write(
-    environment: Environment,
-    function: str | None,
-    executions: Sequence[Execution],
-    rows: Sequence[Distribution],
-    display: Display,
+    environment: Environment, taken: Taken, rows: Sequence[Distribution], display: Display
 ) -> None:
     from lambdatrace.analysis.stats import histogram
     from lambdatrace.cli import documents
     from lambdatrace.cli.output import encoded, write_documents, write_object
 
-    bins = histogram([one.duration_ns for one in executions])
+    bins = histogram(taken.durations_ns)
     if display.output is Output.TABLE:
         from lambdatrace.cli.views.stats import DistributionTable, Histogram, stats_head
 
-        if executions:
+        if taken.durations_ns:
             environment.draw(
-                stats_head(function, executions),
+                stats_head(taken),
                 DistributionTable(rows),
                 Histogram(bins),
                 wide=display.wide,
@@ -85,8 +101,8 @@ def _write(
     if display.output is Output.JSON:
         members = {
             "schema_version": documents.SCHEMA_VERSION,
-            "function": function,
-            "executions": len(executions),
+            "function": taken.function,
+            "executions": len(taken.durations_ns),
             "histogram": [documents.bin_document(each) for each in bins],
         }
         write_object(members, {"distributions": encoded(found)}, environment.stdout)

@@ -14,6 +14,7 @@ from support_views import CASES, STRANGE, USUAL
 from lambdatrace.analysis.compare import compare
 from lambdatrace.analysis.destinations import By, Tally, add_executions
 from lambdatrace.analysis.stats import distributions, histogram
+from lambdatrace.analysis.taken import taken
 from lambdatrace.analysis.times import Window
 from lambdatrace.cli.views.comparison import comparison_views
 from lambdatrace.cli.views.destinations import DestinationTable
@@ -34,9 +35,9 @@ def views_of(view: str, executions: list[Execution]) -> list[RenderableType]:
     if view == "tail":
         return [ExecutionLines(executions, is_first=True)]
     if view == "stats":
-        bins = histogram([one.duration_ns for one in executions])
-        rows = DistributionTable(distributions(executions))
-        return [stats_head(None, executions), rows, Histogram(bins)]
+        found = taken(executions)
+        rows = DistributionTable(distributions(found))
+        return [stats_head(found), rows, Histogram(histogram(found.durations_ns))]
     if view == "compare":
         return comparison_views(compare(executions[:1], executions[1:] or executions))
     window = Window(traces.STARTED_NS - traces.HOUR_NS, traces.STARTED_NS + 1)
@@ -73,6 +74,6 @@ def test_nothing_is_cut_at_any_width(view: str) -> None:
 def test_nothing_at_all() -> None:
     assert rendered(ExecutionTable([], []), width=80)
     assert rendered(DestinationTable([]), width=80)
-    assert rendered(DistributionTable(distributions([])), width=80)
+    assert rendered(DistributionTable(distributions(taken([]))), width=80)
     assert rendered(Histogram([]), width=80) == []
     assert rendered(ExecutionLines([], is_first=False), width=80) == []

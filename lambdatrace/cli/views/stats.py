@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -21,35 +20,39 @@ from lambdatrace.cli.views.text import (
     safe,
     status_style,
 )
+from lambdatrace.model import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from lambdatrace.analysis.stats import Bin, Distribution
-    from lambdatrace.model import Execution
+    from lambdatrace.analysis.taken import Taken
 
 _SHARE_BAR = 10  # cells
 _MAX_BAR = 60  # cells; longer ones say no more
 _SHOWN_FUNCTIONS = 3
 
 
-def stats_head(function: str | None, executions: Sequence[Execution]) -> RenderableType:
+def stats_head(taken: Taken) -> RenderableType:
     """Which executions these are, and how they ended."""
-    statuses = Counter(execution.status for execution in executions)
-    line = Text(counted(len(executions), "execution"))
-    for status, count in statuses.most_common():
-        line.append(", ").append(f"{count:,} {status}", style=status_style(status))
-    cold = sum(execution.cold_start for execution in executions)
-    line.append(f", {counted(cold, 'cold start')}", style=DIM)
-    names = Counter(execution.function for execution in executions)
+    line = Text(counted(len(taken.durations_ns), "execution"))
+    for status, count in _most_common(taken.statuses):
+        line.append(", ").append(f"{count:,} {status}", style=status_style(Status(status)))
+    line.append(f", {counted(taken.cold_starts, 'cold start')}", style=DIM)
+    names = taken.functions
     title = Text(overflow="fold")
-    for name, _ in names.most_common(_SHOWN_FUNCTIONS):
+    for name, _ in _most_common(names)[:_SHOWN_FUNCTIONS]:
         title.append(", " if title else "").append_text(safe(name, "bold"))
     if len(names) > _SHOWN_FUNCTIONS:
         title.append(f" and {len(names) - _SHOWN_FUNCTIONS} more")
     return Group(title, line)
+
+
+def _most_common(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Of those that are equally common, the order of the alphabet."""
+    return sorted(counts.items(), key=lambda each: (-each[1], each[0]))
 
 
 class DistributionTable:

@@ -15,6 +15,7 @@ from lambdatrace.analysis.quantiles import nearest_rank
 from lambdatrace.analysis.slo import broken, parse_slo, taken_ns
 from lambdatrace.analysis.stats import distributions, histogram
 from lambdatrace.analysis.summary import read_execution
+from lambdatrace.analysis.taken import taken
 from lambdatrace.errors import UsageError
 from lambdatrace.model import Execution, Part
 
@@ -31,7 +32,9 @@ def execution(ms: float = 2_000, wait: float | None = None, **changes: Any) -> E
 
 
 def test_distributions_of_the_whole_and_of_each_part() -> None:
-    rows = distributions([execution(100 + n, wait=n) for n in range(1, 101)] + [execution(5)])
+    rows = distributions(
+        taken([execution(100 + n, wait=n) for n in range(1, 101)] + [execution(5)])
+    )
     by_name = {row.name: row for row in rows}
     assert [row.name for row in rows] == ["total", *Part]
     assert (by_name["total"].count, by_name["wait"].count) == (101, 100)
@@ -45,7 +48,7 @@ def test_distributions_of_the_whole_and_of_each_part() -> None:
 
 def test_nothing_has_no_distribution() -> None:
     assert all(
-        row.count == 0 and row.p50 is None and row.share is None for row in distributions([])
+        row.count == 0 and row.p50 is None and row.share is None for row in distributions(taken([]))
     )
     assert histogram([]) == []
 
@@ -97,8 +100,8 @@ def test_what_is_no_limit(text: str) -> None:
 
 
 def test_broken_limits() -> None:
-    taken = taken_ns(execution(200, wait=150))
-    assert broken({"total": 200 * MS, "wait": 149 * MS, "steal": 0, "dns": 0}, taken) == ["wait"]
+    found = taken_ns(execution(200, wait=150))
+    assert broken({"total": 200 * MS, "wait": 149 * MS, "steal": 0, "dns": 0}, found) == ["wait"]
     assert broken({"wait": 0}, taken_ns(execution(200))) == []
 
 

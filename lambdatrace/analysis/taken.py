@@ -1,0 +1,121 @@
+"""How long many executions took, and each part of them: in columns, as `stats` counts them.
+
+Of a hundred thousand index rows only these figures are read, in any number of processes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from lambdatrace import items as stored
+from lambdatrace.analysis import glimpse
+from lambdatrace.analysis.slo import NAMES, taken_ns
+from lambdatrace.errors import CorruptItemError, StoreError
+from lambdatrace.model import Part, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lambdatrace.items import Row
+    from lambdatrace.model import Execution
+
+UNKNOWN = -1
+# As in summary.py.
+_MOST = 2**60
+_PARTS = len(Part)
+_STATUSES = frozenset(Status)
+
+
+class Taken:
+    """The executions of a window; of one function only, if `function` is not None.
+
+    `columns` are ns by name: `total` and each part, UNKNOWN where that is not known.
+    """
+
+    __slots__ = ("cold_starts", "columns", "function", "functions", "statuses", "unreadable")
+
+    def __init__(self, function: str | None = None) -> None:
+        self.function = function
+        self.columns = {name: array("q") for name in NAMES}
+        self.functions: Counter[str] = Counter()
+        self.statuses: Counter[str] = Counter()
+        self.cold_starts = 0
+        self.unreadable: list[StoreError] = []  # one for each row left out
+
+    @property
+    def durations_ns(self) -> array[int]:
+        """How long each took."""
+        return self.columns[NAMES[0]]
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Add index rows, as far as they can be read."""
+        for row in rows:
+            try:
+                text = stored.row_text(row)
+                function = glimpse.string(text, b"function")
+                if self.function is None or function == self.function:
+                    self._add(function, *_figures(text))
+            except StoreError as error:
+                self.unreadable.append(error)
+
+    def add_executions(self, executions: Iterable[Execution]) -> None:
+        """Add executions that have been read and checked."""
+        for one in executions:
+            times = [UNKNOWN if ns is None else ns for ns in taken_ns(one).values()]
+            self._add(one.function, one.status, one.cold_start, times)
+
+    def _add(self, function: str, status: str, cold_start: bool, times: list[int]) -> None:
+        self.functions[function] += 1
+        self.statuses[status] += 1
+        self.cold_starts += cold_start
+        for column, ns in zip(self.columns.values(), times, strict=True):
+            column.append(ns)
+
+    def portable(self) -> list[Any]:
+        """Everything it knows, in types that `marshal` takes."""
+        return [
+            [column.tobytes() for column in self.columns.values()],
+            dict(self.functions),
+            dict(self.statuses),
+            self.cold_starts,
+            [(error.message, error.hint) for error in self.unreadable],
+        ]
+
+    def merge(self, portable: list[Any]) -> None:
+        """Add what another one knows of other executions of the window."""
+        columns, functions, statuses, cold_starts, errors = portable
+        for mine, others in zip(self.columns.values(), columns, strict=True):
+            mine.frombytes(others)
+        self.functions.update(functions)
+        self.statuses.update(statuses)
+        self.cold_starts += cold_starts
+        self.unreadable += [StoreError(message, hint) for message, hint in errors]
+
+
+def taken(executions: Iterable[Execution]) -> Taken:
+    """Those of executions that have been read."""
+    found = Taken()
+    found.add_executions(executions)
+    return found
+
+
+def _figures(text: bytes) -> tuple[str, bool, list[int]]:
+    """(status, whether it was a cold start, ns by name). Raises CorruptItemError."""
+    status = glimpse.string(text, b"status")
+    cold_start = glimpse.plain(text, b"cold_start")
+    if status not in _STATUSES or type(cold_start) is not bool:
+        raise CorruptItemError("'status' or 'cold_start' is not what it should be")
+    duration_ns = glimpse.plain(text, b"duration_ns")
+    # Older agents did not tell.
+    parts = glimpse.plain(text, b"partition") if b'"partition":' in text else None
+    times = [duration_ns, *([None] * _PARTS if parts is None else parts)]
+    if len(times) != 1 + _PARTS or duration_ns is None:
+        raise CorruptItemError("'duration_ns' or 'partition' is not what it should be")
+    for n, ns in enumerate(times):
+        if ns is None:
+            times[n] = UNKNOWN
+        elif type(ns) is not int or not 0 <= ns <= _MOST:
+            raise CorruptItemError("'duration_ns' or 'partition' is not a number in its range")
+    return status, cold_start, times
