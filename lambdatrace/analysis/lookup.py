@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lambdatrace import items as stored
 from lambdatrace.analysis.summary import read_execution, summary_fields
-from lambdatrace.analysis.usual import MOST, is_comparable
+from lambdatrace.analysis.usual import LOOKED_AT, Recent
 from lambdatrace.errors import CorruptItemError, NotFoundError, StoreError, UsageError
 from lambdatrace.values import Value
 
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 LATEST = "@latest"
 SLOWEST = "@slowest"
 _SHOWN_CANDIDATES = 5
-# How far back, and at how many executions of all functions, is looked for what is usual.
+# How far back is looked for what is usual.
 _COMPARED_NS = 24 * 3_600_000_000_000
-_LOOKED_AT = 500
 _INDEX_PREFIX = "idx#"
 _LONGEST_ID = 500  # characters; DynamoDB takes 2048 bytes
 _LIST_HINT = "see what there is: lambdatrace list --since 2d"
@@ -32,13 +31,14 @@ _LIST_HINT = "see what there is: lambdatrace list --since 2d"
 class WindowContents:
     """What the index has for a window."""
 
-    __slots__ = ("destinations_left_out", "executions", "more", "unreadable")
+    __slots__ = ("destinations_left_out", "executions", "more", "recent", "unreadable")
 
     def __init__(self) -> None:
         self.executions: list[Execution] = []  # the newest first
         self.unreadable: list[StoreError] = []  # one for each row left out
         self.destinations_left_out = 0  # destinations for which the summaries had no room
         self.more = 0  # rows that were counted only
+        self.recent = Recent()  # what is usual, as the newest LOOKED_AT rows have it
 
 
 class Found(Value):
@@ -57,7 +57,9 @@ def read_window(
     are read, the newest; the others are counted.
     """
     contents = WindowContents()
-    for row in store.index(window.since_ns, window.until_ns):
+    for number, row in enumerate(store.index(window.since_ns, window.until_ns)):
+        if number < LOOKED_AT:
+            contents.recent.add_older(row)
         if most is not None and len(contents.executions) >= most:
             contents.more += 1
             continue
@@ -74,26 +76,17 @@ def read_window(
     return contents
 
 
-def comparable(store: Store, execution: Execution) -> list[Execution]:
-    """Executions that say what is usual for `execution`: the last ones before it, newest first.
+def recent(store: Store, until_ns: int, function: str | None = None) -> Recent:
+    """What says what is usual at `until_ns`: the executions begun in the day before.
 
     Of a function that is called among many others, or seldom, there may be none: only so many rows
-    of the index are looked at, and a day of it. Raises StoreError.
+    of the index are looked at. Raises StoreError.
     """
-    until = execution.started_at_ns - 1
-    found: list[Execution] = []
-    rows = store.index(max(0, until - _COMPARED_NS), until)
-    for _, row in zip(range(_LOOKED_AT), rows, strict=False):
-        try:
-            summary = stored.read_summary(row)
-            if summary.get("function") != execution.function:
-                continue
-            other = read_execution(summary)
-        except StoreError:
-            continue  # `list` tells of rows that cannot be read
-        if is_comparable(execution, other):
-            found.append(other)
-        if len(found) >= MOST:
+    found = Recent(function)
+    rows = store.index(max(0, until_ns - _COMPARED_NS), until_ns - 1)
+    for _, row in zip(range(LOOKED_AT), rows, strict=False):
+        found.add_older(row)
+        if function is not None and found.has_enough(function):
             break
     return found
 

@@ -56,15 +56,14 @@ class Taken:
                 text = stored.row_text(row)
                 function = glimpse.string(text, b"function")
                 if self.function is None or function == self.function:
-                    self._add(function, *_figures(text))
+                    self._add(function, *figures(text))
             except StoreError as error:
                 self.unreadable.append(error)
 
     def add_executions(self, executions: Iterable[Execution]) -> None:
         """Add executions that have been read and checked."""
         for one in executions:
-            times = [UNKNOWN if ns is None else ns for ns in taken_ns(one).values()]
-            self._add(one.function, one.status, one.cold_start, times)
+            self._add(one.function, one.status, one.cold_start, known_ns(one))
 
     def _add(self, function: str, status: str, cold_start: bool, times: list[int]) -> None:
         self.functions[function] += 1
@@ -94,6 +93,11 @@ class Taken:
         self.unreadable += [StoreError(message, hint) for message, hint in errors]
 
 
+def known_ns(execution: Execution) -> list[int]:
+    """What it took in all and in each part, ns or UNKNOWN."""
+    return [UNKNOWN if ns is None else ns for ns in taken_ns(execution).values()]
+
+
 def taken(executions: Iterable[Execution]) -> Taken:
     """Those of executions that have been read."""
     found = Taken()
@@ -101,8 +105,11 @@ def taken(executions: Iterable[Execution]) -> Taken:
     return found
 
 
-def _figures(text: bytes) -> tuple[str, bool, list[int]]:
-    """(status, whether it was a cold start, ns by name). Raises CorruptItemError."""
+def figures(text: bytes) -> tuple[str, bool, list[int]]:
+    """(status, whether it was a cold start, ns or UNKNOWN in all and of each part) of a summary.
+
+    Raises CorruptItemError.
+    """
     status = glimpse.string(text, b"status")
     cold_start = glimpse.plain(text, b"cold_start")
     if status not in _STATUSES or type(cold_start) is not bool:

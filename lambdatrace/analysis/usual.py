@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
+from lambdatrace import items as stored
+from lambdatrace.analysis import glimpse
+from lambdatrace.analysis.taken import UNKNOWN, figures, known_ns
+from lambdatrace.errors import StoreError
 from lambdatrace.model import Part, Status
 from lambdatrace.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from lambdatrace.items import Item
     from lambdatrace.model import Execution
 
 FEWEST = 10  # fewer executions say nothing about what is usual
 MOST = 100  # more of them say nothing more
+# So many rows of the index, of all functions, are looked at for them.
+LOOKED_AT = 500
 
 
 class Usual(Value):
@@ -28,44 +36,68 @@ class Usual(Value):
         return None if self.parts is None else self.parts.get(part)
 
 
-def is_comparable(execution: Execution, other: Execution) -> bool:
-    """Whether `other` says something about what is usual for `execution`."""
-    return (
-        other.function == execution.function
-        and (other.execution_id, other.started_at_ns)
-        != (execution.execution_id, execution.started_at_ns)
-        and other.status is Status.OK
-        and other.partition is not None
-    )
+class Recent:
+    """What the latest executions took that say what is usual: of each function up to MOST.
+
+    Those are the ones that ended well, and of which it is known where the time went. With
+    `function` only its own are kept.
+    """
+
+    def __init__(self, function: str | None = None) -> None:
+        self._function = function
+        # In all and in each part, ns or UNKNOWN; by function, the newest last.
+        self._times: dict[str, deque[list[int]]] = {}
+
+    def add_older(self, row: Item) -> None:
+        """Take in an index row from before those that are known, if it can be read."""
+        try:
+            text = stored.summary_text(row)
+            function = glimpse.string(text, b"function")
+            if self._function not in (None, function) or self.has_enough(function):
+                return
+            status, _, times = figures(text)
+        except StoreError:
+            return  # `list` tells of rows that cannot be read
+        if _says_something(status, times):
+            self._of(function).appendleft(times)
+
+    def add_newer(self, execution: Execution) -> None:
+        """Take in an execution that came after those that are known."""
+        times = known_ns(execution)
+        if _says_something(execution.status, times):
+            self._of(execution.function).append(times)
+
+    def has_enough(self, function: str) -> bool:
+        """Whether older ones of a function would say nothing more."""
+        return len(self._times.get(function, ())) == MOST
+
+    def usual(self, function: str) -> Usual:
+        """The usual figures of a function."""
+        return _usual(self._times.get(function, ()))
+
+    def _of(self, function: str) -> deque[list[int]]:
+        return self._times.setdefault(function, deque(maxlen=MOST))
 
 
 def usual_figures(executions: Iterable[Execution]) -> Usual:
-    """The usual figures of executions that are comparable (is_comparable)."""
-    partitions = []
-    durations = []
-    for execution in executions:
-        if execution.partition is not None:
-            partitions.append(execution.partition)
-            durations.append(execution.duration_ns)
-    if len(partitions) < FEWEST:
-        return Usual(len(partitions))
-    parts = {}
-    for part in Part:
-        values = [ns for each in partitions if (ns := each.of(part)) is not None]
-        if len(values) == len(partitions):
-            parts[part] = _median(values)
-    return Usual(len(partitions), _median(durations), parts)
+    """The usual figures of executions that say something about it."""
+    every = map(known_ns, executions)
+    return _usual([times for times in every if _says_something(Status.OK, times)])
 
 
-def usual_by_function(executions: Iterable[Execution]) -> dict[str, Usual]:
-    """The usual figures of each function among `executions`, by its name."""
-    found: dict[str, list[Execution]] = {}
-    for execution in executions:
-        if execution.status is Status.OK:
-            found.setdefault(execution.function, []).append(execution)
-    return {function: usual_figures(own) for function, own in found.items()}
+def _says_something(status: str, times: Sequence[int]) -> bool:
+    return status == Status.OK and any(ns != UNKNOWN for ns in times[1:])
 
 
-def _median(values: list[int]) -> int:
+def _usual(executions: Iterable[Sequence[int]]) -> Usual:
+    executions = list(executions)
+    if len(executions) < FEWEST:
+        return Usual(len(executions))
     # The module `statistics` takes longer to import than `show` may spend on this.
-    return sorted(values)[(len(values) - 1) // 2]
+    whole, *parts = map(sorted, zip(*executions, strict=True))
+    middle = (len(executions) - 1) // 2
+    return Usual(
+        len(executions),
+        whole[middle],
+        {part: ns[middle] for part, ns in zip(Part, parts, strict=True) if UNKNOWN not in ns[:1]},
+    )

@@ -15,7 +15,20 @@ from lambdatrace.analysis.words import counted, duration_words, percent
 from lambdatrace.model import Part, Reference, Status, Trace, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lambdatrace.analysis.usual import Recent
     from lambdatrace.model import Execution, Process
+
+# What `show` calls its rows, before their numbers.
+ROWS = {
+    "connection": "c",
+    "namelookup": "n",
+    "exchange": "e",
+    "blocked": "b",
+    "pause": "p",
+    "process": "x",
+}
 
 # Where nothing is known of what is usual, a part is abnormal from this share of the duration and
 # this length on.
@@ -79,6 +92,17 @@ def judge(trace: Trace, usual: Usual | None = None) -> Verdict:
 def judge_summary(execution: Execution, usual: Usual | None = None) -> Verdict:
     """The verdict as far as a summary alone carries it: causes are parts, and nothing finer."""
     return judge(Trace(execution, (), (), (), (), (), (), ()), usual)
+
+
+def judge_summaries(executions: Iterable[Execution], recent: Recent) -> list[Verdict]:
+    """The verdict on each, compared with what is usual for its function."""
+    usual: dict[str, Usual] = {}
+    verdicts = []
+    for one in executions:
+        if one.function not in usual:
+            usual[one.function] = recent.usual(one.function)
+        verdicts.append(judge_summary(one, usual[one.function]))
+    return verdicts
 
 
 def _ended_badly(trace: Trace) -> Verdict | None:
@@ -218,16 +242,9 @@ def _comparison(part: Part, usual: Usual) -> str:
 
 
 def _rows(evidence: tuple[Reference, ...]) -> str:
-    """The rows a sentence rests on, in parentheses: `(connections 2 and 3, exchange 1)`."""
-    by_kind: dict[str, list[int]] = {}
-    for each in evidence:
-        if each.kind != "execution":
-            by_kind.setdefault(each.kind, []).append(each.number)
-    words = []
-    for kind, numbers in by_kind.items():
-        name = kind if len(numbers) == 1 or kind == "blocked" else f"{kind}s".replace("sss", "sses")
-        words.append(f"{name} {', '.join(map(str, numbers))}")
-    return f"({'; '.join(words)})" if words else ""
+    """The rows a sentence rests on, as `show` names them, in parentheses: `(c2, c3, e1)`."""
+    names = [f"{ROWS[each.kind]}{each.number}" for each in evidence if each.kind in ROWS]
+    return f"({', '.join(names)})" if names else ""
 
 
 def _share(ns: int, duration_ns: int) -> float:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from lambdatrace.analysis.destinations import DestinationRow
     from lambdatrace.analysis.stats import Bin, Distribution
     from lambdatrace.analysis.trace import Records
-    from lambdatrace.analysis.usual import Usual
     from lambdatrace.model import (
         AgentCost,
         Blocked,
@@ -167,12 +166,9 @@ def fields_document(execution: Execution) -> Document:
     return {"schema_version": SCHEMA_VERSION, **_execution(execution)}
 
 
-def list_document(execution: Execution, usual: Usual | None = None) -> Document:
-    """One object of `list`. Its verdict is what the summary alone carries."""
-    from lambdatrace.analysis.verdict import judge_summary  # most commands have no use for it
-
-    verdict = verdict_document(judge_summary(execution, usual))
-    return {**fields_document(execution), "verdict": verdict}
+def list_document(execution: Execution, verdict: Verdict) -> Document:
+    """One object of `list`, with the verdict that the summary alone carries."""
+    return {**fields_document(execution), "verdict": verdict_document(verdict)}
 
 
 def list_row(execution: Execution) -> Document:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lambdatrace.analysis.lookup import recent
+from lambdatrace.analysis.verdict import judge_summary
 from lambdatrace.cli.options import Output, opened_store
 from lambdatrace.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lambdatrace.analysis.usual import Recent
     from lambdatrace.cli.environment import Environment
     from lambdatrace.cli.options import Display, Source
     from lambdatrace.items import Item
-    from lambdatrace.model import Execution
+    from lambdatrace.model import Execution, Verdict
     from lambdatrace.store.base import Store
 
 _S_NS = 1_000_000_000
@@ -42,11 +45,11 @@ def follow_executions(
         raise UsageError("what goes on has no end, and a JSON array needs one", "use jsonl or csv")
     with opened_store(environment, source, quiet=True) as opened:
         follower = Follower(opened, fits)
-        show = _Printer(environment, display)
         now = environment.now_ns()
+        show = _Printer(environment, display, recent(opened, now - _LATE_NS))
         there = follower.new(now, _LATE_NS)
-        there = [*follower.before(now - _LATE_NS, latest - len(there)), *there]
-        show.rows(there[-latest:] if latest else [])
+        earlier = follower.before(now - _LATE_NS, latest - len(there))
+        show.rows([*earlier, *there], latest, known=len(earlier))
         pause, since_late = EVERY_S, 0.0
         while True:
             environment.sleep(pause)
@@ -128,28 +131,38 @@ class Follower:
 class _Printer:
     """Writes executions one after the other, in the form that was asked for."""
 
-    def __init__(self, environment: Environment, display: Display) -> None:
+    def __init__(self, environment: Environment, display: Display, recent: Recent) -> None:
         self._environment = environment
         self._display = display
+        self._recent = recent
         self._is_first = True
 
-    def rows(self, found: Sequence[Execution]) -> None:
+    def rows(self, found: Sequence[Execution], most: int | None = None, *, known: int = 0) -> None:
+        """Write the last `most` of `found`; the first `known` of them are among the recent ones."""
+        verdicts = []
+        for number, one in enumerate(found):
+            verdicts.append(judge_summary(one, self._recent.usual(one.function)))
+            if number >= known:
+                self._recent.add_newer(one)
+        begin = 0 if most is None else max(0, len(found) - most)
+        self._write(found[begin:], verdicts[begin:])
+
+    def _write(self, found: Sequence[Execution], verdicts: Sequence[Verdict]) -> None:
         from lambdatrace.cli import documents
         from lambdatrace.cli.output import write_csv, write_lines
 
         stream = self._environment.stdout
-        flat = self._display.output is Output.CSV
-        rows = map(documents.list_row if flat else documents.list_document, found)
         if self._display.output is Output.TABLE:
             if found:
                 from lambdatrace.cli.views.following import ExecutionLines
 
-                lines = ExecutionLines(found, is_first=self._is_first)
+                lines = ExecutionLines(found, verdicts, is_first=self._is_first)
                 self._environment.draw(lines, wide=self._display.wide)
                 self._is_first = False
-        elif flat:
+        elif self._display.output is Output.CSV:
+            rows = map(documents.list_row, found)
             write_csv(rows, documents.LIST_CSV_FIELDS, stream, head=self._is_first)
             self._is_first = False
         else:
-            write_lines(rows, stream)
+            write_lines(map(documents.list_document, found, verdicts), stream)
         stream.flush()

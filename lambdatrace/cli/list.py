@@ -25,6 +25,7 @@ from lambdatrace.model import Status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from lambdatrace.analysis.usual import Recent
     from lambdatrace.cli.documents import Document
     from lambdatrace.cli.environment import Environment
     from lambdatrace.model import Execution
@@ -119,7 +120,7 @@ def list_executions(
 
         follow_executions(environment, source, display, limit, fits)
         return
-    # What is only counted costs a tenth of what is read. Verdicts compare with the whole window.
+    # What is only counted costs a tenth of what is read.
     conditions = (selection.function, selection.where, status, min_duration, dst, slo)
     is_plain = not (errors or slowest or any(each is not None for each in conditions))
     is_plain = is_plain and display.output in (Output.TABLE, Output.CSV)
@@ -129,7 +130,7 @@ def list_executions(
     found = [one for one in contents.executions if fits(one)]
     if slowest:
         found.sort(key=lambda one: one.duration_ns, reverse=True)
-    _write(environment, found, contents.executions, limit, display)
+    _write(environment, found, contents.recent, limit, display)
     if not found and not contents.unreadable:
         nothing_found(environment, selection, status)
     elif (count := len(found) + contents.more) > limit:
@@ -150,7 +151,7 @@ def talked_to(execution: Execution, text: str) -> bool:
 def _write(
     environment: Environment,
     found: Sequence[Execution],
-    compared: Sequence[Execution],
+    recent: Recent,
     limit: int,
     display: Display,
 ) -> None:
@@ -159,8 +160,11 @@ def _write(
         from lambdatrace.cli.views.executions import ExecutionTable
 
         if shown:
+            from lambdatrace.analysis.verdict import judge_summaries
+
             ids = [execution.execution_id for execution in found]
-            environment.draw(ExecutionTable(shown, ids), wide=display.wide)
+            verdicts = judge_summaries(shown, recent)
+            environment.draw(ExecutionTable(shown, ids, verdicts), wide=display.wide)
         return
     from lambdatrace.cli import documents
     from lambdatrace.cli.output import write_documents
@@ -169,8 +173,8 @@ def _write(
     if display.output is Output.CSV:
         rows = map(documents.list_row, shown)
     else:
-        from lambdatrace.analysis.usual import usual_by_function
+        from lambdatrace.analysis.verdict import judge_summaries
 
-        usual = usual_by_function(compared)
-        rows = (documents.list_document(each, usual.get(each.function)) for each in shown)
+        verdicts = judge_summaries(shown, recent)
+        rows = map(documents.list_document, shown, verdicts)
     write_documents(rows, documents.LIST_CSV_FIELDS, display.output, environment.stdout)

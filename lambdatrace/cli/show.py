@@ -82,10 +82,9 @@ def show(
     an id. A whole id is found wherever it is. --filter chooses the connections that are shown;
     conditions on what only executions have (status, cold_start, …) choose among these instead.
     """
-    from lambdatrace.analysis.lookup import comparable, find
+    from lambdatrace.analysis.lookup import find, recent
     from lambdatrace.analysis.slo import parse_slo
     from lambdatrace.analysis.trace import read_records, without_syscalls
-    from lambdatrace.analysis.usual import usual_figures
     from lambdatrace.analysis.verdict import judge
     from lambdatrace.cli import documents
 
@@ -100,7 +99,8 @@ def show(
     with opened_store(environment, source) as opened:
         found = find(opened, execution, searched, selection.function, fits)
         records = read_records(found.items)
-        usual = usual_figures(comparable(opened, records.execution))
+        one = records.execution
+        usual = recent(opened, one.started_at_ns, one.function).usual(one.function)
     if found.attempts > 1:
         environment.note(f"{found.attempts} executions have this id (retries); this is one of them")
     with _without_collection():

@@ -16,6 +16,8 @@ from lambdatrace.analysis.destinations import By, Tally, add_executions
 from lambdatrace.analysis.stats import distributions, histogram
 from lambdatrace.analysis.taken import taken
 from lambdatrace.analysis.times import Window
+from lambdatrace.analysis.usual import Recent
+from lambdatrace.analysis.verdict import judge_summaries
 from lambdatrace.cli.views.comparison import comparison_views
 from lambdatrace.cli.views.destinations import DestinationTable
 from lambdatrace.cli.views.executions import ExecutionTable
@@ -31,9 +33,10 @@ if TYPE_CHECKING:
 def views_of(view: str, executions: list[Execution]) -> list[RenderableType]:
     """What a command draws of these."""
     if view == "list":
-        return [ExecutionTable(executions, [one.execution_id for one in executions])]
+        ids = [one.execution_id for one in executions]
+        return [ExecutionTable(executions, ids, judge_summaries(executions, Recent()))]
     if view == "tail":
-        return [ExecutionLines(executions, is_first=True)]
+        return [ExecutionLines(executions, judge_summaries(executions, Recent()), is_first=True)]
     if view == "stats":
         found = taken(executions)
         rows = DistributionTable(distributions(found))
@@ -72,8 +75,8 @@ def test_nothing_is_cut_at_any_width(view: str) -> None:
 
 
 def test_nothing_at_all() -> None:
-    assert rendered(ExecutionTable([], []), width=80)
+    assert rendered(ExecutionTable([], [], []), width=80)
     assert rendered(DestinationTable([]), width=80)
     assert rendered(DistributionTable(distributions(taken([]))), width=80)
     assert rendered(Histogram([]), width=80) == []
-    assert rendered(ExecutionLines([], is_first=False), width=80) == []
+    assert rendered(ExecutionLines([], [], is_first=False), width=80) == []

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from lambdatrace.model import Execution
+    from lambdatrace.model import Execution, Verdict
 
 _BAR = 6  # cells
 _SHORTEST_ID = 8
@@ -37,17 +37,22 @@ _YEAR = len("2026-")
 _CLOCK = len("2026-11-22 ")
 _SECONDS = len(":00")
 _SUBJECT = 60  # characters
+_WHOLE = 10_000  # verdicts' shares have four digits
+_ENDINGS = {"other.crash": "crashed", "other.out_of_memory": "out of memory"}
 
 
 class ExecutionTable:
-    """One row for each of `executions`; short ids stay unique among `ids`.
+    """One row for each of `executions` with its verdict; short ids stay unique among `ids`.
 
     Bars are to the scale of the longest.
     """
 
-    def __init__(self, executions: Sequence[Execution], ids: Sequence[str]) -> None:
+    def __init__(
+        self, executions: Sequence[Execution], ids: Sequence[str], verdicts: Sequence[Verdict]
+    ) -> None:
         self._executions = executions
         self._ids = ids
+        self._verdicts = verdicts
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the table for the width at hand."""
@@ -58,7 +63,7 @@ class ExecutionTable:
             share_bar(row.duration_ns / scale, _BAR, ascii_only=options.ascii_only) for row in rows
         ]
         status = [Text(str(row.status), style=status_style(row.status)) for row in rows]
-        most = [most_of_it(row) for row in rows]
+        verdicts = list(map(verdict_text, rows, self._verdicts))
         figures = [
             numbers("took", [duration(row.duration_ns) for row in rows]),
             Column("", bars, 4),
@@ -79,11 +84,11 @@ class ExecutionTable:
             options,
             [
                 *(self._id_column(_WHOLE_ID), functions, Column("started UTC", moments), *figures),
-                *(_most(most, 40), Column("start", start, 7), *counts, *dropped),
+                *(_verdicts(verdicts, 40), Column("start", start, 7), *counts, *dropped),
             ],
-            [*short, _most(most, 40), *counts, *dropped],
-            [*short, _most(most, 30), *dropped],
-            [*short, _most(most, 24), *counts, *dropped],
+            [*short, _verdicts(verdicts, 40), *counts, *dropped],
+            [*short, _verdicts(verdicts, 30), *dropped],
+            [*short, _verdicts(verdicts, 24), *counts, *dropped],
         )
 
     def _id_column(self, length: int | None = None) -> Column:
@@ -91,8 +96,8 @@ class ExecutionTable:
         return Column("execution", [safe(each.execution_id[:shown]) for each in self._executions])
 
 
-def _most(cells: Sequence[Text], least: int) -> Column:
-    return Column("most of it", cells, 2, least=least, cut=True)
+def _verdicts(cells: Sequence[Text], least: int) -> Column:
+    return Column("verdict", cells, 2, least=least, cut=True)
 
 
 def _short_moments(moments: Sequence[Text]) -> Column:
@@ -103,17 +108,25 @@ def _short_moments(moments: Sequence[Text]) -> Column:
     return Column("started UTC", [each[_YEAR:-_SECONDS] for each in moments], 3)
 
 
-def most_of_it(execution: Execution) -> Text:
-    """`83% wait api.example:443`: the largest part, and what most of that went into."""
+def verdict_text(execution: Execution, verdict: Verdict) -> Text:
+    """`83% wait api.example:443`: cause and destination, or that nothing stands out.
+
+    Then, in the same words, what the largest part was.
+    """
+    text = Text(no_wrap=True, overflow="ellipsis")
+    if verdict.cause in _ENDINGS:
+        return text.append(_ENDINGS[verdict.cause], BAD)
+    if verdict.cause is not None:
+        text.append_text(percent(round(verdict.share * _WHOLE), _WHOLE))
+        text.append(f" {verdict.cause}", "bold")
+        if verdict.destination is not None:
+            text.append(" ").append_text(safe(verdict.destination, limit=_SUBJECT))
+        return text
     found = largest(execution)
     if found is None:
-        return Text(UNKNOWN)
-    text = Text.assemble(
-        percent(found.ns, execution.duration_ns),
-        f" {found.part}",
-        no_wrap=True,
-        overflow="ellipsis",
-    )
+        return text.append(UNKNOWN)
+    text.append("nothing stands out, ", DIM)
+    text.append(f"{percent(found.ns, execution.duration_ns).plain.strip()} {found.part}", DIM)
     if found.subject is not None:
         text.append(" ").append_text(safe(found.subject, DIM, _SUBJECT))
     return text

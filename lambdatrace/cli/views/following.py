@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from lambdatrace.cli.views.executions import most_of_it
+from lambdatrace.cli.views.executions import verdict_text
 from lambdatrace.cli.views.text import BAD, DIM, duration, moment, safe, status_style
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from lambdatrace.model import Execution
+    from lambdatrace.model import Execution, Verdict
 
 _CLOCK = len("2026-11-22 ")
 # Cells of each; from so many on the whole id fits.
@@ -24,10 +24,13 @@ _WHOLE_ID, _WHOLE_FUNCTION = 36, 24
 
 
 class ExecutionLines:
-    """One line for each of `executions`, with the columns' names above the first ones."""
+    """One line for each of `executions` with its verdict; names of columns above the first ones."""
 
-    def __init__(self, executions: Sequence[Execution], *, is_first: bool) -> None:
+    def __init__(
+        self, executions: Sequence[Execution], verdicts: Sequence[Verdict], *, is_first: bool
+    ) -> None:
         self._executions = executions
+        self._verdicts = verdicts
         self._is_first = is_first
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -41,8 +44,8 @@ class ExecutionLines:
         if self._is_first:
             names = ("start UTC", "execution" if whole else "id", "function", "took", "status")
             head = [Text(name, style=DIM) for name in names]
-            yield _line(head, Text("most of it", style=DIM), widths)
-        for execution in self._executions:
+            yield _line(head, Text("verdict", style=DIM), widths)
+        for execution, verdict in zip(self._executions, self._verdicts, strict=True):
             cells = [
                 moment(execution.started_at_ns)[_CLOCK:],
                 safe(execution.execution_id[: widths[1]]),
@@ -50,7 +53,7 @@ class ExecutionLines:
                 duration(execution.duration_ns),
                 Text(str(execution.status), style=status_style(execution.status)),
             ]
-            rest = most_of_it(execution)
+            rest = verdict_text(execution, verdict)
             if execution.errors:
                 rest = Text(f"{execution.errors:,} failed ", style=BAD).append_text(rest)
             yield _line(cells, rest, widths)

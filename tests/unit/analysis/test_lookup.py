@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import support_traces as traces
 
-from lambdatrace.analysis.lookup import comparable, find, read_window
+from lambdatrace.analysis.lookup import find, read_window, recent
 from lambdatrace.analysis.times import Window
 from lambdatrace.analysis.trace import read_trace
 from lambdatrace.errors import CorruptItemError, NewerSchemaError, NotFoundError, UsageError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lambdatrace.items import Item
+    from lambdatrace.model import Execution
     from lambdatrace.store.base import Store
 
 NOW = traces.STARTED_NS
@@ -154,6 +155,11 @@ def test_a_window_of_one_function(store: Store) -> None:
     assert len(read_window(store, HOUR, "thumbnails").executions) == 1
 
 
+def usual_for(store: Store, one: Execution) -> int:
+    """How many executions say what is usual for this one."""
+    return recent(store, one.started_at_ns, one.function).usual(one.function).executions
+
+
 def test_comparable_executions_are_those_of_the_function_that_ended_well_in_the_day_before(
     tmp_path: Path,
 ) -> None:
@@ -166,16 +172,16 @@ def test_comparable_executions_are_those_of_the_function_that_ended_well_in_the_
         at(7, "failed", status="error", **known),
         at(8, "of-another", function="thumbnails", **known),
         at(9, "without"),
-        at(10, "corrupt", errors=-1, **known),
+        at(10, "corrupt", duration_ns=-1, **known),
         at(23 * 60, "two", **known),
         at(25 * 60, "long-ago", **known),
     )
     opened = open_store(url)
     try:
         this = read_trace(opened.get("this")).execution
-        assert [each.execution_id for each in comparable(opened, this)] == ["one", "two"]
+        assert usual_for(opened, this) == 2
         oldest = read_trace(opened.get("long-ago")).execution
-        assert comparable(opened, oldest) == []
+        assert usual_for(opened, oldest) == 0
     finally:
         opened.close()
 
@@ -188,8 +194,8 @@ def test_what_is_usual_is_not_looked_for_without_end(tmp_path: Path) -> None:
     opened = open_store(traces.write(tmp_path / "store.db", at(1, "this"), *mine, *others, *hidden))
     try:
         this = read_trace(opened.get("this")).execution
-        assert len(comparable(opened, this)) == 100
+        assert usual_for(opened, this) == 100
         first = read_trace(opened.get("mine-119")).execution
-        assert comparable(opened, first) == []
+        assert usual_for(opened, first) == 0
     finally:
         opened.close()

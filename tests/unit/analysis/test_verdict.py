@@ -15,7 +15,7 @@ from lambdatrace import wire
 from lambdatrace.analysis.causes.base import destination_of
 from lambdatrace.analysis.summary import read_execution
 from lambdatrace.analysis.trace import read_trace
-from lambdatrace.analysis.usual import FEWEST, Usual, usual_by_function, usual_figures
+from lambdatrace.analysis.usual import FEWEST, Recent, Usual, usual_figures
 from lambdatrace.analysis.verdict import judge, judge_summary
 from lambdatrace.model import Execution, Part, Reference, Trace, Verdict
 
@@ -464,7 +464,7 @@ def test_out_of_memory_comes_first() -> None:
     verdict = judge(seen)
     assert told(verdict) == ("other.out_of_memory", None)
     assert rows(verdict, "process") == [1]
-    assert verdict.text == "Out of memory: the kernel killed python3, which had 512 MB (process 1)."
+    assert verdict.text == "Out of memory: the kernel killed python3, which had 512 MB (x1)."
 
 
 def test_a_crash_tells_how() -> None:
@@ -566,12 +566,35 @@ def test_usual_figures_are_medians_of_ten_executions_or_more() -> None:
     assert whole.part_ns(Part.WAIT) == 3 * MS
     few = usual_figures(found[: FEWEST - 1])
     assert (few.executions, few.part_ns(Part.WAIT)) == (FEWEST - 1, None)
-    failed = summary(status="error", partition=traces.partition())
-    by_function = usual_by_function([*found, failed, summary(function="other")])
-    assert {name: each.executions for name, each in by_function.items()} == {
-        "checkout": 11,
-        "other": 0,
-    }
+    assert usual_figures([*found, summary()]).executions == 11  # of one nothing is known
+
+
+def test_what_is_usual_is_what_the_latest_executions_took_that_ended_well() -> None:
+    recent = Recent()
+    for n in range(1, 131):
+        recent.add_newer(summary(duration_ns=n * MS, partition=traces.partition(n, wait=n / 2)))
+    recent.add_newer(summary(status="error", partition=traces.partition()))
+    recent.add_newer(summary())
+    usual = recent.usual("checkout")
+    assert (usual.executions, usual.duration_ns) == (100, 80 * MS)
+    assert recent.usual("other") == Usual()
+
+
+def test_older_ones_are_taken_in_as_long_as_they_say_something_more() -> None:
+    rows = [
+        traces.execution(duration_ns=n * MS, partition=traces.partition(n, wait=1))[-1]
+        for n in range(1, 131)
+    ]
+    recent = Recent()
+    for row in rows:
+        recent.add_older(row)
+    assert recent.has_enough("checkout")
+    assert recent.usual("checkout").duration_ns == 50 * MS
+    recent.add_newer(summary(duration_ns=200 * MS, partition=traces.partition(200, wait=1)))
+    assert recent.usual("checkout").executions == 100
+    of_another = Recent("other")
+    of_another.add_older(rows[0])
+    assert of_another.usual("checkout") == Usual()
 
 
 # -- with less ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from support_cli import rendered
 from lambdatrace.analysis.phases import told_apart
 from lambdatrace.analysis.summary import read_execution
 from lambdatrace.analysis.trace import read_trace
+from lambdatrace.analysis.verdict import judge_summary
 from lambdatrace.analysis.waterfall import waterfall
 from lambdatrace.cli import documents
 from lambdatrace.cli.environment import Environment
@@ -129,7 +130,7 @@ def test_views_show_hostile_names_as_they_are(name: str, comm: bytes) -> None:
             view,
             *failed_processes(trace.processes),
             *event_lists(trace, apart, (), {100: name}),
-            ExecutionTable([execution], [execution.execution_id]),
+            ExecutionTable([execution], [execution.execution_id], [judge_summary(execution)]),
             DestinationTable(traces.destination_rows([execution])),
             width=width,
         )
@@ -142,7 +143,7 @@ def test_views_show_hostile_names_as_they_are(name: str, comm: bytes) -> None:
 @given(name=TEXT)
 def test_forms_of_output_hold_hostile_names_safely(name: str) -> None:
     execution = read_execution(traces.summary(name or "x", function=name, command=name))
-    rows = [documents.list_document(execution)]
+    rows = [documents.list_document(execution, judge_summary(execution))]
     text = io.StringIO()
     write_array(rows, text)
     assert json.loads(text.getvalue())[0]["function"] == name
