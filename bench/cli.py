@@ -7,6 +7,7 @@ The stores are made up (_store.py); BENCH_EXECUTIONS says how many executions th
 
 from __future__ import annotations
 
+import compileall
 import os
 import resource
 import statistics
@@ -16,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _harness import LAMBDATRACE, interleave, matrix
+from _harness import LAMBDATRACE, REPOSITORY, interleave, matrix
 from _store import fill
 
 _USUAL = 300  # executions of the latest hours, as a store at hand has them
@@ -32,6 +33,7 @@ LIMITS = {
 # `import rich` alone loads nothing of it.
 RIVALS = {
     "import typer": "import typer",
+    "import typer, rich (nothing of it)": "import typer, rich",
     "import typer, rich": "import typer, rich.console, rich.table, rich.text",
     "import pandas": "import pandas",
 }
@@ -57,6 +59,8 @@ def dominating(command: list[str]) -> str:
 
 def main() -> None:
     """Make the stores, run everything in turn, print ratios and what dominates."""
+    # As pip does it: with PYTHONDONTWRITEBYTECODE it would be compiled at each run.
+    compileall.compile_dir(REPOSITORY / "lambdatrace", quiet=1)
     with tempfile.TemporaryDirectory() as folder:
         now = time.time_ns()
         fill(f"{folder}/usual.db", _USUAL, now, 6 * _HOUR_NS)
@@ -67,6 +71,7 @@ def main() -> None:
             "list": [LAMBDATRACE, "list", *usual],
             "show": [LAMBDATRACE, "show", "@latest", *usual],
             "top-destinations": [LAMBDATRACE, "top-destinations", "--store", many],
+            "stats": [LAMBDATRACE, "stats", "--store", many],
         }
         cases = {name: [sys.executable, "-c", code] for name, code in RIVALS.items()} | commands
         found = interleave(

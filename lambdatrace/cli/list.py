@@ -95,7 +95,7 @@ def list_executions(
 ) -> None:
     """List the executions of the last 24 hours, or of another window, the newest first.
 
-    "Most of it" is what the largest part of an execution's time went into. A condition on a
+    The verdict is what stands out against what is usual, as far as summaries tell. A condition on a
     destination (host, port, wait_ms, …) in --filter means executions that talked to one like that.
     """
     from lambdatrace.analysis.lookup import read_window
