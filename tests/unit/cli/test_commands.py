@@ -558,7 +558,7 @@ def test_a_verdict_compares_with_what_is_usual(tmp_path: Path) -> None:
         "destination": "api\x1b[31m.example:443",
         "share": 0.95,
         "text": "95 % of 1.00 s went into waiting for api\x1b[31m.example:443: the answer took "
-        "950 ms (exchange 1; connection 1); usually 5.00 ms, the median of 10 executions.",
+        "950 ms (e1, c1); usually 5.00 ms, the median of 10 executions.",
         "evidence": [{"kind": "exchange", "number": 1}, {"kind": "connection", "number": 1}],
         "usual_ms": 5.0,
         "compared": 10,
