@@ -94,6 +94,7 @@ MAX_SUMMARY_BYTES = 350_000
 MAX_SECTIONS_BYTES = 65_535
 
 INDEX_SHARDS = 8
+INDEX_PREFIX = "idx#"  # of the hash keys of index rows; no execution has such an id
 HOUR_NS = 3_600_000_000_000
 TIE_DIGITS = 9
 
@@ -373,7 +374,7 @@ def _halve_until_small(kind: int, size: int, data: bytes) -> Iterator[bytes]:
 def index_bucket(timestamp_nano: int, shard: int) -> str:
     """The hash key of the index rows of one hour (UTC) and shard."""
     hour = time.strftime("%Y-%m-%dT%H", time.gmtime(timestamp_nano // 1_000_000_000))
-    return f"idx#{hour}#{shard}"
+    return f"{INDEX_PREFIX}{hour}#{shard}"
 
 
 def index_buckets(since_ns: int, until_ns: int) -> Iterator[str]:

@@ -24,7 +24,6 @@ _SHOWN_CANDIDATES = 5
 # How far back, and at how many executions of all functions, is looked for what is usual.
 _COMPARED_NS = 24 * 3_600_000_000_000
 _LOOKED_AT = 500
-_INDEX_PREFIX = "idx#"
 _LONGEST_ID = 500  # characters; DynamoDB takes 2048 bytes
 _LIST_HINT = "see what there is: lambdatrace list --since 2d"
 
@@ -159,7 +158,7 @@ def _exactly(store: Store, wanted: str) -> list[Item]:
     if not wanted.isprintable() or len(wanted) > _LONGEST_ID:
         raise NotFoundError(f"{wanted!r} cannot be the id of an execution", _LIST_HINT)
     # A name or a row of the index would be found in the store, but is no execution.
-    return [] if wanted.startswith(("@", _INDEX_PREFIX)) else store.get(wanted)
+    return [] if wanted.startswith(("@", stored.INDEX_PREFIX)) else store.get(wanted)
 
 
 def _attempt(items: list[Item], execution_id: str, started_ns: int | None = None) -> Found:

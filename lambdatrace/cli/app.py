@@ -56,6 +56,8 @@ COMMANDS = {
     "top-destinations": _Command(
         "top_destinations", "top_destinations", "Destinations over many executions."
     ),
+    "export": _Command("export", "export", "Executions as a file for other tools."),
+    "import": _Command("import_", "import_", "Exported executions into a store."),
     "deploy-layer": _Command("deploy_layer", "deploy_layer", "Have Lambda functions traced."),
     "status": _Command("status", "status", "Which functions are traced."),
     "remove-layer": _Command("remove_layer", "remove_layer", "Have them traced no longer."),

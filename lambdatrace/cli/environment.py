@@ -11,7 +11,7 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
-from lambdatrace.cli.sanitize import clean
+from lambdatrace.sanitize import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

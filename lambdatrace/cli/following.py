@@ -134,8 +134,8 @@ class _Printer:
         self._is_first = True
 
     def rows(self, found: Sequence[Execution]) -> None:
-        from lambdatrace.cli import documents
         from lambdatrace.cli.output import write_csv, write_lines
+        from lambdatrace.export import documents
 
         stream = self._environment.stdout
         flat = self._display.output is Output.CSV

@@ -10,11 +10,11 @@ from lambdatrace.cli.grouping import grouped
 from lambdatrace.cli.options import (
     DEFAULT_LIMIT,
     Display,
+    FileSource,
     LimitOption,
     Output,
     Selection,
     SloOption,
-    Source,
     opened_store,
 )
 from lambdatrace.cli.reading import passes
@@ -25,8 +25,8 @@ from lambdatrace.model import Status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from lambdatrace.cli.documents import Document
     from lambdatrace.cli.environment import Environment
+    from lambdatrace.export.documents import Document
     from lambdatrace.model import Execution
 
 EXAMPLES = """
@@ -89,7 +89,7 @@ def list_executions(
     follow: FollowOption = False,
     limit: LimitOption = DEFAULT_LIMIT,
     slo: SloOption = None,
-    source: Source,
+    source: FileSource,
     display: Display,
 ) -> None:
     """List the executions of the last 24 hours, or of another window, the newest first.
@@ -101,6 +101,7 @@ def list_executions(
     from lambdatrace.analysis.slo import parse_slo
 
     environment: Environment = context.obj
+    selection = source.all_of_it(selection)
     limits = parse_slo(slo)
 
     fits = passes(
@@ -115,6 +116,8 @@ def list_executions(
     if follow:
         if slowest or slo:
             raise UsageError("--follow shows what comes as it comes", "leave --slowest, --slo out")
+        if source.file is not None:
+            raise UsageError("nothing comes to a file", "leave --follow or --from out")
         from lambdatrace.cli.following import follow_executions
 
         follow_executions(environment, source, display, limit, fits)
@@ -162,8 +165,8 @@ def _write(
             ids = [execution.execution_id for execution in found]
             environment.draw(ExecutionTable(shown, ids), wide=display.wide)
         return
-    from lambdatrace.cli import documents
     from lambdatrace.cli.output import write_documents
+    from lambdatrace.export import documents
 
     rows: Iterable[Document]
     if display.output is Output.CSV:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lambdatrace.analysis.times import Window, parse_window
+from lambdatrace.analysis.times import Window, parse_window, rfc_3339
 from lambdatrace.capture import CAPTURE, read_capture, unknown_groups
 from lambdatrace.cli.completion import complete_functions, complete_tables
 from lambdatrace.errors import UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from lambdatrace.cli.environment import Environment
     from lambdatrace.store.base import Store
+    from lambdatrace.store.file import FileStore
     from lambdatrace.store.url import StoreUrl
 
 DEFAULT_SINCE = "24h"
@@ -84,6 +86,15 @@ ProfileOption = Annotated[
         show_default=False,
     ),
 ]
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="Read an export (jsonl or parquet) instead of a store.",
+        show_default=False,
+    ),
+]
 RegionOption = Annotated[
     str | None,
     typer.Option(
@@ -143,11 +154,13 @@ WidthOption = Annotated[
     ),
 ]
 SinceOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--since",
         metavar="WHEN",
-        help="Begin of the window: how long ago (90s, 15m, 1h, 2d) or RFC 3339.",
+        help="Begin of the window: how long ago (90s, 15m, 1h, 2d) or RFC 3339. "
+        f"Default: {DEFAULT_SINCE}; of a file, its beginning.",
+        show_default=False,
     ),
 ]
 UntilOption = Annotated[
@@ -212,10 +225,42 @@ class Source:
 
 
 @dataclass(frozen=True)
+class FileSource(Source):
+    """Which store to read, or which file in its place. Raises UsageError if both are named."""
+
+    file: FromOption = None
+
+    def __post_init__(self) -> None:
+        named = [each for each in (self.store, self.table, self.profile, self.region) if each]
+        if self.file is not None and named:
+            raise UsageError(f"--from {self.file} needs no store", f"leave {named[0]} out")
+
+    @cached_property
+    def opened(self) -> FileStore | None:
+        """The file, searched once; None without one. Raises StoreError."""
+        if self.file is None:
+            return None
+        from lambdatrace.store.file import FileStore
+
+        return FileStore(self.file)
+
+    def all_of_it(self, selection: Selection) -> Selection:
+        """`selection`; where it does not say since when, since the file begins.
+
+        Raises StoreError.
+        """
+        bounds = self.opened.bounds() if self.opened and selection.since is None else None
+        if bounds is None:
+            return selection
+        since, until = map(rfc_3339, bounds)
+        return replace(selection, since=since, until=selection.until or until)
+
+
+@dataclass(frozen=True)
 class Selection:
     """Which executions to take."""
 
-    since: SinceOption = DEFAULT_SINCE
+    since: SinceOption = None
     until: UntilOption = None
     function: FunctionOption = None
     where: FilterOption = None
@@ -227,7 +272,8 @@ class Selection:
     @property
     def words(self) -> str:
         """The window as it was typed."""
-        return f"since {self.since}" + (f" until {self.until}" if self.until else "")
+        until = f" until {self.until}" if self.until else ""
+        return f"since {self.since or DEFAULT_SINCE}{until}"
 
 
 @dataclass(frozen=True)
@@ -239,9 +285,9 @@ class Display:
     color: ColorOption = Color.AUTO
 
 
-def window(environment: Environment, since: str, until: str | None) -> Window:
+def window(environment: Environment, since: str | None, until: str | None) -> Window:
     """The window of --since and --until. Raises UsageError."""
-    return parse_window(since, until, environment.now_ns())
+    return parse_window(since or DEFAULT_SINCE, until, environment.now_ns())
 
 
 @contextmanager
@@ -250,14 +296,16 @@ def opened_store(
 ) -> Iterator[Store]:
     """The store that the options, the environment or the configuration name, closed afterwards.
 
-    Reading much of it shows progress on a terminal, unless `quiet`. Raises UsageError for a
-    malformed choice and StoreError if it cannot be opened.
+    Or the file that --from names. Reading much of it shows progress on a terminal, unless `quiet`.
+    Raises UsageError for a malformed choice and StoreError if it cannot be opened.
     """
     from lambdatrace.cli.progress import watched
     from lambdatrace.store import open_target
 
-    target, profile = chosen_store(environment.environ, source)
-    opened = open_target(target, profile)
+    opened: Store | None = source.opened if isinstance(source, FileSource) else None
+    if opened is None:
+        target, profile = chosen_store(environment.environ, source)
+        opened = open_target(target, profile)
     try:
         yield opened if quiet else watched(environment, opened)
     finally:

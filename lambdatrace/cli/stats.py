@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer  # which looks at what commands take
 
 from lambdatrace.cli.grouping import grouped
-from lambdatrace.cli.options import Display, Output, Selection, SloOption, Source
+from lambdatrace.cli.options import Display, FileSource, Output, Selection, SloOption
 from lambdatrace.cli.reading import read_selected
 from lambdatrace.cli.reporting import nothing_found, raise_unreadable
 from lambdatrace.errors import BrokenSloError
@@ -35,7 +35,7 @@ def stats(
     selection: Selection,
     *,
     slo: SloOption = None,
-    source: Source,
+    source: FileSource,
     display: Display,
 ) -> None:
     """Show how durations are distributed, and what the executions' time went into.
@@ -47,6 +47,7 @@ def stats(
     from lambdatrace.analysis.stats import distributions
 
     environment: Environment = context.obj
+    selection = source.all_of_it(selection)
     limits = parse_slo(slo)
     contents = read_selected(environment, source, selection)
     executions = contents.executions
@@ -66,8 +67,8 @@ def _write(
     display: Display,
 ) -> None:
     from lambdatrace.analysis.stats import histogram
-    from lambdatrace.cli import documents
     from lambdatrace.cli.output import encoded, write_documents, write_object
+    from lambdatrace.export import documents
 
     bins = histogram([one.duration_ns for one in executions])
     if display.output is Output.TABLE:

@@ -1,0 +1,214 @@
+"""`lambdatrace export`: executions as a file that other tools read."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from enum import StrEnum
+from functools import partial
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lambdatrace.cli.completion import complete_ids
+from lambdatrace.cli.filtering import execution_filter, keeps
+from lambdatrace.cli.grouping import grouped
+from lambdatrace.cli.options import FileSource, Selection, opened_store
+from lambdatrace.cli.reporting import nothing_found, raise_unreadable
+from lambdatrace.errors import StoreError, UsageError
+from lambdatrace.export.formats import FORMATS
+from lambdatrace.export.records import RECORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+    from lambdatrace.cli.environment import Environment
+    from lambdatrace.cli.progress import Bar
+    from lambdatrace.export.formats import Format
+    from lambdatrace.export.stored import StoredExecution
+    from lambdatrace.items import Item
+    from lambdatrace.store.base import Store
+
+EXAMPLES = """
+\b
+Examples:
+  lambdatrace export @slowest --since 1h -o slowest.jsonl
+  lambdatrace export --since 1h --filter 'status!=ok' -o failed.jsonl
+  lambdatrace show @slowest --from failed.jsonl
+"""
+
+FormatName = StrEnum("FormatName", {name.upper(): name for name in FORMATS})  # type: ignore[misc]
+RecordKind = StrEnum("RecordKind", {name.upper(): name for name in RECORDS})  # type: ignore[misc]
+_DEFAULT = "jsonl"
+
+FormatOption = Annotated[
+    FormatName | None,
+    typer.Option(
+        "--format",
+        help="; ".join(f"{name}: {each.summary}" for name, each in FORMATS.items())
+        + f". Default: what FILE ends in, else {_DEFAULT}.",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    str,
+    typer.Option("--output", "-o", metavar="FILE", help="Where to; - is standard output."),
+]
+RecordsOption = Annotated[
+    RecordKind | None,
+    typer.Option(
+        "--records", help="Of a table, only one kind of row, and its columns.", show_default=False
+    ),
+]
+UsualOption = Annotated[
+    bool,
+    typer.Option(
+        "--with-usual",
+        help="Besides, the executions that show compares the named ones with, 100 each at most.",
+    ),
+]
+
+
+@grouped
+def export(
+    context: typer.Context,
+    executions: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[EXECUTION]...",
+            help="Ids, beginnings of ids, @latest, @slowest. Default: all of the window.",
+            show_default=False,
+            autocompletion=complete_ids,
+        ),
+    ] = None,
+    *,
+    format: FormatOption = None,  # noqa: A002  # as it is typed
+    output: OutputOption = "-",
+    records: RecordsOption = None,
+    with_usual: UsualOption = False,
+    selection: Selection,
+    source: FileSource,
+) -> None:
+    """Write executions to a file that other tools read.
+
+    What there was at FILE is replaced when all has been written. docs/export.md describes the
+    forms; jsonl is what --from and import read.
+    """
+    from lambdatrace.cli.progress import Bar
+    from lambdatrace.cli.writing import written
+
+    environment: Environment = context.obj
+    selection = source.all_of_it(selection)
+    window = selection.window(environment)
+    form = _form(format, output)
+    if records is not None and not form.is_table:
+        tables = " and ".join(name for name, each in FORMATS.items() if each.is_table)
+        raise UsageError("--records goes with tables only", f"which are {tables}")
+    only = {"only": str(records)} if records is not None else {}
+    write = partial(form.load(), **only)
+    unreadable: list[StoreError] = []
+    bar = Bar(environment, window.since_ns, window.until_ns)
+    try:
+        with (
+            opened_store(environment, source, quiet=True) as opened,
+            written(environment, output, is_binary=form.is_binary) as take,
+        ):
+            if executions:
+                rows = _named(environment, opened, selection, executions, with_usual)
+            else:
+                rows = _all(environment, opened, selection, unreadable)
+            with closing(rows):  # before the store is
+                for piece in write(_read(opened, rows, unreadable, bar)):
+                    take(piece)
+    finally:
+        bar.stop()
+    if not bar.count and not unreadable:
+        nothing_found(environment, selection)
+    raise_unreadable(unreadable)
+
+
+def _form(name: FormatName | None, output: str) -> Format:
+    if name is not None:
+        return FORMATS[str(name)]
+    suffix = PurePath(output).suffix.lower()
+    return next((each for each in FORMATS.values() if suffix in each.suffixes), FORMATS[_DEFAULT])
+
+
+# What is to be written: an execution's id, when it began (ns since the epoch), its index row.
+_Row = tuple[str, int, "Item | None"]
+
+
+def _all(
+    environment: Environment, store: Store, selection: Selection, unreadable: list[StoreError]
+) -> Generator[_Row]:
+    """The executions of the window that are wanted; what cannot be read is kept apart."""
+    from lambdatrace.analysis.summary import read_execution
+    from lambdatrace.items import read_summary
+
+    wanted = execution_filter(selection.where)
+    window = selection.window(environment)
+    for row in store.index(window.since_ns, window.until_ns):
+        try:
+            execution = read_execution(read_summary(row))
+        except StoreError as error:
+            unreadable.append(error)
+            continue
+        if selection.function in (None, execution.function) and keeps(wanted, execution):
+            yield execution.execution_id, row.timestamp_nano, row
+
+
+def _named(
+    environment: Environment,
+    store: Store,
+    selection: Selection,
+    names: Iterable[str],
+    with_usual: bool,
+) -> Generator[_Row]:
+    """The executions that were named, each once, and those they are compared with."""
+    from lambdatrace.analysis.lookup import comparable, find_execution
+
+    wanted = execution_filter(selection.where)
+    window = selection.window(environment)
+    seen = set()
+    for name in names:
+        one = find_execution(store, name, window, selection.function, lambda it: keeps(wanted, it))
+        for each in (one, *(comparable(store, one) if with_usual else ())):
+            key = (each.execution_id, each.started_at_ns)
+            if key not in seen:
+                seen.add(key)
+                yield *key, None
+
+
+def _read(
+    store: Store, rows: Iterable[_Row], unreadable: list[StoreError], bar: Bar
+) -> Iterator[StoredExecution]:
+    """The executions of rows, decoded as far as that can fail; what cannot be read is kept apart.
+
+    Raises StoreError where the store itself cannot be read.
+    """
+    from lambdatrace.export.stored import StoredExecution
+
+    records = 0
+    for execution_id, started, row in rows:
+        bar.moment_ns = started
+        items = [item for item in store.get(execution_id) if item.timestamp_nano == started]
+        row = row or _index_row(store, execution_id, started)
+        try:
+            stored = StoredExecution([*items, *([row] if row else [])])
+            stored.trace  # noqa: B018  # decodes
+        except StoreError as error:
+            unreadable.append(error)
+            continue
+        bar.count += 1
+        yield stored
+        records += stored.records.count
+        bar.more = f", {records:,} records"
+
+
+def _index_row(store: Store, execution_id: str, started: int) -> Item | None:
+    from lambdatrace.items import read_summary
+
+    for row in store.index(started, started):
+        if read_summary(row).get("execution_id") == execution_id:
+            return row
+    return None
