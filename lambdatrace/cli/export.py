@@ -6,7 +6,7 @@ from contextlib import closing
 from enum import StrEnum
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -22,6 +22,7 @@ from lambdatrace.export.records import RECORDS
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
+    from lambdatrace.analysis.usual import Usual
     from lambdatrace.cli.environment import Environment
     from lambdatrace.cli.progress import Bar
     from lambdatrace.export.formats import Format
@@ -134,13 +135,18 @@ def _form(name: FormatName | None, output: str) -> Format:
     return next((each for each in FORMATS.values() if suffix in each.suffixes), FORMATS[_DEFAULT])
 
 
-# What is to be written: an execution's id, when it began (ns since the epoch), its index row.
-_Row = tuple[str, int, "Item | None"]
+class _Wanted(NamedTuple):
+    """An execution that is to be written, and when it began (ns since the epoch)."""
+
+    execution_id: str
+    started_ns: int
+    row: Item | None = None  # in the index, where that has been read
+    usual: Usual | None = None  # what is usual for it, where that was looked for
 
 
 def _all(
     environment: Environment, store: Store, selection: Selection, unreadable: list[StoreError]
-) -> Generator[_Row]:
+) -> Generator[_Wanted]:
     """The executions of the window that are wanted; what cannot be read is kept apart."""
     from lambdatrace.analysis.summary import read_execution
     from lambdatrace.items import read_summary
@@ -154,7 +160,7 @@ def _all(
             unreadable.append(error)
             continue
         if selection.function in (None, execution.function) and keeps(wanted, execution):
-            yield execution.execution_id, row.timestamp_nano, row
+            yield _Wanted(execution.execution_id, row.timestamp_nano, row)
 
 
 def _named(
@@ -163,24 +169,27 @@ def _named(
     selection: Selection,
     names: Iterable[str],
     with_usual: bool,
-) -> Generator[_Row]:
+) -> Generator[_Wanted]:
     """The executions that were named, each once, and those they are compared with."""
     from lambdatrace.analysis.lookup import comparable, find_execution
+    from lambdatrace.analysis.usual import usual_figures
 
     wanted = execution_filter(selection.where)
     window = selection.window(environment)
     seen = set()
     for name in names:
         one = find_execution(store, name, window, selection.function, lambda it: keeps(wanted, it))
-        for each in (one, *(comparable(store, one) if with_usual else ())):
+        compared = comparable(store, one)
+        figures = usual_figures(compared)
+        for each in (one, *(compared if with_usual else ())):
             key = (each.execution_id, each.started_at_ns)
             if key not in seen:
                 seen.add(key)
-                yield *key, None
+                yield _Wanted(*key, usual=figures if each is one else None)
 
 
 def _read(
-    store: Store, rows: Iterable[_Row], unreadable: list[StoreError], bar: Bar
+    store: Store, rows: Iterable[_Wanted], unreadable: list[StoreError], bar: Bar
 ) -> Iterator[StoredExecution]:
     """The executions of rows, decoded as far as that can fail; what cannot be read is kept apart.
 
@@ -189,12 +198,16 @@ def _read(
     from lambdatrace.export.stored import StoredExecution
 
     records = 0
-    for execution_id, started, row in rows:
-        bar.moment_ns = started
-        items = [item for item in store.get(execution_id) if item.timestamp_nano == started]
-        row = row or _index_row(store, execution_id, started)
+    for wanted in rows:
+        bar.moment_ns = wanted.started_ns
+        items = [
+            item
+            for item in store.get(wanted.execution_id)
+            if item.timestamp_nano == wanted.started_ns
+        ]
+        row = wanted.row or _index_row(store, wanted)
         try:
-            stored = StoredExecution([*items, *([row] if row else [])])
+            stored = StoredExecution([*items, *([row] if row else [])], wanted.usual)
             stored.trace  # noqa: B018  # decodes
         except StoreError as error:
             unreadable.append(error)
@@ -205,10 +218,10 @@ def _read(
         bar.more = f", {records:,} records"
 
 
-def _index_row(store: Store, execution_id: str, started: int) -> Item | None:
+def _index_row(store: Store, wanted: _Wanted) -> Item | None:
     from lambdatrace.items import read_summary
 
-    for row in store.index(started, started):
-        if read_summary(row).get("execution_id") == execution_id:
+    for row in store.index(wanted.started_ns, wanted.started_ns):
+        if read_summary(row).get("execution_id") == wanted.execution_id:
             return row
     return None

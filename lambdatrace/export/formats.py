@@ -33,6 +33,7 @@ class Format(NamedTuple):
 # The place where another form is added, with a part in docs/export.md.
 FORMATS = {
     "jsonl": Format("jsonl", "everything, to be read back", (".jsonl", ".ndjson")),
+    "chrome": Format("chrome", "Perfetto and chrome://tracing", ()),
     "csv": Format("csv", "a row a record", (".csv",), is_table=True),
     "parquet": Format(
         "parquet", "a row a record, and to be read back", (".parquet",), is_binary=True,

@@ -6,7 +6,7 @@ What an execution is decoded to is for other programs; read back (`--from`, `imp
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lambdatrace import interchange
 from lambdatrace.export import documents
@@ -38,10 +38,24 @@ def _lines(executions: Iterable[StoredExecution]) -> Iterator[str]:
         head = {"record": "", "execution_id": execution_id}
         for kind, document in rows(stored):
             head["record"] = kind
-            yield f"{_encode({**head, **document})}\n"
+            yield f"{_encoded({**head, **document})}\n"
             if kind == EXECUTION:
                 yield from map(interchange.item_line, stored.items)
-        prefix = f'"record": "{SYSCALL}", "execution_id": {_encode(execution_id)}, '
+        prefix = f'"record": "{SYSCALL}", "execution_id": {_encoded(execution_id)}, '
         for line in documents.syscall_lines(stored.records, prefix):
             yield f"{line}\n"
     yield interchange.end_line(count, items)
+
+
+def _encoded(value: Any) -> str:
+    """`value` as JSON that every reader takes: not all take half of a pair of surrogates."""
+    text = _encode(value)
+    return _encode(_whole(value)) if "\\ud" in text else text
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {name: _whole(each) for name, each in value.items()}
+    return [_whole(each) for each in value] if isinstance(value, list) else value

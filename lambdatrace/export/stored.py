@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lambdatrace.analysis.phases import told_apart
 from lambdatrace.analysis.summary import read_execution
 from lambdatrace.analysis.trace import read_records, without_syscalls
+from lambdatrace.analysis.verdict import judge
 from lambdatrace.errors import CorruptItemError
 from lambdatrace.export import documents
 from lambdatrace.export.records import (
@@ -26,21 +27,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from lambdatrace.analysis.trace import Records
+    from lambdatrace.analysis.usual import Usual
     from lambdatrace.export.documents import Document
     from lambdatrace.items import Item
-    from lambdatrace.model import Exchange, Execution, Trace
+    from lambdatrace.model import Exchange, Execution, Trace, Verdict
 
 
 class StoredExecution:
     """The items of one execution: its summary, chunks by number, its row in the index if known.
 
     Raises CorruptItemError or NewerSchemaError where they are not what they should be: at once for
-    the summary, otherwise when what they hold is asked for.
+    the summary, otherwise when what they hold is asked for. `usual` are its function's usual
+    figures, where they were looked for.
     """
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[Item], usual: Usual | None = None) -> None:
         # By key, the index row last: what says where everything is.
         self.items = sorted(items, key=lambda item: (item.kind == INDEX, item.key))
+        self._usual = usual
         self.records: Records = read_records(self.items)
         rows = [item for item in self.items if item.kind == INDEX]
         # A summary that holds records does not hold destinations.
@@ -60,6 +64,18 @@ class StoredExecution:
     def trace(self) -> Trace:
         """The execution, decoded but for its syscalls."""
         return without_syscalls(self.records)
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """Why it took as long as it did; None where nothing was looked for to compare with."""
+        return None if self._usual is None else judge(self.trace, self._usual)
+
+    @cached_property
+    def process_names(self) -> Mapping[int, str]:
+        """The names of processes by their ids: the last one that is known; untrusted."""
+        trace = self.trace
+        names = {each.process_id: each.process_name for each in trace.connections}
+        return names | {each.process_id: each.name for each in trace.processes}
 
     @cached_property
     def exchanges(self) -> Mapping[int, tuple[Exchange, ...]]:
