@@ -54,7 +54,9 @@ A summary is one JSON object. Its keys, "ns" being nanoseconds:
                    [tls_us, ...], [dns_us, ...]], ...] (by time, the longest first; times sorted
                    and thinned; a row ends where only zeros and empty arrays would follow, behind
                    the connect times at the earliest),
-    destinations_left_out (how many more there were).
+    destinations_left_out (how many more there were),
+    xray [trace id as 32 hex digits, parent's id as 16 or null, 1 sampled, 0 not or null] (only
+    where the platform told it).
 
 Older schemas are read. 1: summary and index row are JSON in clear, chunks stand apart. 2: both are
 the whole summary, deflated with a dictionary of their own; records stand behind that, transposed.

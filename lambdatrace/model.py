@@ -369,6 +369,15 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Xray:
+    """The trace of AWS X-Ray that an invocation is part of, as the platform told it."""
+
+    trace_id: str  # 32 hex digits
+    parent_id: str | None  # 16 hex digits: of the segment that invoked it
+    is_sampled: bool | None  # None: not told
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """One Lambda invocation, or one traced local command: what its summary says."""
 
@@ -403,6 +412,7 @@ class Execution:
     kept: bool  # whether its events were; by the policy below
     keep: str  # all, slow, errors, 1/N
     destinations: tuple[DestinationFigures, ...]
+    xray: Xray | None = None  # None: not told
 
 
 @dataclass(frozen=True, slots=True)

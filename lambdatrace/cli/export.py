@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from lambdatrace.analysis.words import counted
 from lambdatrace.cli.completion import complete_ids
 from lambdatrace.cli.filtering import execution_filter, keeps
 from lambdatrace.cli.grouping import grouped
 from lambdatrace.cli.options import FileSource, Selection, opened_store
 from lambdatrace.cli.reporting import nothing_found, raise_unreadable
-from lambdatrace.errors import StoreError, UsageError
+from lambdatrace.cli.writing import STANDARD_OUTPUT, written
+from lambdatrace.errors import LambdatraceError, StoreError, UsageError
 from lambdatrace.export.formats import FORMATS
 from lambdatrace.export.records import RECORDS
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from lambdatrace.analysis.usual import Usual
     from lambdatrace.cli.environment import Environment
     from lambdatrace.cli.progress import Bar
+    from lambdatrace.cli.sending import Receiver
     from lambdatrace.export.formats import Format
     from lambdatrace.export.stored import StoredExecution
     from lambdatrace.items import Item
@@ -41,6 +44,7 @@ Examples:
 FormatName = StrEnum("FormatName", {name.upper(): name for name in FORMATS})  # type: ignore[misc]
 RecordKind = StrEnum("RecordKind", {name.upper(): name for name in RECORDS})  # type: ignore[misc]
 _DEFAULT = "jsonl"
+_OTLP = "otlp"
 
 FormatOption = Annotated[
     FormatName | None,
@@ -59,6 +63,16 @@ RecordsOption = Annotated[
     RecordKind | None,
     typer.Option(
         "--records", help="Of a table, only one kind of row, and its columns.", show_default=False
+    ),
+]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--otlp-endpoint",
+        metavar="URL",
+        help="Send traces to an OpenTelemetry backend instead, by HTTP; "
+        "$OTEL_EXPORTER_OTLP_HEADERS may hold its key.",
+        show_default=False,
     ),
 ]
 UsualOption = Annotated[
@@ -84,8 +98,9 @@ def export(
     ] = None,
     *,
     format: FormatOption = None,  # noqa: A002  # as it is typed
-    output: OutputOption = "-",
+    output: OutputOption = STANDARD_OUTPUT,
     records: RecordsOption = None,
+    otlp_endpoint: EndpointOption = None,
     with_usual: UsualOption = False,
     selection: Selection,
     source: FileSource,
@@ -96,12 +111,15 @@ def export(
     forms; jsonl is what --from and import read.
     """
     from lambdatrace.cli.progress import Bar
-    from lambdatrace.cli.writing import written
 
     environment: Environment = context.obj
     selection = source.all_of_it(selection)
     window = selection.window(environment)
     form = _form(format, output)
+    receiver = None
+    if otlp_endpoint is not None:
+        receiver = _receiver(environment, otlp_endpoint, format, output)
+        form = FORMATS[_OTLP]
     if records is not None and not form.is_table:
         tables = " and ".join(name for name, each in FORMATS.items() if each.is_table)
         raise UsageError("--records goes with tables only", f"which are {tables}")
@@ -110,22 +128,48 @@ def export(
     unreadable: list[StoreError] = []
     bar = Bar(environment, window.since_ns, window.until_ns)
     try:
-        with (
-            opened_store(environment, source, quiet=True) as opened,
-            written(environment, output, is_binary=form.is_binary) as take,
-        ):
+        with opened_store(environment, source, quiet=True) as opened:
             if executions:
                 rows = _named(environment, opened, selection, executions, with_usual)
             else:
                 rows = _all(environment, opened, selection, unreadable)
             with closing(rows):  # before the store is
-                for piece in write(_read(opened, rows, unreadable, bar)):
-                    take(piece)
+                found = _read(opened, rows, unreadable, bar)
+                if receiver is not None:
+                    _send(receiver, found)
+                else:
+                    with written(environment, output, is_binary=form.is_binary) as take:
+                        for piece in write(found):
+                            take(piece)
     finally:
         bar.stop()
+    if receiver is not None and receiver.spans:
+        taken = receiver.spans - receiver.refused
+        environment.note(f"{counted(taken, 'span')} of {bar.count} executions sent")
     if not bar.count and not unreadable:
         nothing_found(environment, selection)
     raise_unreadable(unreadable)
+    if receiver is not None and receiver.refused:
+        raise LambdatraceError(
+            f"{counted(receiver.refused, 'span')} refused by the endpoint: {receiver.why}",
+            "what was not refused has been taken",
+        )
+
+
+def _receiver(environment: Environment, url: str, name: FormatName | None, output: str) -> Receiver:
+    from lambdatrace.cli.sending import Receiver
+
+    if name not in (None, _OTLP) or output != STANDARD_OUTPUT:
+        raise UsageError("--otlp-endpoint takes the place of a file", "leave --format and -o out")
+    return Receiver(url, environment.environ, environment.sleep)
+
+
+def _send(receiver: Receiver, executions: Iterable[StoredExecution]) -> None:
+    from lambdatrace.cli.sending import MAX_BYTES, MAX_SPANS
+    from lambdatrace.export.otlp import requests
+
+    for body, count in requests(executions, MAX_SPANS, MAX_BYTES):
+        receiver.send(body, count)
 
 
 def _form(name: FormatName | None, output: str) -> Format:

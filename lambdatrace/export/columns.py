@@ -54,6 +54,7 @@ _EXECUTION: dict[str, str] = {
     f"{_AGENT}_cpu_ms": FLOAT, f"{_AGENT}_peak_mb": FLOAT, f"{_AGENT}_after_ms": FLOAT,
     **{f"{_AGENT}_{name}": INTEGER
        for name in ("sent_bytes", "write_units", "flushes", "retries", "spooled", "drained")},
+    "xray_trace_id": TEXT,
 }  # fmt: skip
 _PLACE = {"host": TEXT, "address": TEXT, "port": INTEGER, "protocol": TEXT}
 _WHOSE = {"process_id": INTEGER, "thread_id": INTEGER}

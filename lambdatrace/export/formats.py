@@ -34,6 +34,7 @@ class Format(NamedTuple):
 FORMATS = {
     "jsonl": Format("jsonl", "everything, to be read back", (".jsonl", ".ndjson")),
     "chrome": Format("chrome", "Perfetto and chrome://tracing", ()),
+    "otlp": Format("otlp", "OpenTelemetry", ()),
     "csv": Format("csv", "a row a record", (".csv",), is_table=True),
     "parquet": Format(
         "parquet", "a row a record, and to be read back", (".parquet",), is_binary=True,
