@@ -119,11 +119,10 @@ def execution_document(execution: Execution, missing_chunks: int = 0) -> Documen
         "kept": execution.kept,
         "keep": execution.keep,
         "agent": None if execution.agent is None else _agent(execution.agent),
-        "xray_trace_id": _xray(execution.xray),
     }
 
 
-def _xray(xray: Xray | None) -> str | None:
+def xray_trace_id(xray: Xray | None) -> str | None:
     """A trace's id as X-Ray writes it: its version, when it began, its number."""
     return None if xray is None else f"1-{xray.trace_id[:8]}-{xray.trace_id[8:]}"
 

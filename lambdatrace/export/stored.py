@@ -90,7 +90,13 @@ def rows(stored: StoredExecution) -> Iterator[tuple[str, Document]]:
     Documents are those of docs/json.md. Raises CorruptItemError.
     """
     trace, told = stored.trace, stored.exchanges
-    yield EXECUTION, documents.execution_document(stored.execution, trace.missing_chunks)
+    yield (
+        EXECUTION,
+        {
+            **documents.execution_document(stored.execution, trace.missing_chunks),
+            "xray_trace_id": documents.xray_trace_id(stored.execution.xray),
+        },
+    )
     for each in trace.connections:
         yield CONNECTION, documents.connection_document(each, told.get(each.id))
     for lookup in trace.namelookups:

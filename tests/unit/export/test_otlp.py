@@ -169,7 +169,7 @@ def test_tls_and_a_command(tmp_path: Path) -> None:
 )
 def test_an_xray_id_that_is_none_is_corrupt(tmp_path: Path, xray: list[Any]) -> None:
     url = exports.store(tmp_path / "store.db", exports.everything(1, xray=xray))
-    result = run("show", "00000001-1d5c-4d3e-9a54-000000000001", "--store", url)
+    result = run("export", "--store", url)
     assert result.code == 1
     assert "'xray'" in result.stderr
 
