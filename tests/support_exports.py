@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import support_traces as traces
@@ -112,3 +115,70 @@ def _execution(number: int, *records: object, **changes: object) -> list[Item]:
 def store(path: Path, *executions: list[Item]) -> str:
     """A store with these executions, or with one of each kind; its URL."""
     return traces.write(path, *(executions or kinds().values()))
+
+
+def large(path: Path, executions: int, records: int, calls: int) -> str:
+    """A store for measuring memory: `executions` of `records` each, and one with `calls` syscalls.
+
+    Of the former a third are connections, the others exchanges and waits in syscalls.
+    """
+    from lambdatrace import wire
+    from lambdatrace.items import make_items
+    from lambdatrace.store.sqlite import SqliteStore
+
+    store = SqliteStore(str(path))
+
+    def keep(items: list[Item]) -> None:
+        assert not store.write(items, time.monotonic() + 60), store.last_error
+
+    third = records // 3
+    connections = [
+        traces.connection(n, address=f"10.0.{n % 7}.{n % 250}", started=n, established=n + 1,
+                          first_out=n + 2, first_in=n + 3, closed=n + 4, exchanges=1)
+        for n in range(1, third + 1)
+    ]  # fmt: skip
+    exchanges = [traces.exchange(n, first_out=n + 2, first_in=n + 3) for n in range(1, third + 1)]
+    blocked = [
+        traces.blocked("fsync", started=n, ended=n + 2, path=b"/tmp/orders.csv")
+        for n in range(records - 2 * third)
+    ]
+    for number in range(executions):
+        keep(
+            traces.execution(
+                connections, exchanges=exchanges, blocked=blocked,
+                execution_id=f"{number:08x}-1d5c-4d3e-9a54-{number:012d}",
+                started_ns=NOW_NS - (number + 2) * 100 * MS,
+                partition=traces.partition(2_000, wait=1_000),
+                destinations=[traces.destination()],
+            )
+        )  # fmt: skip
+    call = wire.SyscallRecord.unpack(traces.syscall("sendto", result=31))
+    made = bytearray()
+    for number in range(calls):
+        call.started += 1_000 + number * 7 % 5_000
+        call.tid = 100 + number % 16
+        made += call.pack()
+    summary = traces.summary("ffffffff-large", started_ns=NOW_NS - 50 * MS, level="syscalls")
+    keep(make_items(summary, {wire.KIND_SYSCALL: bytes(made)}, 0))
+    store.close()
+    return f"sqlite://{path}"
+
+
+# A command, and what it took at its peak.
+_MEASURED = """
+import resource, sys
+from lambdatrace.cli.main import main
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+def peak_mb(*arguments: str) -> float:
+    """What a command, in a process of its own, takes of memory at its peak, in 10^6 bytes."""
+    result = subprocess.run(
+        [sys.executable, "-c", _MEASURED, *arguments],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return int(result.stderr.split()[-1]) * 1024 / 1e6

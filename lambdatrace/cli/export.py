@@ -239,19 +239,15 @@ def _read(
 
     Raises StoreError where the store itself cannot be read.
     """
-    from lambdatrace.export.stored import StoredExecution
+    from lambdatrace.api import Traces
 
+    traces = Traces(store)
     records = 0
     for wanted in rows:
         bar.moment_ns = wanted.started_ns
-        items = [
-            item
-            for item in store.get(wanted.execution_id)
-            if item.timestamp_nano == wanted.started_ns
-        ]
-        row = wanted.row or _index_row(store, wanted)
         try:
-            stored = StoredExecution([*items, *([row] if row else [])], wanted.usual)
+            stored = traces.stored(*wanted[:3])
+            stored.usual = wanted.usual
             stored.trace  # noqa: B018  # decodes
         except StoreError as error:
             unreadable.append(error)
@@ -260,12 +256,3 @@ def _read(
         yield stored
         records += stored.records.count
         bar.more = f", {records:,} records"
-
-
-def _index_row(store: Store, wanted: _Wanted) -> Item | None:
-    from lambdatrace.items import read_summary
-
-    for row in store.index(wanted.started_ns, wanted.started_ns):
-        if read_summary(row).get("execution_id") == wanted.execution_id:
-            return row
-    return None

@@ -38,13 +38,14 @@ class StoredExecution:
 
     Raises CorruptItemError or NewerSchemaError where they are not what they should be: at once for
     the summary, otherwise when what they hold is asked for. `usual` are its function's usual
-    figures, where they were looked for.
+    figures; None where they were not looked for.
     """
 
-    def __init__(self, items: Sequence[Item], usual: Usual | None = None) -> None:
+    usual: Usual | None = None
+
+    def __init__(self, items: Sequence[Item]) -> None:
         # By key, the index row last: what says where everything is.
         self.items = sorted(items, key=lambda item: (item.kind == INDEX, item.key))
-        self._usual = usual
         self.records: Records = read_records(self.items)
         rows = [item for item in self.items if item.kind == INDEX]
         # A summary that holds records does not hold destinations.
@@ -68,7 +69,7 @@ class StoredExecution:
     @cached_property
     def verdict(self) -> Verdict | None:
         """Why it took as long as it did; None where nothing was looked for to compare with."""
-        return None if self._usual is None else judge(self.trace, self._usual)
+        return None if self.usual is None else judge(self.trace, self.usual)
 
     @cached_property
     def process_names(self) -> Mapping[int, str]:
@@ -82,6 +83,14 @@ class StoredExecution:
         """The exchanges of each connection by its id, where all of them are known."""
         trace = self.trace
         return told_apart(trace.connections, trace.exchanges, self.records.all_exchanges_kept)
+
+
+def execution_document(execution: Execution, missing_chunks: int = 0) -> Document:
+    """An execution as in docs/json.md, with what its row in the index alone tells."""
+    return {
+        **documents.execution_document(execution, missing_chunks),
+        "xray_trace_id": documents.xray_trace_id(execution.xray),
+    }
 
 
 def rows(stored: StoredExecution) -> Iterator[tuple[str, Document]]:

@@ -13,14 +13,10 @@ import pytest
 import support_exports as exports
 import support_traces as traces
 from support_cli import NOW_NS, run
+from support_forms import assert_nested, checked
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# What a double holds exactly: readers of JSON take numbers for doubles.
-EXACT = 2**53
-NAMES = {"process_name": "name", "thread_name": "name", "process_sort_index": "sort_index",
-         "thread_sort_index": "sort_index"}  # fmt: skip
 
 
 def exported(tmp_path: Path, *executions: Any) -> list[dict[str, Any]]:
@@ -33,50 +29,6 @@ def exported(tmp_path: Path, *executions: Any) -> list[dict[str, Any]]:
     assert document.keys() == {"displayTimeUnit", "traceEvents"}
     assert document["displayTimeUnit"] in ("ms", "ns")
     return checked(document["traceEvents"])
-
-
-def checked(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Events that a viewer takes as they are: complete, named, and properly nested."""
-    processes, threads = set(), set()
-    tracks: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for event in events:
-        assert type(event["name"]) is str
-        assert event["name"]
-        assert type(event["cat"]) is str
-        assert "," not in event["cat"]
-        assert type(event["args"]) is dict
-        for number in ("ts", "pid", "tid"):
-            assert type(event[number]) is int
-            assert 0 <= event[number] < EXACT
-        assert max(event["pid"], event["tid"]) < 2**31
-        if event["ph"] == "M":
-            assert event["args"].keys() == {NAMES[event["name"]]}
-            if event["name"] == "process_name":
-                assert event["pid"] not in processes
-                processes.add(event["pid"])
-            if event["name"] == "thread_name":
-                assert (event["pid"], event["tid"]) not in threads
-                threads.add((event["pid"], event["tid"]))
-            continue
-        assert event["ph"] == "X"
-        assert type(event["dur"]) is int
-        assert 0 <= event["dur"] < EXACT
-        span = (event["ts"], event["ts"] + event["dur"])
-        tracks.setdefault((event["pid"], event["tid"]), []).append(span)
-    assert tracks.keys() <= threads
-    assert {process for process, _ in tracks} <= processes
-    for spans in tracks.values():
-        assert_nested(spans)
-    return events
-
-
-def assert_nested(spans: list[tuple[int, int]]) -> None:
-    open_ends: list[int] = []
-    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
-        while open_ends and open_ends[-1] <= start:
-            open_ends.pop()
-        assert not open_ends or end <= open_ends[-1], "one begins in another and outlives it"
-        open_ends.append(end)
 
 
 def test_everything_is_on_its_track(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import ssl
@@ -16,10 +15,10 @@ import opentelemetry.semconv
 import pytest
 import support_exports as exports
 import support_traces as traces
-from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status, TracesData
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from support_cli import NOW_NS, run
+from support_forms import as_proto, facts, spans
 
 from lambdatrace.cli.sending import headers, traces_url
 from lambdatrace.errors import UsageError
@@ -28,19 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 XRAY = ["5759e988bd862e3fe1be46a994272793", "53995c3f42cd8ad8", 1]
-_IDS = ("traceId", "spanId", "parentSpanId")
-
-
-def as_proto(text: str, kind: Any = TracesData) -> Any:
-    """OTLP's JSON as its classes take it: ids in base64, which is protobuf's own way."""
-    document = json.loads(text)
-    for resource in document["resourceSpans"]:
-        for scope in resource["scopeSpans"]:
-            for span in scope["spans"]:
-                for name in _IDS:
-                    if name in span:
-                        span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
-    return json_format.Parse(json.dumps(document), kind())
 
 
 def exported(tmp_path: Path, *executions: Any, more: tuple[str, ...] = ()) -> Any:
@@ -49,22 +35,6 @@ def exported(tmp_path: Path, *executions: Any, more: tuple[str, ...] = ()) -> An
     result = run("export", *more, "--store", url, "--format", "otlp", "-o", str(path))
     assert (result.code, result.stderr) == (0, "")
     return as_proto(path.read_text("ascii"))
-
-
-def spans(data: Any) -> list[Any]:
-    return [
-        span for each in data.resource_spans for scope in each.scope_spans for span in scope.spans
-    ]
-
-
-def facts(attributes: Any) -> dict[str, Any]:
-    found = {}
-    for each in attributes:
-        value = json_format.MessageToDict(each.value)
-        (kind, held), *_ = value.items()
-        found[each.key] = int(held) if kind == "intValue" else held
-    assert len(found) == len(attributes), "one twice"
-    return found
 
 
 def conventions() -> set[str]:
