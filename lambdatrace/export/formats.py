@@ -35,6 +35,7 @@ FORMATS = {
     "jsonl": Format("jsonl", "everything, to be read back", (".jsonl", ".ndjson")),
     "chrome": Format("chrome", "Perfetto and chrome://tracing", ()),
     "otlp": Format("otlp", "OpenTelemetry", ()),
+    "har": Format("har", "browsers' developer tools", (".har",)),
     "csv": Format("csv", "a row a record", (".csv",), is_table=True),
     "parquet": Format(
         "parquet", "a row a record, and to be read back", (".parquet",), is_binary=True,
