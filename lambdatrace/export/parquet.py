@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 pa = pyarrow()
 
 # Rows of a row group: some MB, and few enough groups for a million records.
-_GROUP_ROWS = 20_000
+_GROUP_ROWS = 10_000
 _TYPES = {
     TEXT: pa.string(),
     JSON: pa.string(),
