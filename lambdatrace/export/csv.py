@@ -6,7 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-from lambdatrace.export.columns import JSON, TEXTS, columns, flat_rows
+from lambdatrace.export.columns import COLUMNS, JSON, TEXTS, columns, flat_rows
 from lambdatrace.export.pieces import batches
 from lambdatrace.sanitize import cell
 
@@ -23,13 +23,22 @@ def write(executions: Iterable[StoredExecution], only: str | None = None) -> Ite
 
 def _lines(executions: Iterable[StoredExecution], only: str | None) -> Iterator[str]:
     """Lines as RFC 4180 has them; they end in a newline only."""
-    kinds = columns(only)
+    names = list(columns(only))
+    # Of a hundred columns a row has a few: where each of them stands, and its type.
+    own = {
+        kind: [(names.index(name), name, each) for name, each in columns(kind).items()]
+        for kind in COLUMNS
+        if only in (None, kind)
+    }
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(kinds)
+    writer.writerow(names)
     for stored in executions:
-        for _, row in flat_rows(stored, only):
-            writer.writerow([_cell(row.get(name), kind) for name, kind in kinds.items()])
+        for kind, row in flat_rows(stored, only):
+            cells = [""] * len(names)
+            for place, name, type_ in own[kind]:
+                cells[place] = _cell(row.get(name), type_)
+            writer.writerow(cells)
             if buffer.tell() > 8_192:
                 yield buffer.getvalue()
                 buffer.seek(0)
