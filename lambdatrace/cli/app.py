@@ -58,6 +58,7 @@ COMMANDS = {
     "top-destinations": _Command(
         "top_destinations", "top_destinations", "Destinations over many executions."
     ),
+    "doctor": _Command("doctor", "doctor", "What can be seen here, and what is in the way."),
     "export": _Command("export", "export", "Executions as a file for other tools."),
     "import": _Command("import_", "import_", "Exported executions into a store."),
     "deploy-layer": _Command("deploy_layer", "deploy_layer", "Have Lambda functions traced."),

@@ -9,7 +9,15 @@ import typer
 from lambdatrace.cli.completion import complete_ids
 from lambdatrace.cli.filtering import execution_filter, keeps, only_destinations
 from lambdatrace.cli.grouping import grouped
-from lambdatrace.cli.options import Display, FileSource, Output, Selection, SloOption, opened_store
+from lambdatrace.cli.options import (
+    Display,
+    FileSource,
+    Output,
+    Selection,
+    SloOption,
+    all_of_it,
+    opened_store,
+)
 from lambdatrace.cli.reporting import raise_broken_slo, raise_unreadable
 from lambdatrace.errors import UsageError
 
@@ -62,7 +70,7 @@ def compare(
     from lambdatrace.analysis.slo import parse_slo
 
     environment: Environment = context.obj
-    selection = source.all_of_it(selection)
+    selection = all_of_it(environment, source, selection)
     named = executions or []
     if len(named) != (0 if slow else 2):
         raise UsageError(

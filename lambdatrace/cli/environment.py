@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
+    from lambdatrace.store.file import FileStore
+
 # Where there is no terminal to ask (a file, a pipe, a CI log).
 WIDTH_WITHOUT_TERMINAL = 120
 # With so many cells every view of one execution has room for all that it can show; and tables.
@@ -49,6 +51,7 @@ class Environment:
         self.now_ns = clock
         self.sleep = sleep
         self.color = "auto"  # always, never: as typed
+        self.file: FileStore | None = None  # that of --from, while it is open
         self._width = width
 
     @cached_property

@@ -14,7 +14,7 @@ from lambdatrace.analysis.words import counted
 from lambdatrace.cli.completion import complete_ids
 from lambdatrace.cli.filtering import execution_filter, keeps
 from lambdatrace.cli.grouping import grouped
-from lambdatrace.cli.options import FileSource, Selection, opened_store
+from lambdatrace.cli.options import FileSource, Selection, all_of_it, opened_store
 from lambdatrace.cli.reporting import nothing_found, raise_unreadable
 from lambdatrace.cli.writing import STANDARD_OUTPUT, written
 from lambdatrace.errors import LambdatraceError, StoreError, UsageError
@@ -113,7 +113,7 @@ def export(
     from lambdatrace.cli.progress import Bar
 
     environment: Environment = context.obj
-    selection = source.all_of_it(selection)
+    selection = all_of_it(environment, source, selection)
     window = selection.window(environment)
     form = _form(format, output)
     receiver = None

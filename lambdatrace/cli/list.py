@@ -15,6 +15,8 @@ from lambdatrace.cli.options import (
     Output,
     Selection,
     SloOption,
+    Source,
+    all_of_it,
     opened_store,
 )
 from lambdatrace.cli.reading import passes
@@ -101,7 +103,7 @@ def list_executions(
     from lambdatrace.analysis.slo import parse_slo
 
     environment: Environment = context.obj
-    selection = source.all_of_it(selection)
+    selection = all_of_it(environment, source, selection)
     limits = parse_slo(slo)
 
     fits = passes(
@@ -120,7 +122,8 @@ def list_executions(
             raise UsageError("nothing comes to a file", "leave --follow or --from out")
         from lambdatrace.cli.following import follow_executions
 
-        follow_executions(environment, source, display, limit, fits)
+        store = Source(source.store, source.table, source.profile, source.region)
+        follow_executions(environment, store, display, limit, fits)
         return
     # What is only counted costs a tenth of what is read. Verdicts compare with the whole window.
     conditions = (selection.function, selection.where, status, min_duration, dst, slo)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +13,7 @@ from lambdatrace.capture import CAPTURE, read_capture, unknown_groups
 from lambdatrace.cli.completion import complete_functions, complete_tables
 from lambdatrace.errors import UsageError
 from lambdatrace.model import Level
+from lambdatrace.values import Value, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -214,8 +213,7 @@ LimitOption = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Value):
     """Which store to read."""
 
     store: StoreOption = None
@@ -224,40 +222,20 @@ class Source:
     region: RegionOption = None
 
 
-@dataclass(frozen=True)
-class FileSource(Source):
-    """Which store to read, or which file in its place. Raises UsageError if both are named."""
+class FileSource(Value):
+    """Which store to read, or which file in its place."""
 
+    store: StoreOption = None
+    table: TableOption = None
+    profile: ProfileOption = None
+    region: RegionOption = None
     file: FromOption = None
 
-    def __post_init__(self) -> None:
-        named = [each for each in (self.store, self.table, self.profile, self.region) if each]
-        if self.file is not None and named:
-            raise UsageError(f"--from {self.file} needs no store", f"leave {named[0]} out")
 
-    @cached_property
-    def opened(self) -> FileStore | None:
-        """The file, searched once; None without one. Raises StoreError."""
-        if self.file is None:
-            return None
-        from lambdatrace.store.file import FileStore
-
-        return FileStore(self.file)
-
-    def all_of_it(self, selection: Selection) -> Selection:
-        """`selection`; where it does not say since when, since the file begins.
-
-        Raises StoreError.
-        """
-        bounds = self.opened.bounds() if self.opened and selection.since is None else None
-        if bounds is None:
-            return selection
-        since, until = map(rfc_3339, bounds)
-        return replace(selection, since=since, until=selection.until or until)
+AnySource = Source | FileSource
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(Value):
     """Which executions to take."""
 
     since: SinceOption = None
@@ -276,8 +254,7 @@ class Selection:
         return f"since {self.since or DEFAULT_SINCE}{until}"
 
 
-@dataclass(frozen=True)
-class Display:
+class Display(Value):
     """What a result looks like; `color` has been seen to (ColorOption)."""
 
     output: OutputOption = Output.TABLE
@@ -292,7 +269,7 @@ def window(environment: Environment, since: str | None, until: str | None) -> Wi
 
 @contextmanager
 def opened_store(
-    environment: Environment, source: Source, *, quiet: bool = False
+    environment: Environment, source: AnySource, *, quiet: bool = False
 ) -> Iterator[Store]:
     """The store that the options, the environment or the configuration name, closed afterwards.
 
@@ -302,7 +279,7 @@ def opened_store(
     from lambdatrace.cli.progress import watched
     from lambdatrace.store import open_target
 
-    opened: Store | None = source.opened if isinstance(source, FileSource) else None
+    opened: Store | None = _opened_file(environment, source)
     if opened is None:
         target, profile = chosen_store(environment.environ, source)
         opened = open_target(target, profile)
@@ -310,9 +287,37 @@ def opened_store(
         yield opened if quiet else watched(environment, opened)
     finally:
         opened.close()
+        environment.file = None
 
 
-def chosen_store(environ: Mapping[str, str], source: Source) -> tuple[StoreUrl, str | None]:
+def all_of_it(environment: Environment, source: FileSource, selection: Selection) -> Selection:
+    """`selection`; of a file, where it does not say since when, since its beginning.
+
+    Raises UsageError, and StoreError where the file cannot be read.
+    """
+    file = _opened_file(environment, source)
+    bounds = None if file is None or selection.since is not None else file.bounds()
+    if bounds is None:
+        return selection
+    since, until = map(rfc_3339, bounds)
+    return replaced(selection, since=since, until=selection.until or until)
+
+
+def _opened_file(environment: Environment, source: AnySource) -> FileStore | None:
+    """The file of --from, searched once; None without one."""
+    if not isinstance(source, FileSource) or source.file is None:
+        return None
+    named = [each for each in (source.store, source.table, source.profile, source.region) if each]
+    if named:
+        raise UsageError(f"--from {source.file} needs no store", f"leave {named[0]} out")
+    if environment.file is None:
+        from lambdatrace.store.file import FileStore
+
+        environment.file = FileStore(source.file)
+    return environment.file
+
+
+def chosen_store(environ: Mapping[str, str], source: AnySource) -> tuple[StoreUrl, str | None]:
     """(the store, AWS's profile to read it with): typed, else the environment's, else configured.
 
     None: what boto3 finds. Raises UsageError.

@@ -18,9 +18,11 @@ from lambdatrace.cli.options import (
     Selection,
     SloOption,
     WidthOption,
+    all_of_it,
     opened_store,
 )
 from lambdatrace.cli.reporting import raise_broken_slo
+from lambdatrace.values import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +91,7 @@ def show(
     from lambdatrace.export import documents
 
     environment: Environment = context.obj
-    selection = source.all_of_it(selection)
+    selection = all_of_it(environment, source, selection)
     searched = selection.window(environment)
     wanted = connection_filter(selection.where)
     limits = parse_slo(slo)
@@ -118,8 +120,6 @@ def show(
 
 def _chosen(environment: Environment, records: Records, trace: Trace, wanted: Filter) -> Trace:
     """The trace with the connections that pass the filter, and their exchanges."""
-    from dataclasses import replace
-
     from lambdatrace.analysis.phases import told_apart
     from lambdatrace.export import documents
 
@@ -132,7 +132,7 @@ def _chosen(environment: Environment, records: Records, trace: Trace, wanted: Fi
     environment.note(f"{len(chosen)} of {len(trace.connections)} connections pass the filter")
     ids = {each.id for each in chosen}
     exchanges = tuple(each for each in trace.exchanges if each.connection_id in ids)
-    return replace(trace, connections=chosen, exchanges=exchanges)
+    return replaced(trace, connections=chosen, exchanges=exchanges)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer  # which looks at what commands take
 
 from lambdatrace.cli.grouping import grouped
-from lambdatrace.cli.options import Display, FileSource, Output, Selection, SloOption
+from lambdatrace.cli.options import Display, FileSource, Output, Selection, SloOption, all_of_it
 from lambdatrace.cli.reading import read_selected
 from lambdatrace.cli.reporting import nothing_found, raise_unreadable
 from lambdatrace.errors import BrokenSloError
@@ -47,7 +47,7 @@ def stats(
     from lambdatrace.analysis.stats import distributions
 
     environment: Environment = context.obj
-    selection = source.all_of_it(selection)
+    selection = all_of_it(environment, source, selection)
     limits = parse_slo(slo)
     contents = read_selected(environment, source, selection)
     executions = contents.executions

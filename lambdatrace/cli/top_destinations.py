@@ -17,7 +17,7 @@ from lambdatrace.cli.options import (
     Output,
     Selection,
     SloOption,
-    Source,
+    all_of_it,
     opened_store,
 )
 from lambdatrace.cli.reporting import nothing_found, raise_unreadable
@@ -96,7 +96,7 @@ def top_destinations(
     from lambdatrace.cli.filtering import ROWS, destination_filter
 
     environment: Environment = context.obj
-    selection = source.all_of_it(selection)
+    selection = all_of_it(environment, source, selection)
     wanted = destination_filter(selection.where)
     limits = parse_slo(slo, _PHASES)
     window = selection.window(environment)
@@ -130,7 +130,7 @@ def top_destinations(
 
 def _tallied(
     environment: Environment,
-    source: Source,
+    source: FileSource,
     selection: Selection,
     wanted: Filter,
     by: By,
@@ -159,7 +159,7 @@ def _tallied(
         return tallied
     with Crew(empty) as crew, opened_store(environment, source) as opened:
         for number, window in enumerate(windows):
-            crew.tally(number, opened.index(window.since_ns, window.until_ns))
+            crew.tally(number, opened.batches(window.since_ns, window.until_ns))
         return crew.results()
 
 

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import stat
 from array import array
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 from zlib import crc32
 
 from lambdatrace import interchange
 from lambdatrace.errors import StoreError
-from lambdatrace.items import INDEX
+from lambdatrace.items import INDEX, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lambdatrace.items import Item
+    from lambdatrace.items import Item, Row
 
 PARQUET_MAGIC = b"PAR1"  # the Parquet format's documentation, "File format"
+_BATCH = 250
 _LONGEST_LINE = interchange.MAX_LINE_BYTES + 1
 
 
@@ -147,6 +149,12 @@ class FileStore:
             if item.execution_id not in seen:
                 seen.add(item.execution_id)
                 yield item
+
+    def batches(self, since_ns: int, until_ns: int) -> Iterator[list[Row]]:
+        """The rows of `index` (items.Row), some hundred at a time. Raises StoreError."""
+        rows = map(row_of, self.index(since_ns, until_ns))
+        while batch := list(islice(rows, _BATCH)):
+            yield batch
 
     def bounds(self) -> tuple[int, int] | None:
         """When the first and the last execution began, ns since the epoch; None: there is none."""
