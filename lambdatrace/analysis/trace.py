@@ -75,15 +75,6 @@ class Records(Value):
     _decoded: dict[int, list[Any]]
 
     @property
-    def count(self) -> int:
-        """How many records there are."""
-        return sum(
-            len(data) // stored.CHUNK_RECORDS[kind]
-            for kind, data in self.by_kind.items()
-            if kind != wire.KIND_DETAILS
-        )
-
-    @property
     def is_whole(self) -> bool:
         """Whether nothing that was recorded is known to be missing."""
         return self.execution.dropped.is_whole and not self.missing_chunks

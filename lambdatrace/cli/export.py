@@ -139,8 +139,11 @@ def export(
                     _send(receiver, found)
                 else:
                     with written(environment, output, is_binary=form.is_binary) as take:
+                        size = 0
                         for piece in write(found):
                             take(piece)
+                            size += len(piece)
+                            bar.more = f", {size / 1e6:,.0f} MB"
     finally:
         bar.stop()
     if receiver is not None and receiver.spans:
@@ -242,7 +245,6 @@ def _read(
     from lambdatrace.api import Traces
 
     traces = Traces(store)
-    records = 0
     for wanted in rows:
         bar.moment_ns = wanted.started_ns
         try:
@@ -254,5 +256,3 @@ def _read(
             continue
         bar.count += 1
         yield stored
-        records += stored.records.count
-        bar.more = f", {records:,} records"
