@@ -23,8 +23,10 @@ class ParquetItems:
     def __init__(self, path: str) -> None:
         self._arrow = pyarrow()
         self._path = path
+        import pyarrow.compute as compute
         import pyarrow.parquet as parquet
 
+        self._compute = compute
         with self._explained():
             self._file = parquet.ParquetFile(path)
             metadata = self._file.schema_arrow.metadata or {}
@@ -51,7 +53,7 @@ class ParquetItems:
         if self._group[0] != group:
             with self._explained():
                 table = self._file.read_row_group(group, columns=["record", *ITEM_COLUMNS])
-                is_item = self._arrow.compute.equal(table["record"], interchange.ITEM)
+                is_item = self._compute.equal(table["record"], interchange.ITEM)
                 found = table.filter(is_item).select(ITEM_COLUMNS).to_pydict()
             self._group = group, list(zip(*(found[name] for name in ITEM_COLUMNS), strict=True))
         return self._group[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,19 @@ def test_parquet_is_read_back(tmp_path: Path, url: str) -> None:
     assert run("import", str(path), "--store", copy).code == 0
     assert exported(tmp_path / "b.jsonl", copy).read_bytes() == lines.read_bytes()
     assert exported(tmp_path / "b.parquet", copy).read_bytes() == path.read_bytes()
+
+
+def test_parquet_in_a_process_of_its_own(tmp_path: Path, url: str) -> None:
+    """Where nobody else has loaded parts of pyarrow."""
+    path = tmp_path / "a.parquet"
+    program = [sys.executable, "-c", "from lambdatrace.cli.main import main; main()"]
+    window = ["--since", "2026-11-22T00:00:00Z"]
+    for command in (["export", "--store", url, *window, "-o", path], ["list", "--from", path]):
+        done = subprocess.run(
+            [*program, *command], capture_output=True, text=True, cwd=DOCS.parent, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+    assert "00000001" in done.stdout
 
 
 def test_many_row_groups(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
