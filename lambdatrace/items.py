@@ -54,7 +54,10 @@ A summary is one JSON object. Its keys, "ns" being nanoseconds:
                    [tls_us, ...], [dns_us, ...]], ...] (by time, the longest first; times sorted
                    and thinned; a row ends where only zeros and empty arrays would follow, behind
                    the connect times at the earliest),
-    destinations_left_out (how many more there were).
+    destinations_left_out (how many more there were),
+    xray [trace id as 32 hex digits, parent's id as 16 or null, 1 sampled, 0 not or null] (only
+    where the platform told it, and in the index row alone: it is chance, which cannot be deflated,
+    and the summary's item has no room for that within its write units).
 
 Older schemas are read. 1: summary and index row are JSON in clear, chunks stand apart. 2: both are
 the whole summary, deflated with a dictionary of their own; records stand behind that, transposed.
@@ -95,7 +98,11 @@ MAX_SUMMARY_BYTES = 350_000
 # by itself costs little more, and an item's limit has to be looked at.
 MAX_SECTIONS_BYTES = 65_535
 
+# What a summary's item does not hold: its key says it, or its index row alone does.
+_INDEX_ONLY = ("execution_id", "started_ns", "xray")
+
 INDEX_SHARDS = 8
+INDEX_PREFIX = "idx#"  # of the hash keys of index rows; no execution has such an id
 HOUR_NS = 3_600_000_000_000
 TIE_DIGITS = 9
 
@@ -395,7 +402,7 @@ def _halve_until_small(kind: int, size: int, data: bytes) -> Iterator[bytes]:
 def index_bucket(timestamp_nano: int, shard: int) -> str:
     """The hash key of the index rows of one hour (UTC) and shard."""
     hour = time.strftime("%Y-%m-%dT%H", time.gmtime(timestamp_nano // 1_000_000_000))
-    return f"idx#{hour}#{shard}"
+    return f"{INDEX_PREFIX}{hour}#{shard}"
 
 
 def index_buckets(since_ns: int, until_ns: int) -> Iterator[str]:
@@ -453,9 +460,7 @@ def summary_items(
     Written again, they replace what was there.
     """
     execution_id, started = summary["execution_id"], summary["started_ns"]
-    own = {
-        name: value for name, value in summary.items() if name not in ("execution_id", "started_ns")
-    }
+    own = {name: value for name, value in summary.items() if name not in _INDEX_ONLY}
     stream = lower = b""
     if contents:
         own.pop("destinations", None)

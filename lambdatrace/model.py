@@ -352,6 +352,14 @@ class Pause(Value):
     cpu_idle: bool | None  # Part.RUNQUEUE: whether the CPU that ended it had been idle; else None
 
 
+class Xray(Value):
+    """The trace of AWS X-Ray that an invocation is part of, as the platform told it."""
+
+    trace_id: str  # 32 hex digits
+    parent_id: str | None  # 16 hex digits: of the segment that invoked it
+    is_sampled: bool | None  # None: not told
+
+
 class Execution(Value):
     """One Lambda invocation, or one traced local command: what its summary says."""
 
@@ -386,6 +394,7 @@ class Execution(Value):
     kept: bool  # whether its events were; by the policy below
     keep: str  # all, slow, errors, 1/N
     destinations: tuple[DestinationFigures, ...]
+    xray: Xray | None = None  # None: not told
 
 
 class Elsewhere(Value):

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ARN = "arn:aws:lambda:us-east-1:012345678912:function:under-test"
+# X-Ray's, of every invocation.
+TRACING = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1"
 TIMEOUT_S = 20
 
 
@@ -184,7 +186,12 @@ class Platform:
         request_id = str(uuid.uuid4())
         deadline = self.now() + timeout_s
         if is_told:
-            self.tell({"eventType": "INVOKE", "requestId": request_id, "invokedFunctionArn": ARN})
+            self.tell(
+                {
+                    "eventType": "INVOKE", "requestId": request_id, "invokedFunctionArn": ARN,
+                    "tracing": {"type": "X-Amzn-Trace-Id", "value": TRACING},
+                }
+            )  # fmt: skip
         with self._changed:
             self._invocations.append((request_id, json.dumps({"steps": steps}).encode(), deadline))
             self._changed.notify_all()

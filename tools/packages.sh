@@ -10,6 +10,7 @@ wanted=(
     util-linux mount iproute2       # namespaces
     dnsmasq-base nftables tcpdump   # the demo's and the tests' own network
     strace                          # what the traces are checked against
+    zsh fish man-db                 # shells that complete; the man page is looked at
 )
 # Not where something else provides them already.
 command -v java >/dev/null && command -v javac >/dev/null || wanted+=(openjdk-17-jdk-headless)

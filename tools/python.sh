@@ -18,6 +18,6 @@ say "installing the pinned packages into .venv"
 # instead of an import hook, which would load half the standard library into every Python here,
 # the agent's included.
 PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip install -qq --disable-pip-version-check \
-    --config-settings editable_mode=compat --editable '.[dev,invoke]' || die "the Python packages could not be installed" \
+    --config-settings editable_mode=compat --editable '.[dev,invoke,parquet]' || die "the Python packages could not be installed" \
     "pip needs to reach a package index; what it said is above"
 printf '%s\n' "$current" >.venv/stamp

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _BASE = "/2020-01-01/extension"
 _OK = 200
-_FIELDS = ("eventType", "requestId", "deadlineMs", "shutdownReason")
+# `value` is that of `tracing`: X-Ray's header.
+_FIELDS = ("eventType", "requestId", "deadlineMs", "shutdownReason", "value")
 
 
 class ExtensionsApi:

@@ -81,6 +81,7 @@ class Supervisor:
             "request_id": str(event.get("requestId", "")),
             "deadline_ms": int(event.get("deadlineMs", 0)),
             "at_ns": at_ns,
+            "tracing": str(event.get("value", "")),
         }
         self._known = [*self._known, invocation["request_id"]][-MAX_KNOWN:]
         self._ended = None

@@ -19,6 +19,7 @@ from lambdatrace.agent.outbox import Parcel
 from lambdatrace.agent.recorder import Recorder, monotonic_deadline
 from lambdatrace.agent.spool import Spool
 from lambdatrace.agent.summary import clock_offset
+from lambdatrace.agent.xray import Traces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Serving:
         self._cold = first
         self._warm: set[int] = set()  # branches: where several runtimes start, each does so cold
         self._restores = first and settings.is_snapshot
+        self._traces = Traces()
         self._invocation: dict[str, Any] | None = None  # INVOKE not yet answered with "done"
         self._deadline: float | None = None  # when to write what is known (s, time.monotonic)
         self._write_end: float | None = None  # when its writing must have ended (same clock)
@@ -221,6 +223,7 @@ class Serving:
             self._restores = False
             self._recorder.begin_afresh()
         self._take_deadline(invocation)
+        self._traces.told(invocation["request_id"], invocation.get("tracing", ""))
         early = self._authority.announce(invocation["request_id"])
         if early is not None:
             self._finish(early)
@@ -291,8 +294,9 @@ class Serving:
             cut.was_written = True
             costs = self._delivery.costs(peek=True)
             summary, items = self._recorder.pack(
-                cut, cold_start=self._is_cold(cut), final=False, costs=costs, keep=self._keep.policy
-            )
+                cut, cold_start=self._is_cold(cut), final=False, costs=costs,
+                keep=self._keep.policy, **self._traces.of(request_id),
+            )  # fmt: skip
             state = Parcel((cut.request_id, summary["started_ns"]), items, is_state=True)
             self._delivery.send_at_once(state, self._write_until())
             self._keep_unseen()
@@ -364,6 +368,7 @@ class Serving:
             costs=self._delivery.costs(),
             others=self._attribution.take_others(cut.ended) if self._settings.extensions else None,
             keep=self._keep.policy,
+            **self._traces.of(cut.request_id),
         )
         self._warm.add(cut.branch)
         self._cold = self._cold and self._managed

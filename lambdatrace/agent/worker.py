@@ -3,8 +3,8 @@
 It loads the probe (or adopts the one a worker before it loaded), says so, and only then imports and
 prepares the rest: registration, and with it the function's own start, waits for no more than the
 probe. Messages (channel.py):
-    to the worker   {"event": "INVOKE", "request_id", "deadline_ms", "at_ns"}, {"event": "SHUTDOWN",
-                    "reason", "deadline_ms"}
+    to the worker   {"event": "INVOKE", "request_id", "deadline_ms", "at_ns", "tracing"},
+                    {"event": "SHUTDOWN", "reason", "deadline_ms"}
     from it         {"ready": true, "layout"} + descriptors, {"ready": false, "why"},
                     {"ended": {"request_id", "branch", "started", "ended", "status", "offset"}}
                     before an execution is written, {"done": request id, "sees_runtime": bool,

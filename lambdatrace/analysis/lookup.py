@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lambdatrace import items as stored
 from lambdatrace.analysis.summary import read_execution, summary_fields
-from lambdatrace.analysis.usual import LOOKED_AT, Recent
+from lambdatrace.analysis.usual import LOOKED_AT, MOST, Recent, is_telling
 from lambdatrace.errors import CorruptItemError, NotFoundError, StoreError, UsageError
 from lambdatrace.values import Value
 
@@ -23,7 +23,6 @@ SLOWEST = "@slowest"
 _SHOWN_CANDIDATES = 5
 # How far back is looked for what is usual.
 _COMPARED_NS = 24 * 3_600_000_000_000
-_INDEX_PREFIX = "idx#"
 _LONGEST_ID = 500  # characters; DynamoDB takes 2048 bytes
 _LIST_HINT = "see what there is: lambdatrace list --since 2d"
 
@@ -91,6 +90,23 @@ def recent(store: Store, until_ns: int, function: str | None = None) -> Recent:
     return found
 
 
+def compared_with(store: Store, execution: Execution) -> list[Execution]:
+    """The executions that `recent` finds for `execution`, newest first. Raises StoreError."""
+    until_ns = execution.started_at_ns
+    found: list[Execution] = []
+    rows = store.index(max(0, until_ns - _COMPARED_NS), until_ns - 1)
+    for _, row in zip(range(LOOKED_AT), rows, strict=False):
+        try:
+            other = read_execution(stored.read_summary(row))
+        except StoreError:
+            continue
+        if other.function == execution.function and is_telling(other):
+            found.append(other)
+        if len(found) == MOST:
+            break
+    return found
+
+
 def everything(_: Execution) -> bool:
     """The filter that every execution passes."""
     return True
@@ -153,7 +169,7 @@ def _exactly(store: Store, wanted: str) -> list[Item]:
     if not wanted.isprintable() or len(wanted) > _LONGEST_ID:
         raise NotFoundError(f"{wanted!r} cannot be the id of an execution", _LIST_HINT)
     # A name or a row of the index would be found in the store, but is no execution.
-    return [] if wanted.startswith(("@", _INDEX_PREFIX)) else store.get(wanted)
+    return [] if wanted.startswith(("@", stored.INDEX_PREFIX)) else store.get(wanted)
 
 
 def _attempt(items: list[Item], execution_id: str, started_ns: int | None = None) -> Found:

@@ -20,6 +20,7 @@ from lambdatrace.model import (
     Protocol,
     Share,
     Status,
+    Xray,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ _US = 1_000
 # Where a destination's row may end before these.
 _LATER_FIGURES: list[Any] = [None] * 10 + [0, 0, [], [], []]
 _SHARE_LENGTH = 3
+_XRAY_LENGTH = 3
+_HEX = frozenset("0123456789abcdef")
 # What an older agent did not tell, and what `lambdatrace run` has no use for.
 _LATER_COSTS = (
     "after_ns", "sent_bytes", "write_units", "flushes", "retries", "spooled", "drained",
@@ -201,6 +204,7 @@ def read_execution(summary: Mapping[str, Any]) -> Execution:
             _read_destination(fields, row)
             for row in fields.array(fields.get("destinations"), "destinations")
         ),
+        xray=_read_xray(fields),
     )
 
 
@@ -234,6 +238,22 @@ def _read_share(fields: Fields, row: Any) -> Share:
         subject=fields.check_text(subject, "shares"),
         ns=fields.check_integer(ns, "shares"),
     )
+
+
+def _read_xray(fields: Fields) -> Xray | None:
+    if not fields.has("xray"):
+        return None
+    values = fields.array(fields.get("xray"), "xray")
+    if len(values) != _XRAY_LENGTH:
+        fields.refuse("'xray' is not as long as it should be")
+    trace_id, parent_id, sampled = values
+    if not _is_hex(trace_id, 32) or not (parent_id is None or _is_hex(parent_id, 16)):
+        fields.refuse("'xray' holds no id")
+    return Xray(trace_id, parent_id, None if sampled is None else bool(sampled))
+
+
+def _is_hex(value: Any, digits: int) -> bool:
+    return isinstance(value, str) and len(value) == digits and _HEX.issuperset(value)
 
 
 def _read_ending(fields: Fields) -> Ending | None:

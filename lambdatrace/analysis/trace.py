@@ -6,7 +6,7 @@ execution's start, which the summary gives on both clocks.
 
 from __future__ import annotations
 
-from operator import itemgetter
+from array import array
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lambdatrace import items as stored
@@ -73,6 +73,16 @@ class Records(Value):
     details: dict[str, Any]  # as items.py describes them, not yet checked
     missing_chunks: int  # event chunks the summary promises and the items lack
     _decoded: dict[int, list[Any]]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing that was recorded is known to be missing."""
+        return self.execution.dropped.is_whole and not self.missing_chunks
+
+    @property
+    def all_exchanges_kept(self) -> bool:
+        """Whether every exchange has a record of its own."""
+        return self.is_whole and not self.execution.folded.get("exchanges")
 
     def decoded(self, kind: int, record: type[AnyRecord]) -> list[AnyRecord]:
         """The records of one kind; decoded once, for it is what takes most time."""
@@ -412,11 +422,13 @@ def syscall_rows(
 ) -> Iterator[tuple[str, int, int | None, int, int, int, int, int]]:
     """The values of `Syscall`, in its order: for those who have no time for an object each.
 
-    By start; the kernel emits them by end.
+    By start; the kernel emits them by end. No more than the starts is held: there may be millions.
     """
-    started = wire.SyscallRecord.NAMES.index("started")
-    rows = wire.SyscallRecord.STRUCT.iter_unpack(records.by_kind[wire.KIND_SYSCALL])
-    for row in sorted(rows, key=itemgetter(started)):
+    record, data = wire.SyscallRecord, records.by_kind[wire.KIND_SYSCALL]
+    started = record.NAMES.index("started")
+    starts = array("Q", (row[started] for row in record.STRUCT.iter_unpack(data)))
+    for place in sorted(range(len(starts)), key=starts.__getitem__):
+        row = record.STRUCT.unpack_from(data, place * record.SIZE)
         _, op, _, connection, tgid, tid, fd, result, start, duration = row
         yield (
             _op_name(op), fd, connection or None, tgid, tid,

@@ -85,6 +85,11 @@ def usual_figures(executions: Iterable[Execution]) -> Usual:
     return _usual([times for times in every if _says_something(Status.OK, times)])
 
 
+def is_telling(execution: Execution) -> bool:
+    """Whether an execution says something about what is usual for its function."""
+    return _says_something(execution.status, known_ns(execution))
+
+
 def _says_something(status: str, times: Sequence[int]) -> bool:
     return status == Status.OK and any(ns != UNKNOWN for ns in times[1:])
 

@@ -12,6 +12,8 @@ from lambdatrace import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lambdatrace.cli.environment import Environment
+
 HELP = """Where the time of one slow Lambda execution went, seen from the kernel.
 
 A function is slow or times out sometimes. lambdatrace records the connections of each single
@@ -57,6 +59,8 @@ COMMANDS = {
         "top_destinations", "top_destinations", "Destinations over many executions."
     ),
     "doctor": _Command("doctor", "doctor", "What can be seen here, and what is in the way."),
+    "export": _Command("export", "export", "Executions as a file for other tools."),
+    "import": _Command("import_", "import_", "Exported executions into a store."),
     "deploy-layer": _Command("deploy_layer", "deploy_layer", "Have Lambda functions traced."),
     "status": _Command("status", "status", "Which functions are traced."),
     "remove-layer": _Command("remove_layer", "remove_layer", "Have them traced no longer."),
@@ -76,6 +80,7 @@ def make_app(arguments: Sequence[str] | None = None) -> typer.Typer:
         help=HELP,
         epilog=EPILOG,
         no_args_is_help=True,
+        invoke_without_command=True,  # for `--version`
         # Plain help: rich would take as long to load as everything else together.
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -103,21 +108,28 @@ def _not_loaded() -> None:
     raise AssertionError("only the command that was named is called")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"lambdatrace {__version__}")
-        raise typer.Exit
+def _version_lines(verbose: bool) -> list[str]:
+    if not verbose:
+        return [f"lambdatrace {__version__}"]
+    from lambdatrace.cli.versions import version_lines
+
+    return version_lines()
 
 
 def lambdatrace(
+    context: typer.Context,
     version: Annotated[
+        bool, typer.Option("--version", help="Show lambdatrace's version and exit.")
+    ] = False,
+    verbose: Annotated[
         bool,
-        typer.Option(
-            "--version",
-            callback=_show_version,
-            is_eager=True,
-            help="Show lambdatrace's version and exit.",
-        ),
+        typer.Option("--verbose", help="With --version: also those of what it stands on."),
     ] = False,
 ) -> None:
     """Take the options that belong to no command."""
+    if version:
+        environment: Environment = context.obj
+        print(*_version_lines(verbose), sep="\n", file=environment.stdout)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")

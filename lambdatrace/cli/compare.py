@@ -9,7 +9,15 @@ import typer
 from lambdatrace.cli.completion import complete_ids
 from lambdatrace.cli.filtering import execution_filter, keeps, only_destinations
 from lambdatrace.cli.grouping import grouped
-from lambdatrace.cli.options import Display, Output, Selection, SloOption, Source, opened_store
+from lambdatrace.cli.options import (
+    Display,
+    FileSource,
+    Output,
+    Selection,
+    SloOption,
+    all_of_it,
+    opened_store,
+)
 from lambdatrace.cli.reporting import raise_broken_slo, raise_unreadable
 from lambdatrace.errors import UsageError
 
@@ -50,7 +58,7 @@ def compare(
     slow: SlowOption = False,
     selection: Selection,
     slo: SloOption = None,
-    source: Source,
+    source: FileSource,
     display: Display,
 ) -> None:
     """Show what B did differently from A: part by part, destination by destination.
@@ -62,6 +70,7 @@ def compare(
     from lambdatrace.analysis.slo import parse_slo
 
     environment: Environment = context.obj
+    selection = all_of_it(environment, source, selection)
     named = executions or []
     if len(named) != (0 if slow else 2):
         raise UsageError(
@@ -80,7 +89,7 @@ def compare(
 
 
 def _named(
-    environment: Environment, source: Source, selection: Selection, named: list[str]
+    environment: Environment, source: FileSource, selection: Selection, named: list[str]
 ) -> list[Execution]:
     from lambdatrace.analysis.lookup import find_execution
 
@@ -94,7 +103,7 @@ def _named(
 
 
 def _usual_and_slow(
-    environment: Environment, source: Source, selection: Selection, unreadable: list[StoreError]
+    environment: Environment, source: FileSource, selection: Selection, unreadable: list[StoreError]
 ) -> tuple[list[Execution], list[Execution]]:
     from lambdatrace.analysis.compare import usual_and_slow
     from lambdatrace.cli.reading import read_selected
@@ -115,8 +124,8 @@ def _compared(selection: Selection, a: list[Execution], b: list[Execution]) -> C
 
 
 def _write(environment: Environment, comparison: Comparison, display: Display) -> None:
-    from lambdatrace.cli import documents
     from lambdatrace.cli.output import write_documents, write_object
+    from lambdatrace.export import documents
 
     if display.output is Output.TABLE:
         from lambdatrace.cli.views.comparison import comparison_views

@@ -5,6 +5,7 @@ The store is asked in a process of its own, which is ended when it takes too lon
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import typer  # which looks at what functions take
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 LIMIT_S = 1.0
 _MOST = 50
 _MAX_BYTES = 65_536
+_SAFE = re.compile(r"[\w.@:/+-]+")
 _SELECTORS = ("@latest", "@slowest")
 
 
@@ -36,8 +38,8 @@ def complete_tables(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _fitting(names: Iterable[str], incomplete: str) -> list[str]:
-    # A shell would take what else there is for a word's end, or worse.
-    safe = (name for name in dict.fromkeys(names) if name.isprintable() and " " not in name)
+    # A shell would take what else there is for a word's end, or worse: zsh evaluates it.
+    safe = (name for name in dict.fromkeys(names) if _SAFE.fullmatch(name))
     return [name for name in safe if name.startswith(incomplete)][:_MOST]
 
 

@@ -12,8 +12,8 @@ from lambdatrace.errors import LambdatraceError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lambdatrace.cli.documents import Document
     from lambdatrace.cli.environment import Environment
+    from lambdatrace.export.documents import Document
     from lambdatrace.layer.account import Account
     from lambdatrace.layer.deployment import Outcome
     from lambdatrace.layer.plan import Plan
@@ -149,7 +149,7 @@ def _write(
 ) -> None:
     import json
 
-    from lambdatrace.cli.documents import SCHEMA_VERSION
+    from lambdatrace.export.documents import SCHEMA_VERSION
 
     by_name = {outcome.function: outcome for outcome in outcomes}
     document: Document = {

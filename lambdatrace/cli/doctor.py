@@ -114,8 +114,8 @@ def _reach(environment: Environment, source: Source) -> StoreReport:
 
 
 def _write(environment: Environment, found: list[Check], output: Output) -> None:
-    from lambdatrace.cli.documents import SCHEMA_VERSION
     from lambdatrace.cli.output import write_array, write_csv, write_lines
+    from lambdatrace.export.documents import SCHEMA_VERSION
     from lambdatrace.values import as_dict
 
     rows = [{"schema_version": SCHEMA_VERSION, **as_dict(check)} for check in found]

@@ -11,12 +11,14 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
-from lambdatrace.cli.sanitize import clean
+from lambdatrace.sanitize import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rich.console import Console, RenderableType
+
+    from lambdatrace.store.file import FileStore
 
 # Where there is no terminal to ask (a file, a pipe, a CI log).
 WIDTH_WITHOUT_TERMINAL = 120
@@ -49,6 +51,7 @@ class Environment:
         self.now_ns = clock
         self.sleep = sleep
         self.color = "auto"  # always, never: as typed
+        self.file: FileStore | None = None  # that of --from, while it is open
         self._width = width
 
     @cached_property

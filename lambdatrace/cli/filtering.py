@@ -79,7 +79,7 @@ def keeps(wanted: Filter, execution: Execution) -> bool:
     """Whether an execution passes, and talked to a destination that does."""
     if not wanted.on(EXECUTIONS) and not wanted.on(DESTINATIONS):
         return True
-    from lambdatrace.cli import documents
+    from lambdatrace.export import documents
 
     return (
         not wanted.on(EXECUTIONS) or wanted.holds(EXECUTIONS, documents.fields_document(execution))
@@ -93,7 +93,7 @@ def keeps(wanted: Filter, execution: Execution) -> bool:
 
 def only_destinations(wanted: Filter, execution: Execution) -> Execution:
     """The execution with those of its destinations that pass."""
-    from lambdatrace.cli import documents
+    from lambdatrace.export import documents
 
     if not wanted.on(DESTINATIONS):
         return execution

@@ -148,8 +148,8 @@ class _Printer:
         self._write(found[begin:], verdicts[begin:])
 
     def _write(self, found: Sequence[Execution], verdicts: Sequence[Verdict]) -> None:
-        from lambdatrace.cli import documents
         from lambdatrace.cli.output import write_csv, write_lines
+        from lambdatrace.export import documents
 
         stream = self._environment.stdout
         if self._display.output is Output.TABLE:

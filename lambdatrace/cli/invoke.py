@@ -23,16 +23,16 @@ from lambdatrace.cli.options import (
     recording,
     store_url,
 )
-from lambdatrace.cli.sanitize import clean
 from lambdatrace.errors import UsageError
 from lambdatrace.model import Level
+from lambdatrace.sanitize import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lambdatrace.cli.documents import Document
     from lambdatrace.cli.environment import Environment
     from lambdatrace.emulator.rie import Invocation
+    from lambdatrace.export.documents import Document
 
 EXAMPLES = """
 \b
@@ -224,7 +224,7 @@ class _Report:
 
 
 def _document(invocation: Invocation, function: str) -> Document:
-    from lambdatrace.cli.documents import SCHEMA_VERSION
+    from lambdatrace.export.documents import SCHEMA_VERSION
 
     return {
         "schema_version": SCHEMA_VERSION,

@@ -10,11 +10,13 @@ from lambdatrace.cli.grouping import grouped
 from lambdatrace.cli.options import (
     DEFAULT_LIMIT,
     Display,
+    FileSource,
     LimitOption,
     Output,
     Selection,
     SloOption,
     Source,
+    all_of_it,
     opened_store,
 )
 from lambdatrace.cli.reading import passes
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from lambdatrace.analysis.usual import Recent
-    from lambdatrace.cli.documents import Document
     from lambdatrace.cli.environment import Environment
+    from lambdatrace.export.documents import Document
     from lambdatrace.model import Execution
 
 EXAMPLES = """
@@ -90,7 +92,7 @@ def list_executions(
     follow: FollowOption = False,
     limit: LimitOption = DEFAULT_LIMIT,
     slo: SloOption = None,
-    source: Source,
+    source: FileSource,
     display: Display,
 ) -> None:
     """List the executions of the last 24 hours, or of another window, the newest first.
@@ -102,6 +104,7 @@ def list_executions(
     from lambdatrace.analysis.slo import parse_slo
 
     environment: Environment = context.obj
+    selection = all_of_it(environment, source, selection)
     limits = parse_slo(slo)
 
     fits = passes(
@@ -116,9 +119,12 @@ def list_executions(
     if follow:
         if slowest or slo:
             raise UsageError("--follow shows what comes as it comes", "leave --slowest, --slo out")
+        if source.file is not None:
+            raise UsageError("nothing comes to a file", "leave --follow or --from out")
         from lambdatrace.cli.following import follow_executions
 
-        follow_executions(environment, source, display, limit, fits)
+        store = Source(source.store, source.table, source.profile, source.region)
+        follow_executions(environment, store, display, limit, fits)
         return
     # What is only counted costs a tenth of what is read.
     conditions = (selection.function, selection.where, status, min_duration, dst, slo)
@@ -166,8 +172,8 @@ def _write(
             verdicts = judge_summaries(shown, recent)
             environment.draw(ExecutionTable(shown, ids, verdicts), wide=display.wide)
         return
-    from lambdatrace.cli import documents
     from lambdatrace.cli.output import write_documents
+    from lambdatrace.export import documents
 
     rows: Iterable[Document]
     if display.output is Output.CSV:

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lambdatrace.analysis.times import Window, parse_window
+from lambdatrace.analysis.times import Window, parse_window, rfc_3339
 from lambdatrace.capture import CAPTURE, read_capture, unknown_groups
 from lambdatrace.cli.completion import complete_functions, complete_tables
 from lambdatrace.errors import UsageError
 from lambdatrace.model import Level
-from lambdatrace.values import Value
+from lambdatrace.values import Value, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from lambdatrace.cli.environment import Environment
     from lambdatrace.store.base import Store
+    from lambdatrace.store.file import FileStore
     from lambdatrace.store.url import StoreUrl
 
 DEFAULT_SINCE = "24h"
@@ -84,6 +85,15 @@ ProfileOption = Annotated[
         show_default=False,
     ),
 ]
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        help="Read an export (jsonl or parquet) instead of a store.",
+        show_default=False,
+    ),
+]
 RegionOption = Annotated[
     str | None,
     typer.Option(
@@ -143,11 +153,13 @@ WidthOption = Annotated[
     ),
 ]
 SinceOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--since",
         metavar="WHEN",
-        help="Begin of the window: how long ago (90s, 15m, 1h, 2d) or RFC 3339.",
+        help="Begin of the window: how long ago (90s, 15m, 1h, 2d) or RFC 3339. "
+        f"Default: {DEFAULT_SINCE}; of a file, its beginning.",
+        show_default=False,
     ),
 ]
 UntilOption = Annotated[
@@ -210,10 +222,23 @@ class Source(Value):
     region: RegionOption = None
 
 
+class FileSource(Value):
+    """Which store to read, or which file in its place."""
+
+    store: StoreOption = None
+    table: TableOption = None
+    profile: ProfileOption = None
+    region: RegionOption = None
+    file: FromOption = None
+
+
+AnySource = Source | FileSource
+
+
 class Selection(Value):
     """Which executions to take."""
 
-    since: SinceOption = DEFAULT_SINCE
+    since: SinceOption = None
     until: UntilOption = None
     function: FunctionOption = None
     where: FilterOption = None
@@ -225,7 +250,8 @@ class Selection(Value):
     @property
     def words(self) -> str:
         """The window as it was typed."""
-        return f"since {self.since}" + (f" until {self.until}" if self.until else "")
+        until = f" until {self.until}" if self.until else ""
+        return f"since {self.since or DEFAULT_SINCE}{until}"
 
 
 class Display(Value):
@@ -236,32 +262,62 @@ class Display(Value):
     color: ColorOption = Color.AUTO
 
 
-def window(environment: Environment, since: str, until: str | None) -> Window:
+def window(environment: Environment, since: str | None, until: str | None) -> Window:
     """The window of --since and --until. Raises UsageError."""
-    return parse_window(since, until, environment.now_ns())
+    return parse_window(since or DEFAULT_SINCE, until, environment.now_ns())
 
 
 @contextmanager
 def opened_store(
-    environment: Environment, source: Source, *, quiet: bool = False
+    environment: Environment, source: AnySource, *, quiet: bool = False
 ) -> Iterator[Store]:
     """The store that the options, the environment or the configuration name, closed afterwards.
 
-    Reading much of it shows progress on a terminal, unless `quiet`. Raises UsageError for a
-    malformed choice and StoreError if it cannot be opened.
+    Or the file that --from names. Reading much of it shows progress on a terminal, unless `quiet`.
+    Raises UsageError for a malformed choice and StoreError if it cannot be opened.
     """
     from lambdatrace.cli.progress import watched
     from lambdatrace.store import open_target
 
-    target, profile = chosen_store(environment.environ, source)
-    opened = open_target(target, profile)
+    opened: Store | None = _opened_file(environment, source)
+    if opened is None:
+        target, profile = chosen_store(environment.environ, source)
+        opened = open_target(target, profile)
     try:
         yield opened if quiet else watched(environment, opened)
     finally:
         opened.close()
+        environment.file = None
 
 
-def chosen_store(environ: Mapping[str, str], source: Source) -> tuple[StoreUrl, str | None]:
+def all_of_it(environment: Environment, source: FileSource, selection: Selection) -> Selection:
+    """`selection`; of a file, where it does not say since when, since its beginning.
+
+    Raises UsageError, and StoreError where the file cannot be read.
+    """
+    file = _opened_file(environment, source)
+    bounds = None if file is None or selection.since is not None else file.bounds()
+    if bounds is None:
+        return selection
+    since, until = map(rfc_3339, bounds)
+    return replaced(selection, since=since, until=selection.until or until)
+
+
+def _opened_file(environment: Environment, source: AnySource) -> FileStore | None:
+    """The file of --from, searched once; None without one."""
+    if not isinstance(source, FileSource) or source.file is None:
+        return None
+    named = [each for each in (source.store, source.table, source.profile, source.region) if each]
+    if named:
+        raise UsageError(f"--from {source.file} needs no store", f"leave {named[0]} out")
+    if environment.file is None:
+        from lambdatrace.store.file import FileStore
+
+        environment.file = FileStore(source.file)
+    return environment.file
+
+
+def chosen_store(environ: Mapping[str, str], source: AnySource) -> tuple[StoreUrl, str | None]:
     """(the store, AWS's profile to read it with): typed, else the environment's, else configured.
 
     None: what boto3 finds. Raises UsageError.

@@ -10,12 +10,12 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any, TextIO
 
-from lambdatrace.cli.sanitize import cell
+from lambdatrace.sanitize import cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from lambdatrace.cli.documents import Document
+    from lambdatrace.export.documents import Document
 
 # Made once: `json.dumps` would make one for each document.
 _encode = json.JSONEncoder(allow_nan=False).encode

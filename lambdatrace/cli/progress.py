@@ -63,9 +63,10 @@ class WatchedStore:
 
 
 class Bar:
-    """A bar from `until_ns` back to `since_ns`, drawn in a thread of its own.
+    """A bar from `until_ns` back to `since_ns`, drawn in a thread of its own on a terminal.
 
-    `moment_ns` is how far one has come, `count` how many rows there were on the way.
+    `moment_ns` is how far one has come, `count` how many rows there were on the way, `more` what
+    there is to say besides.
     """
 
     def __init__(self, environment: Environment, since_ns: int, until_ns: int) -> None:
@@ -73,19 +74,23 @@ class Bar:
 
         self.moment_ns = until_ns
         self.count = 0
+        self.more = ""
         self._since_ns = since_ns
         self._until_ns = until_ns
         self._environment = environment
         self._stopped = Event()
         self._timer = Timer(AFTER_S, self._draw)
         self._timer.daemon = True
-        self._timer.start()
+        self._is_seen = environment.stderr.isatty()
+        if self._is_seen:
+            self._timer.start()
 
     def stop(self) -> None:
         """Take it away."""
         self._stopped.set()
         self._timer.cancel()
-        self._timer.join()
+        if self._is_seen:
+            self._timer.join()
 
     def _draw(self) -> None:
         from rich.console import Console
@@ -94,10 +99,13 @@ class Bar:
         console = Console(file=self._environment.stderr, _environ=self._environment.environ)
         span = max(1, self._until_ns - self._since_ns)
         with Progress(
-            TextColumn("reading"), BarColumn(), TextColumn("{task.fields[count]:,} executions"),
+            TextColumn("reading"), BarColumn(),
+            TextColumn("{task.fields[count]:,} executions{task.fields[more]}"),
             console=console, transient=True, auto_refresh=False,
         ) as progress:  # fmt: skip
-            task = progress.add_task("", total=span, count=0)
+            task = progress.add_task("", total=span, count=0, more="")
             while not self._stopped.wait(0.1):
                 done = min(span, max(0, self._until_ns - self.moment_ns))
-                progress.update(task, completed=done, count=self.count, refresh=True)
+                progress.update(
+                    task, completed=done, count=self.count, more=self.more, refresh=True
+                )

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
     from lambdatrace.analysis.lookup import WindowContents
     from lambdatrace.cli.environment import Environment
-    from lambdatrace.cli.options import Selection, Source
+    from lambdatrace.cli.options import AnySource, Selection
     from lambdatrace.model import Execution
 
 
-def read_selected(environment: Environment, source: Source, selection: Selection) -> WindowContents:
+def read_selected(
+    environment: Environment, source: AnySource, selection: Selection
+) -> WindowContents:
     """What a window holds and the filter takes. Raises UsageError, StoreError."""
     from lambdatrace.analysis.lookup import read_window
 

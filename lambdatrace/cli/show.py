@@ -13,11 +13,12 @@ from lambdatrace.cli.filtering import CONNECTIONS, EXECUTIONS, connection_filter
 from lambdatrace.cli.grouping import grouped
 from lambdatrace.cli.options import (
     Display,
+    FileSource,
     Output,
     Selection,
     SloOption,
-    Source,
     WidthOption,
+    all_of_it,
     opened_store,
 )
 from lambdatrace.cli.reporting import raise_broken_slo
@@ -73,7 +74,7 @@ def show(
         bool, typer.Option("--events", help="Besides, list every record: by kind, by start.")
     ] = False,
     width: WidthOption = None,
-    source: Source,
+    source: FileSource,
     display: Display,
 ) -> None:
     """Show where the time of one execution went: into what, and what happened when.
@@ -86,9 +87,10 @@ def show(
     from lambdatrace.analysis.slo import parse_slo
     from lambdatrace.analysis.trace import read_records, without_syscalls
     from lambdatrace.analysis.verdict import judge
-    from lambdatrace.cli import documents
+    from lambdatrace.export import documents
 
     environment: Environment = context.obj
+    selection = all_of_it(environment, source, selection)
     searched = selection.window(environment)
     wanted = connection_filter(selection.where)
     limits = parse_slo(slo)
@@ -119,9 +121,9 @@ def show(
 def _chosen(environment: Environment, records: Records, trace: Trace, wanted: Filter) -> Trace:
     """The trace with the connections that pass the filter, and their exchanges."""
     from lambdatrace.analysis.phases import told_apart
-    from lambdatrace.cli import documents
+    from lambdatrace.export import documents
 
-    told = told_apart(trace.connections, trace.exchanges, _all_exchanges_kept(records))
+    told = told_apart(trace.connections, trace.exchanges, records.all_exchanges_kept)
     chosen = tuple(
         each
         for each in trace.connections
@@ -159,11 +161,11 @@ def _draw(
     from lambdatrace.cli.views.verdict import verdict_view
     from lambdatrace.cli.views.waterfall import WaterfallView
 
-    exchanges = told_apart(trace.connections, trace.exchanges, _all_exchanges_kept(records))
+    exchanges = told_apart(trace.connections, trace.exchanges, records.all_exchanges_kept)
     # What ended has its last name, and what is still there the one it connected with.
     names = {each.process_id: each.process_name for each in trace.connections}
     names |= {each.process_id: each.name for each in trace.processes}
-    complete = _is_whole(records) and trace.execution.connections <= len(trace.connections)
+    complete = records.is_whole and trace.execution.connections <= len(trace.connections)
     views: list[RenderableType] = [
         execution_view(trace.execution, records.missing_chunks),
         verdict_view(verdict),
@@ -181,20 +183,10 @@ def _draw(
     environment.draw(*views)
 
 
-def _is_whole(records: Records) -> bool:
-    """Whether nothing that was recorded is known to be missing."""
-    return records.execution.dropped.is_whole and not records.missing_chunks
-
-
-def _all_exchanges_kept(records: Records) -> bool:
-    return _is_whole(records) and not records.execution.folded.get("exchanges")
-
-
 def _write(
     environment: Environment, records: Records, trace: Trace, verdict: Verdict, output: Output
 ) -> None:
     from lambdatrace.analysis.phases import told_apart
-    from lambdatrace.cli import documents
     from lambdatrace.cli.output import (
         encoded,
         write_csv,
@@ -202,12 +194,13 @@ def _write(
         write_lines,
         write_object,
     )
+    from lambdatrace.export import documents
     from lambdatrace.model import Level
 
     version = documents.SCHEMA_VERSION
     execution = documents.execution_document(records.execution, records.missing_chunks)
     judged = documents.verdict_document(verdict)
-    known = told_apart(trace.connections, trace.exchanges, _all_exchanges_kept(records))
+    known = told_apart(trace.connections, trace.exchanges, records.all_exchanges_kept)
     rows = [documents.connection_document(each, known.get(each.id)) for each in trace.connections]
     parts = {
         "namelookup": [documents.namelookup_document(each) for each in trace.namelookups],

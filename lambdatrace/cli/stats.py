@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import typer  # which looks at what commands take
 
 from lambdatrace.cli.grouping import grouped
-from lambdatrace.cli.options import Display, Output, Selection, SloOption, Source, opened_store
+from lambdatrace.cli.options import (
+    AnySource,
+    Display,
+    FileSource,
+    Output,
+    Selection,
+    SloOption,
+    all_of_it,
+    opened_store,
+)
 from lambdatrace.cli.reading import read_selected
 from lambdatrace.cli.reporting import nothing_found, raise_unreadable
 from lambdatrace.errors import BrokenSloError
@@ -35,7 +44,7 @@ def stats(
     selection: Selection,
     *,
     slo: SloOption = None,
-    source: Source,
+    source: FileSource,
     display: Display,
 ) -> None:
     """Show how durations are distributed, and what the executions' time went into.
@@ -47,6 +56,7 @@ def stats(
     from lambdatrace.analysis.stats import distributions
 
     environment: Environment = context.obj
+    selection = all_of_it(environment, source, selection)
     limits = parse_slo(slo)
     taken = _taken(environment, source, selection)
     rows = distributions(taken)
@@ -57,7 +67,7 @@ def stats(
     _raise_broken_slo(limits, rows)
 
 
-def _taken(environment: Environment, source: Source, selection: Selection) -> Taken:
+def _taken(environment: Environment, source: AnySource, selection: Selection) -> Taken:
     """The times of the executions that were chosen. Raises UsageError, StoreError."""
     from lambdatrace.analysis.taken import Taken
     from lambdatrace.cli.crew import Crew
@@ -82,8 +92,8 @@ def _write(
     environment: Environment, taken: Taken, rows: Sequence[Distribution], display: Display
 ) -> None:
     from lambdatrace.analysis.stats import histogram
-    from lambdatrace.cli import documents
     from lambdatrace.cli.output import encoded, write_documents, write_object
+    from lambdatrace.export import documents
 
     bins = histogram(taken.durations_ns)
     if display.output is Output.TABLE:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lambdatrace.analysis.times import Window
-    from lambdatrace.cli.documents import Document
     from lambdatrace.cli.environment import Environment
+    from lambdatrace.export.documents import Document
     from lambdatrace.layer.plan import FunctionState
     from lambdatrace.model import Execution
 
@@ -110,7 +110,7 @@ def _document(
     state: FunctionState, own: str | None, up_to_date: bool, executions: list[Execution] | None
 ) -> Document:
     from lambdatrace.analysis.times import rfc_3339
-    from lambdatrace.cli.documents import SCHEMA_VERSION
+    from lambdatrace.export.documents import SCHEMA_VERSION
     from lambdatrace.layer.plan import LEVEL_VARIABLE
 
     last = max((one.started_at_ns for one in executions or ()), default=None)

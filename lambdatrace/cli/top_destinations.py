@@ -12,11 +12,12 @@ from lambdatrace.cli.grouping import grouped
 from lambdatrace.cli.options import (
     DEFAULT_LIMIT,
     Display,
+    FileSource,
     LimitOption,
     Output,
     Selection,
     SloOption,
-    Source,
+    all_of_it,
     opened_store,
 )
 from lambdatrace.cli.reporting import nothing_found, raise_unreadable
@@ -82,7 +83,7 @@ def top_destinations(
     sort: SortOption = Sort.TIME,
     limit: LimitOption = DEFAULT_LIMIT,
     slo: SloOption = None,
-    source: Source,
+    source: FileSource,
     display: Display,
 ) -> None:
     """Rank the destinations of many executions: how long each took, and what changed.
@@ -95,6 +96,7 @@ def top_destinations(
     from lambdatrace.cli.filtering import ROWS, destination_filter
 
     environment: Environment = context.obj
+    selection = all_of_it(environment, source, selection)
     wanted = destination_filter(selection.where)
     limits = parse_slo(slo, _PHASES)
     window = selection.window(environment)
@@ -103,7 +105,7 @@ def top_destinations(
     found, before = _tallied(environment, source, selection, wanted, by, (window, earlier))
     rows = found.tally.rows(before.tally)
     if wanted.on(ROWS):
-        from lambdatrace.cli.documents import destination_document
+        from lambdatrace.export.documents import destination_document
 
         rows = [row for row in rows if wanted.holds(ROWS, destination_document(row))]
     rows.sort(key=lambda row: _weight(row, sort), reverse=True)
@@ -128,7 +130,7 @@ def top_destinations(
 
 def _tallied(
     environment: Environment,
-    source: Source,
+    source: FileSource,
     selection: Selection,
     wanted: Filter,
     by: By,
@@ -199,8 +201,8 @@ def _write(environment: Environment, rows: Sequence[DestinationRow], display: Di
 
             environment.draw(DestinationTable(rows), wide=display.wide)
         return
-    from lambdatrace.cli import documents
     from lambdatrace.cli.output import write_documents
+    from lambdatrace.export import documents
 
     found = (documents.destination_document(row) for row in rows)
     write_documents(found, documents.DESTINATION_FIELDS, display.output, environment.stdout)

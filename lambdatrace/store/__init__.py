@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lambdatrace.store.base import Store
+    from lambdatrace.store.base import Destination, Store
     from lambdatrace.store.url import StoreUrl
 
 
@@ -47,3 +47,16 @@ def open_target(target: StoreUrl, profile: str | None = None) -> Store:
     from lambdatrace.store.dynamodb import open_table
 
     return open_table(target, profile)
+
+
+def open_for_import(target: StoreUrl, profile: str | None = None) -> Destination:
+    """The store at `target`, to write to. Raises StoreError when it cannot be opened."""
+    from lambdatrace.store.url import SQLITE
+
+    if target.engine == SQLITE:
+        from lambdatrace.store.sqlite import SqliteStore
+
+        return SqliteStore(target.path)
+    from lambdatrace.store.import_dynamodb import open_table_writer
+
+    return open_table_writer(target, profile)

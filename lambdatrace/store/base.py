@@ -30,6 +30,17 @@ if TYPE_CHECKING:
         def close(self) -> None:
             """Release what the store holds."""
 
+    class Destination(Protocol):
+        """What executions are imported into."""
+
+        last_error: str  # what went wrong in the latest `write`; "" if nothing did
+
+        def write(self, items: Iterable[Item], deadline: float) -> int:
+            """Write items until `deadline` (s, time.monotonic); how many were not written."""
+
+        def close(self) -> None:
+            """Release what it holds."""
+
     class Writer(Protocol):
         """The writing side, used by the agent. Nothing is opened before the first call."""
 

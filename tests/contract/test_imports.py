@@ -47,6 +47,7 @@ def test_the_arrows_point_one_way() -> None:
         (["show", "4f2c9a10-0000-4000-8000-000000000001", "-o", "json"], HEAVY | {"rich"}),
         (["list", "--since", "2026-11-22T00:00:00Z", "--until", "2026-11-23T00:00:00Z"], HEAVY),
         (["list", "--since", "1m", "-o", "csv"], HEAVY | {"rich"}),
+        (["export", "--since", "2026-11-22T00:00:00Z"], HEAVY | {"rich", "pyarrow"}),
         (["top-destinations", "--since", "1s"], HEAVY),  # nothing to count
     ],
 )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from lambdatrace.cli.sanitize import clean
 from lambdatrace.layer.plan import (
     ChangeFunction,
     ChangePolicy,
@@ -15,6 +14,7 @@ from lambdatrace.layer.plan import (
     ExpireItems,
     PublishLayer,
 )
+from lambdatrace.sanitize import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

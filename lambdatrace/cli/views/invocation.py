@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from lambdatrace.cli.sanitize import clean
+from lambdatrace.sanitize import clean
 
 if TYPE_CHECKING:
     from lambdatrace.emulator.rie import Invocation

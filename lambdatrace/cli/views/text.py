@@ -13,8 +13,8 @@ from rich.text import Text
 
 from lambdatrace.analysis.words import counted as counted
 from lambdatrace.analysis.words import duration_words as duration_words
-from lambdatrace.cli.sanitize import clean
 from lambdatrace.model import Status
+from lambdatrace.sanitize import clean
 
 if TYPE_CHECKING:
     from lambdatrace.model import Protocol

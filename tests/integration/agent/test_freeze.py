@@ -9,6 +9,11 @@ import pytest
 from support_agent import Function, trace
 from support_platform import Platform
 
+from lambdatrace.analysis.summary import read_execution
+from lambdatrace.items import read_summary
+from lambdatrace.model import Xray
+from lambdatrace.store import open_store
+
 FROZEN_S = 3_600
 # Close at once, and let the kernel send a reset (socket(7), SO_LINGER).
 RESET = struct.pack("ii", 1, 0)
@@ -40,6 +45,9 @@ def test_a_frozen_environment(function: Function, dies: str) -> None:
     assert starts[1] - starts[0] > FROZEN_S - 1
     for each in traces:
         assert (each.execution.status, each.missing_chunks) == ("ok", 0)
+    xray = Xray("5bef4de7ad49b0e87f6ef6c87fc2e700", "9a9197af755a6419", is_sampled=True)
+    rows = open_store(function.store).index(0, int(ended * 1e9))
+    assert [read_execution(read_summary(row)).xray for row in rows] == [xray, xray]
     (first,), (second,) = (each.connections for each in traces)
     assert (first.stale, first.reused, first.closed_by) == (False, False, None)
     assert (second.id, second.stale, second.closed_by) == (first.id, True, "peer")

@@ -29,6 +29,7 @@ TOLD = {
     "keep": "all",
     "edges": "kernel",
     "memory_mb": 512,
+    "xray": ["5759e988bd862e3fe1be46a994272793", "53995c3f42cd8ad8", 1],
     "agent": {
         "cpu_ns": 4_104_332, "peak_bytes": 18_345_984, "after_ns": 23_412_009, "sent_bytes": 3_412,
         "write_units": 3, "flushes": 1, "retries": 0, "spooled": 0, "drained": 0,

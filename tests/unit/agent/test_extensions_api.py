@@ -23,6 +23,7 @@ def test_an_invocation_however_it_is_spaced() -> None:
         "eventType": "INVOKE",
         "deadlineMs": "1792651234567",
         "requestId": "3da1f2dc-3222-475e-9205-e2e6c6318895",
+        "value": "Root=1-5f35ae12-0c0fec141ab77a00bc047aa2",
     }
     assert read_event(json.dumps(INVOKE).encode()) == expected
     assert read_event(json.dumps(INVOKE, separators=(",", ":")).encode()) == expected

@@ -13,7 +13,7 @@ import pytest
 import support_traces as traces
 from support_cli import run
 
-from lambdatrace.cli import documents
+from lambdatrace.export import documents
 from lambdatrace.items import CHUNK
 
 if TYPE_CHECKING:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import support_traces as traces
+from support import require
 
 from lambdatrace.cli import completion
 
@@ -97,3 +100,47 @@ def test_what_comes_in_time_is_offered_and_what_takes_long_is_ended(
     assert time.monotonic() - began < 300
     assert completion._quickly(broken) == ["one"]
     assert completion._quickly(lambda: ["a", "a", "b\n"]) == ["a"]
+
+
+# In each shell: its own script, and what it would offer at the end of `lambdatrace show 4f2`. zsh's
+# completion system asks a terminal: here what the script hands to it is printed.
+SHELLS = {
+    "bash": """
+        source "$SCRIPT"; COMP_WORDS=(lambdatrace show 4f2); COMP_CWORD=2
+        _lambdatrace_completion lambdatrace; printf '%s\\n' "${COMPREPLY[@]}"
+    """,
+    "zsh": """
+        compdef() { :; }; _arguments() { print -r -- "$@"; }; source "$SCRIPT"
+        words=(lambdatrace show 4f2); CURRENT=3; _lambdatrace_completion
+    """,
+    "fish": 'source "$SCRIPT"; complete --do-complete "lambdatrace show 4f2"',
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_in_a_shell(tmp_path: Path, shell: str) -> None:
+    require(shutil.which(shell), f"{shell} is missing: make setup")
+    now, proof = time.time_ns(), tmp_path / "proof"
+    hostile = ("$(touch${IFS}PROOF)", "`touch\tPROOF`", "';touch${IFS}PROOF;'", '4f2"|touch<PROOF')
+    store = traces.write(
+        tmp_path / "store.db",
+        traces.execution(execution_id="4f2c-1", started_ns=now - 1_000),
+        *(
+            traces.execution(execution_id=f"4f2{name}".replace("PROOF", str(proof)), started_ns=now)
+            for name in hostile
+        ),
+    )
+    environ = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LAMBDATRACE_STORE": store,
+        "HOME": str(tmp_path), "SCRIPT": str(tmp_path / "script"),
+    }  # fmt: skip
+    script = subprocess.run(
+        ["lambdatrace"], env={**environ, "_LAMBDATRACE_COMPLETE": f"source_{shell}"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (tmp_path / "script").write_text(script.stdout)
+    offered = subprocess.run(
+        [shell, "-c", SHELLS[shell]], env=environ, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert re.findall(r"4f2[^\s\"]*", offered.stdout) == ["4f2c-1"]
+    assert not proof.exists()

@@ -14,7 +14,8 @@ from support_cli import run
 
 from lambdatrace.analysis.filters import BOOLEAN, MOMENT, NUMBER, TEXT, Kind
 from lambdatrace.analysis.summary import read_execution
-from lambdatrace.cli import documents, filtering
+from lambdatrace.cli import filtering
+from lambdatrace.export import documents
 from lambdatrace.model import Part
 
 MS = traces.MS

@@ -18,10 +18,8 @@ from lambdatrace.analysis.summary import read_execution
 from lambdatrace.analysis.trace import read_trace
 from lambdatrace.analysis.verdict import judge_summary
 from lambdatrace.analysis.waterfall import waterfall
-from lambdatrace.cli import documents
 from lambdatrace.cli.environment import Environment
 from lambdatrace.cli.output import encoded, write_array, write_csv, write_lines, write_object
-from lambdatrace.cli.sanitize import cell, clean
 from lambdatrace.cli.views.destinations import DestinationTable
 from lambdatrace.cli.views.events import event_lists
 from lambdatrace.cli.views.execution import execution_view
@@ -29,6 +27,8 @@ from lambdatrace.cli.views.executions import ExecutionTable
 from lambdatrace.cli.views.partition import PartitionView
 from lambdatrace.cli.views.processes import failed_processes
 from lambdatrace.cli.views.waterfall import WaterfallView
+from lambdatrace.export import documents
+from lambdatrace.sanitize import cell, clean
 
 HOSTILE = [
     "[red]",

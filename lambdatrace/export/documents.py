@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Pause,
         Process,
         Verdict,
+        Xray,
     )
 
 Document = dict[str, Any]
@@ -118,6 +119,11 @@ def execution_document(execution: Execution, missing_chunks: int = 0) -> Documen
         "keep": execution.keep,
         "agent": None if execution.agent is None else _agent(execution.agent),
     }
+
+
+def xray_trace_id(xray: Xray | None) -> str | None:
+    """A trace's id as X-Ray writes it: its version, when it began, its number."""
+    return None if xray is None else f"1-{xray.trace_id[:8]}-{xray.trace_id[8:]}"
 
 
 def _agent(agent: AgentCost) -> Document:
