@@ -127,7 +127,7 @@ _STYLES = {
     Activity.RUNQUEUE: "red",
     Activity.MEMBER: "cyan",
 }
-_NAMES = {
+ACTIVITY_NAMES = {
     Activity.EXCHANGES: "exchanges, not told apart",
     Activity.CALL: "waited in a syscall",
     Activity.RUNQUEUE: "waited for a CPU",
@@ -233,7 +233,7 @@ class WaterfallView:
             add("start", start)
         add("took", took)
         if tier < _ROOM_FOR_RESULTS:
-            add("", lambda row: _marks(row, glyphs), right=False)
+            add("", lambda row: marks(row, glyphs), right=False)
             return columns
         if tier >= _ROOM_FOR_PHASES:
             add("process", words.process, _MOST_PROCESS, right=False)
@@ -263,7 +263,7 @@ class WaterfallView:
             else:
                 drawn |= {each for each, glyph in glyphs.activities.items() if glyph in cells}
         named = [
-            (glyph, _NAMES.get(activity, str(activity)), _STYLES[activity])
+            (glyph, ACTIVITY_NAMES.get(activity, str(activity)), _STYLES[activity])
             for activity, glyph in glyphs.activities.items()
             if activity in drawn
         ]
@@ -279,16 +279,8 @@ class WaterfallView:
             if other[0] in used
         ]
         if tier < _ROOM_FOR_RESULTS:
-            marked = {mark for row in rows for mark in _marks(row, glyphs).plain}
-            named += [
-                other
-                for other in (
-                    (glyphs.reused, "reused", ""),
-                    (glyphs.resent, "packets resent", WARNING),
-                    (glyphs.stale, "stale", WARNING),
-                )
-                if other[0] in marked
-            ]
+            marked = {mark for row in rows for mark in marks(row, glyphs).plain}
+            named += [other for other in named_marks(glyphs) if other[0] in marked]
         legend = Text(style=DIM)
         free = width  # cells left in the line
         for glyph, name, style in named:
@@ -311,7 +303,8 @@ def _indented_what(row: Row, tier: int, glyphs: Glyphs) -> Text:
     return below.append_text(what(row, with_bytes=tier < _ROOM_FOR_PHASES))
 
 
-def _marks(row: Row, glyphs: Glyphs) -> Text:
+def marks(row: Row, glyphs: Glyphs) -> Text:
+    """What there is to know of a connection that its bar does not show."""
     text = Text()
     if isinstance(row.source, Connection):
         text.append(glyphs.reused * row.source.reused)
@@ -319,6 +312,15 @@ def _marks(row: Row, glyphs: Glyphs) -> Text:
     if isinstance(row.source, Connection | Exchange):
         text.append(glyphs.resent * bool(row.source.retransmits), style=WARNING)
     return text
+
+
+def named_marks(glyphs: Glyphs) -> tuple[tuple[str, str, str], ...]:
+    """What the marks mean: (glyph, words, style)."""
+    return (
+        (glyphs.reused, "reused", ""),
+        (glyphs.resent, "packets resent", WARNING),
+        (glyphs.stale, "stale", WARNING),
+    )
 
 
 def _bar(row: Row, duration_ns: int, width: int, glyphs: Glyphs, ascii_only: bool) -> Text:
