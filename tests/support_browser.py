@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -55,8 +56,11 @@ class Browser:
         request = urllib.request.Request(
             self._address + path, data, {"Content-Type": "application/json"}, method=method
         )
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
-            return json.load(answer)["value"]
+        try:
+            with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(json.load(error)["value"]["message"]) from error
 
     def _post(self, path: str, body: Any) -> Any:
         return self._send("POST", path, body)
@@ -98,7 +102,7 @@ class Browser:
         """What can be read in elements that are shown."""
         return self.run(
             "return [...document.querySelectorAll(arguments[0])]"
-            ".filter((each) => each.checkVisibility()).map((each) => each.innerText.trim())",
+            ".filter((each) => each.checkVisibility()).map((each) => (each.innerText ?? each.textContent).trim())",
             selector,
         )
 

@@ -41,7 +41,7 @@ def bar(row: Row, duration_ns: int) -> str:
         if isinstance(row.source, Connection):
             drawn.append(_life(row, duration_ns))
         drawn += [_stretch(each, duration_ns) for each in coalesced(row, duration_ns, _MOST_DRAWN)]
-    drawn.append(_mark(row, duration_ns))
+        drawn.append(_mark(row, duration_ns))
     return _svg("".join(drawn))
 
 
@@ -104,16 +104,18 @@ def life_swatch() -> str:
 
 def told(row: Row, duration_ns: int) -> dict[str, Any]:
     """What the script draws a row from; times in ns since the execution's start."""
-    found: dict[str, Any] = {"end": str(row.end), "from": row.start_ns, "to": row.end_ns}
     if isinstance(row.source, Group):
-        found["counts"] = _counts(row.stretches, duration_ns)
-        return found
-    found["life"] = isinstance(row.source, Connection)
-    found["bars"] = [
-        [ink_of(each.activity), each.start_ns, each.end_ns]
-        for each in coalesced(row, duration_ns, _MOST_TOLD)
-    ]
-    return found
+        return {"counts": _counts(row.stretches, duration_ns)}
+    return {
+        "end": str(row.end),
+        "from": row.start_ns,
+        "to": row.end_ns,
+        "life": isinstance(row.source, Connection),
+        "bars": [
+            [ink_of(each.activity), each.start_ns, each.end_ns]
+            for each in coalesced(row, duration_ns, _MOST_TOLD)
+        ],
+    }
 
 
 def coalesced(row: Row, duration_ns: int, most: int) -> Sequence[Stretch]:
@@ -211,6 +213,6 @@ def _mark(row: Row, duration_ns: int) -> str:
     moved = "" if beside else ' transform="translate(-16 0)"'
     return (
         f'<svg class="at-end" x="{end if beside else 100:g}%" overflow="visible">'
-        f'<g{moved}><rect class="under" x="2" y="3" width="12" height="12"/>'
+        f'<g{moved}><rect class="under" x="1" y="3" width="15" height="12"/>'
         f'<path class="mark {name}" d="{path}"/></g></svg>'
     )

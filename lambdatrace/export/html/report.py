@@ -80,7 +80,7 @@ def section(report: Report, number: int) -> Iterator[str]:
         if label not in ("function", "took")
     )
     yield from drawing.figures()
-    for view in failed_processes(trace.processes):
+    for view in failed_processes(trace.processes, drawing.lists):
         yield from block(view)
     if trace.elsewhere:
         yield from block(elsewhere_list(trace.elsewhere, report.elsewhere_left_out))
@@ -168,6 +168,9 @@ class _Drawing:
         self._waterfall = waterfall(trace, apart)
         self._words = words.RowWords(self._waterfall, apart, trace.process_names)
         self._complete = whole and execution.connections <= len(trace.connections)
+        # What the page has no room for is to be had from the store.
+        name = safe(execution.execution_id).plain
+        self.lists = f"`lambdatrace show {name} --events` lists them"
         self._duration_ns = self._waterfall.duration_ns
         self._rows = [self._named(place, row) for place, row in enumerate(self._waterfall.rows, 1)]
 
@@ -235,10 +238,8 @@ class _Drawing:
                 yield self._line(each)
             yield "</tbody></table>\n"
             yield self._legend()
-        lists = escape(f"lambdatrace show {safe(self._report.trace.execution.execution_id).plain} "
-                       "--events lists them")  # fmt: skip
-        for note in words.notes(self._waterfall, complete=self._complete, lists=lists):
-            yield f'<p class="note">{note}</p>\n'
+        for note in words.notes(self._waterfall, complete=self._complete, lists=self.lists):
+            yield f'<p class="note">{escape(note)}</p>\n'
 
     def _tools(self) -> str:
         """What the script works with; nothing is shown of it without one."""

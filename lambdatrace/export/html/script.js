@@ -3,7 +3,7 @@
 "use strict";
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const HEIGHT = 18, LEAST = 0.2, MOST_TICKS = 5, CLOSEST_NS = 1000;
+  const HEIGHT = 18, LEAST = 0.2, TICK_PX = 90, CLOSEST_NS = 1000;
   const MARKS = { failed: "M4 5l8 8M12 5l-8 8", open: "M3 9h8M8 5l4 4-4 4" };
   const tip = document.getElementById("tip");
 
@@ -48,8 +48,9 @@
 
     function ticks() {
       const length = view[1] - view[0];
+      const most = Math.max(3, Math.floor(axis.clientWidth / TICK_PX));
       let step = 1;
-      while (length / step >= MOST_TICKS) step *= String(step)[0] === "2" ? 2.5 : 2;
+      while (length / step >= most) step *= String(step)[0] === "2" ? 2.5 : 2;
       const found = [];
       for (let at = Math.ceil(view[0] / step) * step; at <= view[1]; at += step) found.push(at);
       return found;
@@ -86,7 +87,7 @@
         const beside = ended < 97;
         found.push(element("svg", { class: "at-end", x: `${beside ? ended : 100}%`, overflow: "visible" },
           element("g", beside ? {} : { transform: "translate(-16 0)" },
-            element("rect", { class: "under", x: 2, y: 3, width: 12, height: 12 }),
+            element("rect", { class: "under", x: 1, y: 3, width: 15, height: 12 }),
             element("path", { class: `mark ${told.end}`, d: MARKS[told.end] }))));
       }
       row.querySelector(".bar").replaceChildren(...found);
