@@ -102,7 +102,8 @@ class Browser:
         """What can be read in elements that are shown."""
         return self.run(
             "return [...document.querySelectorAll(arguments[0])]"
-            ".filter((each) => each.checkVisibility()).map((each) => (each.innerText ?? each.textContent).trim())",
+            ".filter((each) => each.checkVisibility())"
+            ".map((each) => (each.innerText ?? each.textContent).trim())",
             selector,
         )
 

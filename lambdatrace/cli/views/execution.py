@@ -86,7 +86,9 @@ def facts(execution: Execution) -> list[tuple[str, Text]]:
     """What there is to say of an execution, each under its label."""
     function = safe(execution.function, style="bold")
     if execution.version is not None:
-        function.append(", version ", style="not bold").append_text(safe(execution.version, "not bold"))
+        function.append(", version ", style="not bold").append_text(
+            safe(execution.version, "not bold")
+        )
     if execution.memory_mb is not None:
         function.append(f", {execution.memory_mb} MB", style="not bold")
     ended = Text(duration_words(execution.duration_ns), style="bold")

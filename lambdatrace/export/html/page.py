@@ -49,7 +49,7 @@ def page(reports: Iterable[Report], left_out: int = 0) -> Iterator[str]:
     executions = [execution for execution, _ in taken]
     alone = len(taken) == 1 and not left_out
     heading = title(executions[0]) if alone else counted(len(taken), "execution")
-    head, _, tail = _template(heading).partition("$content")
+    head, tail = _around(heading)
     yield head
     if alone:
         yield f'<article class="report" id="r1">\n{taken[0][1]}</article>\n'
@@ -75,18 +75,20 @@ def _digest(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
-def _template(heading: str) -> str:
-    """The page without its content, for which `$content` is left standing."""
+def _around(heading: str) -> tuple[str, str]:
+    """The page before and after its content."""
     style, script = variables() + _part("style.css"), _part("script.js")
-    return Template(_part("page.html")).substitute(
-        policy=policy(style, script),
-        version=escape(__version__),
-        title=escape(f"{heading} · lambdatrace"),
-        style=style,
-        script=script,
-        patterns=patterns(),
-        content="$content",
-    )
+    values = {
+        "policy": policy(style, script),
+        "version": escape(__version__),
+        "title": escape(f"{heading} · lambdatrace"),
+        "style": style,
+        "script": script,
+        "patterns": patterns(),
+    }
+    # Taken apart first: what is put in may hold the mark.
+    head, _, tail = _part("page.html").partition("$content")
+    return Template(head).substitute(values), Template(tail).substitute(values)
 
 
 @cache
@@ -98,8 +100,9 @@ def _list(executions: list[Execution], left_out: int) -> Iterator[str]:
     """All executions of the page, each linked to its report."""
     yield f"<h1>{counted(len(executions), 'execution')}</h1>\n"
     if left_out:
+        are = "is" if left_out == 1 else "are"
         yield (
-            f'<p class="note">{left_out:,} more are not on this page: narrow the window or the '
+            f'<p class="note">{left_out:,} more {are} not on this page: narrow the window or the '
             "filter (--since, --until, --filter), or name executions by their ids.</p>\n"
         )
     shown = unique_length([each.execution_id for each in executions])

@@ -74,11 +74,7 @@ def section(report: Report, number: int) -> Iterator[str]:
     yield from partition(report)
     yield from drawing.waterfall()
     yield "<h3>About this execution</h3>\n"
-    yield items(
-        (label, text)
-        for label, text in header.facts(execution)
-        if label not in ("function", "took")
-    )
+    yield items((label, text) for label, text in header.facts(execution) if label != "function")
     yield from drawing.figures()
     for view in failed_processes(trace.processes, drawing.lists):
         yield from block(view)

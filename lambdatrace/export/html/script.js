@@ -342,6 +342,7 @@
     addEventListener("hashchange", shownByLink);
 
     addEventListener("beforeprint", () => look(0, whole));
+    addEventListener("resize", draw);
     tools.hidden = false;
     table.classList.add("live");
     draw();
