@@ -10,6 +10,7 @@ from base64 import b64encode
 from functools import cache
 from hashlib import sha256
 from html import escape
+from itertools import islice
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -33,19 +34,16 @@ if TYPE_CHECKING:
 MOST_REPORTS = 100
 
 
-def page(reports: Iterable[Report], left_out: int = 0) -> Iterator[str]:
-    """The page of one or several executions, in pieces.
+def page(reports: Iterable[Report], others: Iterable[object] = ()) -> Iterator[str]:
+    """The page of one or several executions, MOST_REPORTS at most, in pieces.
 
-    The same reports give the same bytes. Of more than MOST_REPORTS the first ones are taken and the
-    others counted, together with `left_out`, those that the caller has not handed over.
+    The same reports give the same bytes. `others` are only counted, after the reports were taken.
     """
-    taken: list[tuple[Execution, str]] = []
-    for report in reports:
-        if len(taken) < MOST_REPORTS:
-            text = "".join(section(report, len(taken) + 1))
-            taken.append((report.trace.execution, text))
-        else:
-            left_out += 1
+    taken = [
+        (report.trace.execution, "".join(section(report, place)))
+        for place, report in enumerate(islice(reports, MOST_REPORTS), 1)
+    ]
+    left_out = sum(1 for _ in others)
     executions = [execution for execution, _ in taken]
     alone = len(taken) == 1 and not left_out
     heading = title(executions[0]) if alone else counted(len(taken), "execution")

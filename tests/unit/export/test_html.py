@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from support_cli import run
 
 from lambdatrace.analysis.waterfall import Activity, Row, Stretch
-from lambdatrace.cli.sanitize import clean
 from lambdatrace.export.html import MOST_REPORTS, page, summary_html
 from lambdatrace.export.html.bars import coalesced, ticks
 from lambdatrace.model import CpuTime
+from lambdatrace.sanitize import clean
 
 MS = traces.MS
 HOSTILE = [
@@ -217,8 +217,8 @@ def test_ten_thousand_connections_fold() -> None:
 
 
 def test_several_executions_are_a_list_and_a_report_each() -> None:
-    reports = [shown.report(shown.stored("empty"))] * (MOST_REPORTS + 2)
-    found = Page("".join(page(iter(reports), left_out=5)))
+    reports = iter([shown.report(shown.stored("empty"))] * (MOST_REPORTS + 7))
+    found = Page("".join(page(reports, reports)))
     ids = [attributes.get("id") for tag, attributes in found.elements if tag == "details"]
     assert ids == [f"r{number}" for number in range(1, MOST_REPORTS + 1)]
     assert f"{MOST_REPORTS} executions" in found.text
@@ -231,7 +231,7 @@ def test_without_executions() -> None:
 
 
 def test_one_of_many_is_no_report_alone() -> None:
-    found = Page("".join(page([shown.report(shown.stored("empty"))], left_out=1)))
+    found = Page("".join(page([shown.report(shown.stored("empty"))], others=[None])))
     assert "1 more are not on this page" not in found.text
     assert "1 more is not on this page" in found.text
 
