@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic",
     "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--hide-scrollbars", "--force-color-profile=srgb", "--lang=en-US",
+    "--disable-sync", "--disable-smooth-scrolling", "--hide-scrollbars",
+    "--force-color-profile=srgb", "--lang=en-US",
 )  # fmt: skip
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the name that W3C's standard gives a reference
 _SECONDS = 60.0
@@ -97,6 +98,13 @@ class Browser:
     def run(self, script: str, *arguments: Any) -> Any:
         """What the body of a function returns in the page."""
         return self._post(f"{self._session}/execute/sync", {"script": script, "args": arguments})
+
+    def settle(self) -> None:
+        """Wait until what has been done shows."""
+        self.run(
+            "return new Promise((done) =>"
+            " requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+        )
 
     def texts(self, selector: str) -> list[str]:
         """What can be read in elements that are shown."""

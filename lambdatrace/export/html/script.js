@@ -264,13 +264,12 @@
     }
 
     // --- keys: one row can be walked to, from there to the others ----------------------------------
-    function walk(row) {
-      if (!row) return;
+    function stop(row) {
       current.tabIndex = -1;
       current = row;
       row.tabIndex = 0;
-      row.focus({ preventScroll: false });
     }
+    const walk = (row) => row?.focus();
 
     table.setAttribute("role", "grid");
     table.setAttribute("aria-describedby", tools.querySelector(".state").id = `${report.id}-state`);
@@ -279,11 +278,14 @@
       row.tabIndex = row === current ? 0 : -1;
       row.setAttribute("aria-describedby", "tip");
       row.addEventListener("focus", () => {
+        stop(row);
         if (!row.matches(":focus-visible")) return;
         const box = row.getBoundingClientRect();
         tell(row, box.left + 40, box.bottom - 18, null);
       });
       row.addEventListener("blur", hush);
+      // A finger does not hover.
+      row.addEventListener("click", point);
     }
 
     report.addEventListener("keydown", (event) => {
@@ -320,11 +322,7 @@
         const all = [told.name, ...told.details.flat()].join(" ").toLowerCase();
         row.hidden = !(words.every((word) => all.includes(word)) && told.took >= least && wanted.has(told.kind));
       }
-      if (current.hidden) {
-        current.tabIndex = -1;
-        current = rows.find((row) => !row.hidden) || current;
-        current.tabIndex = 0;
-      }
+      if (current.hidden) stop(rows.find((row) => !row.hidden) || current);
       state();
     }
     tools.addEventListener("input", filter);

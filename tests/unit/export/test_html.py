@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import support_docs
+import support_exports as exports
 import support_show as shown
 import support_traces as traces
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_cli import run
+from support_cli import Result, run
 
 from lambdatrace.analysis.waterfall import Activity, Row, Stretch
-from lambdatrace.export.html import MOST_REPORTS, page, summary_html
+from lambdatrace.export.html import MOST_REPORTS, page, summary_html, write
 from lambdatrace.export.html.bars import coalesced, ticks
+from lambdatrace.export.stored import StoredExecution
 from lambdatrace.model import CpuTime
 from lambdatrace.sanitize import clean
 
 MS = traces.MS
+EXAMPLE = Path(__file__).parents[3] / "docs/example.html"
 HOSTILE = [
     "</script><script>document.title='owned'</script>",
     "<img src=x onerror=alert(1)>",
@@ -80,6 +86,11 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         return "".join(self.texts)
+
+    @property
+    def shape(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Its elements and their attributes, without what is in them."""
+        return [(tag, tuple(attributes)) for tag, attributes in self.elements]
 
 
 def html(*cases: str) -> str:
@@ -152,10 +163,7 @@ def test_hostile_names_stay_text(name: str) -> None:
     found = Page("".join(page([shown.report(hostile(name))])))
     plain = Page("".join(page([shown.report(hostile("plain"))])))
 
-    def shape(one: Page) -> list[tuple[str, tuple[str, ...]]]:
-        return [(tag, tuple(attributes)) for tag, attributes in one.elements]
-
-    assert shape(found) == shape(plain)
+    assert found.shape == plain.shape
     assert found.text.count(clean(name)) >= 8
     told = found.inside["data"][0]
     assert not set(told) & set("<>&")
@@ -167,6 +175,17 @@ def test_hostile_names_stay_text(name: str) -> None:
         assert not {"\u2028", "\u2029"} & set(text)
 
 
+@pytest.mark.parametrize("what", exports.HOSTILE)
+def test_hostile_names_of_an_export_stay_text(what: str) -> None:
+    """Those that every form has to bear, in records of every kind."""
+    found, plain = (
+        Page(b"".join(write([StoredExecution(exports.everything(1, name))])).decode())
+        for name in (exports.HOSTILE[what], "pl:ain" if ":" in exports.HOSTILE[what] else "plain")
+    )
+    assert found.shape == plain.shape
+
+
+@settings(max_examples=25)
 @given(st.text(st.characters(), min_size=1, max_size=40))
 def test_no_name_changes_the_page(name: str) -> None:
     found = Page("".join(page([shown.report(hostile(name))])))
@@ -177,9 +196,9 @@ def test_no_name_changes_the_page(name: str) -> None:
 
 
 @pytest.mark.parametrize("case", ["pipeline", "tls", "open", "folded"])
-def test_it_says_what_show_says(case: str, tmp_path: object) -> None:
+def test_it_says_what_show_says(case: str, tmp_path: Path) -> None:
     """Every word that a wide terminal shows beside the bars."""
-    url = traces.write(tmp_path / "store.db", shown.stored(case))  # type: ignore[operator]
+    url = traces.write(tmp_path / "store.db", shown.stored(case))
     told = run("show", "@latest", "--store", url, "--width", "400").stdout
     words = set(re.findall(r"[\w.:/\[\]-]{2,}", told))
     found = set(re.findall(r"[\w.:/\[\]-]{2,}", " ".join(Page(html(case)).texts)))
@@ -224,6 +243,28 @@ def test_several_executions_are_a_list_and_a_report_each() -> None:
     assert f"{MOST_REPORTS} executions" in found.text
     assert "7 more are not on this page" in found.text
     assert "--filter" in found.text
+
+
+def test_the_command_writes_it(tmp_path: Path) -> None:
+    """The page that is in docs/; what makes it is what says what `show` says."""
+    url = support_docs.store(tmp_path / "store.db")
+    path = tmp_path / "page.html"
+    assert run("export", "c0ff", "--store", url, "-o", str(path)) == Result(0, "", "")
+    if os.environ.get("GOLDEN") == "write":
+        EXAMPLE.write_bytes(path.read_bytes())
+    assert path.read_bytes() == EXAMPLE.read_bytes()
+    told = run("show", "c0ff", "--store", url, "--output", "json").stdout
+    assert json.loads(told)["verdict"]["text"] in Page(path.read_text()).text
+
+
+def test_executions_of_a_window_are_compared_with_each_other(tmp_path: Path) -> None:
+    url = support_docs.store(tmp_path / "store.db")
+    result = run("export", "--store", url, "--function", "checkout", "--format", "html")
+    assert (result.code, result.stderr) == (0, "")
+    found = Page(result.stdout)
+    assert "76 executions" in found.text
+    assert re.search(r"usually [\d.]+ ms, the median of 7\d executions", found.text)
+    assert "no other execution" not in found.text
 
 
 def test_without_executions() -> None:
