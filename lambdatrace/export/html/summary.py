@@ -24,7 +24,8 @@ _MOST_SENTENCE = 800  # characters; as in views/verdict.py
 
 def summary_html(execution: Execution, verdict: Verdict, pauses: Iterable[Pause] = ()) -> str:
     """The verdict and the partition, without script and style: notebooks drop or forbid both."""
-    head = f"<p><b>{escape(title(execution))}</b></p>"
+    name = safe(execution.execution_id).plain
+    head = f"<p><b>{escape(title(execution))}</b> <bdi>{escape(name)}</bdi></p>"
     sentence = f"<p><bdi>{escape(safe(verdict.text, limit=_MOST_SENTENCE).plain)}</bdi></p>"
     if execution.partition is None:
         why = safe(why_unknown(execution), limit=400).plain
