@@ -3,7 +3,7 @@
 "use strict";
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
-  const HEIGHT = 18, LEAST = 0.2, TICK_PX = 90, CLOSEST_NS = 1000;
+  const HEIGHT = 18, LEAST = 0.2, TICK_PX = 75, CLOSEST_NS = 1000;
   const MARKS = { failed: "M4 5l8 8M12 5l-8 8", open: "M3 9h8M8 5l4 4-4 4" };
   const tip = document.getElementById("tip");
 
@@ -50,7 +50,7 @@
       const length = view[1] - view[0];
       const most = Math.max(3, Math.floor(axis.clientWidth / TICK_PX));
       let step = 1;
-      while (length / step >= most) step *= String(step)[0] === "2" ? 2.5 : 2;
+      while (length / step > most) step *= String(step)[0] === "2" ? 2.5 : 2;
       const found = [];
       for (let at = Math.ceil(view[0] / step) * step; at <= view[1]; at += step) found.push(at);
       return found;
