@@ -339,7 +339,13 @@
     }
     addEventListener("hashchange", shownByLink);
 
-    addEventListener("beforeprint", () => look(0, whole));
+    // On paper everything is looked at.
+    let kept = view;
+    addEventListener("beforeprint", () => {
+      kept = view;
+      look(0, whole);
+    });
+    addEventListener("afterprint", () => look(...kept));
     addEventListener("resize", draw);
     tools.hidden = false;
     table.classList.add("live");
@@ -375,6 +381,17 @@
     // Of many reports only those that are looked at are drawn again.
     if (report.matches("details:not([open])")) report.addEventListener("toggle", () => waterfall(report), { once: true });
     else waterfall(report);
+  }
+  // Browsers that cannot show what is folded up on paper (style.css) get it unfolded.
+  if (!CSS.supports("selector(::details-content)")) {
+    let unfolded = [];
+    addEventListener("beforeprint", () => {
+      unfolded = [...document.querySelectorAll("details.report:not([open])")];
+      for (const each of unfolded) each.open = true;
+    });
+    addEventListener("afterprint", () => {
+      for (const each of unfolded) each.open = false;
+    });
   }
   const opened = () => {
     const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));

@@ -393,14 +393,20 @@ def test_it_reads_without_its_script(chromium: Browser, pages: Callable[..., Pat
 def test_it_prints(chromium: Browser, pages: Callable[..., Path], tmp_path: Path) -> None:
     require(shutil.which("pdftotext"), "pdftotext is missing: apt-get install poppler-utils")
     chromium.open(pages("pipeline", "tls"), **SIZE, dark=True)
+    chromium.click("#r1 summary")
+    chromium.settle()
+    chromium.click("#r1 [data-do=in]")
     path = tmp_path / "page.pdf"
     path.write_bytes(chromium.pdf())
+    assert chromium.texts("#r1 .state")[0].startswith("500 ms to 1.50 s")  # as it was before
     text = subprocess.run(["pdftotext", "-layout", path, "-"], capture_output=True, text=True,
                           check=True).stdout  # fmt: skip
     # Also what is folded up on the screen.
     for words in ("Timed out: 58 % of 2.00 s", "Out of memory", "slow.example.com:443", "exchange"):
         assert words in text
     assert "Filter" not in text
+    first = text[: text.index("Out of memory")]
+    assert re.search(r"# +what +start +took +0 .* 2\.00 s +result", first)  # all of the time
     # On white, whatever the screen is like.
     chromium.media(dark=True, printed=True)
     colour = "return getComputedStyle(document.body).backgroundColor"
