@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lambdatrace.analysis.waterfall import Activity
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from lambdatrace.model import Part
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 _SIDE = 8  # of a texture's tile, px
 
 
-@dataclass(frozen=True, slots=True)
-class Ink:
+class Ink(Value):
     """A colour on a light and on a dark page, and an SVG path drawn over it again and again."""
 
     light: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from lambdatrace.export.html import bars
 from lambdatrace.export.html.markup import block, data, inline, isolated, items, table
 from lambdatrace.export.html.palette import ink_of
 from lambdatrace.model import Connection, CpuTime, Exchange, Namelookup
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,8 +42,7 @@ _KINDS = {
 _LETTERS = {"connection": "c", "namelookup": "n", "exchange": "e", "process": "x"}
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Value):
     """One analysed execution: what `show` draws."""
 
     trace: Trace
@@ -51,8 +50,7 @@ class Report:
     elsewhere_left_out: int = 0  # connections of other extensions that were not stored
 
 
-@dataclass(frozen=True, slots=True)
-class _Drawn:
+class _Drawn(Value):
     """A row of the waterfall, and what identifies it on the page."""
 
     row: Row
