@@ -123,8 +123,8 @@ class TracedExecution:
         return f"<execution {clean(one.execution_id)} of {clean(one.function)}, {one.status}>"
 
     def _repr_html_(self) -> str:
-        one = self.execution
-        head = f"{one.function} {one.execution_id}: {duration_words(one.duration_ns)}, {one.status}"
+        from lambdatrace.export.html import summary_html
+
         rows = [
             (
                 each.host or each.address, str(each.port), str(each.outcome),
@@ -134,7 +134,8 @@ class TracedExecution:
             for each in self.trace.connections[:_SHOWN]
         ]  # fmt: skip
         heads = ("host", "port", "outcome", "open for", "connect")
-        return f"<p>{_text(head)}</p><p>{_text(self.verdict.text)}</p>{_table(heads, rows)}"
+        told = summary_html(self.execution, self.verdict, self.trace.pauses)
+        return told + _table(heads, rows)
 
 
 class Traces:

@@ -428,6 +428,13 @@ class Trace(Value):
     elsewhere: tuple[Elsewhere, ...] = ()  # by start
     missing_chunks: int = 0  # event chunks the summary promises and the store does not have
 
+    @property
+    def process_names(self) -> dict[int, str]:
+        """The names of processes, by id, as far as they are known."""
+        # What ended has its last name, and what is still there the one it connected with.
+        names = {each.process_id: each.process_name for each in self.connections}
+        return names | {each.process_id: each.name for each in self.processes}
+
 
 class Reference(Value):
     """One row of what `show` shows: its kind, and its number there, from 1."""

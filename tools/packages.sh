@@ -11,6 +11,8 @@ wanted=(
     dnsmasq-base nftables tcpdump   # the demo's and the tests' own network
     strace                          # what the traces are checked against
     zsh fish man-db                 # shells that complete; the man page is looked at
+    chromium chromium-driver        # what the HTML page is looked at with
+    fonts-dejavu-core poppler-utils # its letters; what it looks like on paper
 )
 # Not where something else provides them already.
 command -v java >/dev/null && command -v javac >/dev/null || wanted+=(openjdk-17-jdk-headless)

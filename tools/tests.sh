@@ -5,7 +5,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-beside=(tests/unit tests/contract tests/golden tests/integration/layer tests/integration/store)
+beside=(tests/unit tests/contract tests/golden tests/integration/browser
+    tests/integration/layer tests/integration/store)
 left_out=("${beside[@]/#/--ignore=}")
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

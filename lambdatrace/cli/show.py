@@ -162,9 +162,7 @@ def _draw(
     from lambdatrace.cli.views.waterfall import WaterfallView
 
     exchanges = told_apart(trace.connections, trace.exchanges, records.all_exchanges_kept)
-    # What ended has its last name, and what is still there the one it connected with.
-    names = {each.process_id: each.process_name for each in trace.connections}
-    names |= {each.process_id: each.name for each in trace.processes}
+    names = trace.process_names
     complete = records.is_whole and trace.execution.connections <= len(trace.connections)
     views: list[RenderableType] = [
         execution_view(trace.execution, records.missing_chunks),

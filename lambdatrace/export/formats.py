@@ -41,4 +41,5 @@ FORMATS = {
         "parquet", "a row a record, and to be read back", (".parquet",), is_binary=True,
         is_table=True,
     ),
+    "html": Format("html", "a page to look at, to mail, to print", (".html", ".htm")),
 }  # fmt: skip

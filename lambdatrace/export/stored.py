@@ -74,9 +74,7 @@ class StoredExecution:
     @cached_property
     def process_names(self) -> Mapping[int, str]:
         """The names of processes by their ids: the last one that is known; untrusted."""
-        trace = self.trace
-        names = {each.process_id: each.process_name for each in trace.connections}
-        return names | {each.process_id: each.name for each in trace.processes}
+        return self.trace.process_names
 
     @cached_property
     def exchanges(self) -> Mapping[int, tuple[Exchange, ...]]:

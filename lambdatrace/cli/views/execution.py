@@ -73,15 +73,22 @@ def execution_view(execution: Execution, missing_chunks: int = 0) -> RenderableT
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style=DIM, no_wrap=True)
     grid.add_column(overflow="fold")
-    for label, value in _rows(execution):
+    for label, value in facts(execution):
         grid.add_row(Text(label), value)
-    return Group(grid, *_warnings(execution, missing_chunks))
+    # Reasons quote what this machine's kernel says.
+    return Group(
+        grid,
+        *(safe(f"! {each}", WARNING, limit=400) for each in warnings(execution, missing_chunks)),
+    )
 
 
-def _rows(execution: Execution) -> list[tuple[str, Text]]:
+def facts(execution: Execution) -> list[tuple[str, Text]]:
+    """What there is to say of an execution, each under its label."""
     function = safe(execution.function, style="bold")
     if execution.version is not None:
-        function.append(", version ", style="not bold").append_text(safe(execution.version))
+        function.append(", version ", style="not bold").append_text(
+            safe(execution.version, "not bold")
+        )
     if execution.memory_mb is not None:
         function.append(f", {execution.memory_mb} MB", style="not bold")
     ended = Text(duration_words(execution.duration_ns), style="bold")
@@ -181,33 +188,32 @@ def _machine(execution: Execution) -> list[tuple[str, Text]]:
     return rows
 
 
-def _warnings(execution: Execution, missing_chunks: int) -> list[Text]:
-    warnings = []
+def warnings(execution: Execution, missing_chunks: int) -> list[str]:
+    """What was lost or could not be seen, in words that are not cleaned."""
+    found = []
     lost = {
         name: counted(count, _LOST[name], _LOST_MANY.get(name, ""))
         for name, count in as_dict(execution.dropped).items()
         if count and name in _LOST
     }
     if own := [text for name, text in lost.items() if name not in LOST_BEFORE]:
-        warnings.append(f"dropped: {', '.join(own)}: the figures below are too low")
+        found.append(f"dropped: {', '.join(own)}: the figures below are too low")
     if before := [text for name, text in lost.items() if name in LOST_BEFORE]:
-        warnings.append(f"lost before this one: {', '.join(before)}")
+        found.append(f"lost before this one: {', '.join(before)}")
     if execution.dropped.forged:
         times = counted(execution.dropped.forged, "time")
-        warnings.append(
+        found.append(
             f"forged: {times} something else than the runtime spoke on the runtime API as if it "
             "were: an execution may be missing, or not be what it seems"
         )
     if missing_chunks:
         chunks = counted(missing_chunks, "event chunk")
-        warnings.append(f"missing: {chunks} did not reach the store: connections below are missing")
+        found.append(f"missing: {chunks} did not reach the store: connections below are missing")
     by_reason: dict[str, list[str]] = {}
     for group, reason in execution.unavailable.items():
         by_reason.setdefault(reason, []).append(group)
-    warnings += [
-        f"unavailable: {', '.join(groups)}: {reason}" for reason, groups in by_reason.items()
-    ]
-    warnings += [
+    found += [f"unavailable: {', '.join(groups)}: {reason}" for reason, groups in by_reason.items()]
+    found += [
         _UNSEEN.get(used, f"{used} was used: what goes through it is not seen")
         for used in execution.unseen
     ]
@@ -215,6 +221,5 @@ def _warnings(execution: Execution, missing_chunks: int) -> list[Text]:
         counted(count, *_FOLDED.get(kind, (kind, kind))) for kind, count in execution.folded.items()
     ]
     if folded:
-        warnings.append(f"folded: {', '.join(folded)}: counted, but not kept one by one")
-    # Reasons quote what this machine's kernel says.
-    return [safe(f"! {warning}", WARNING, limit=400) for warning in warnings]
+        found.append(f"folded: {', '.join(folded)}: counted, but not kept one by one")
+    return found

@@ -42,15 +42,20 @@ class Listing:
     """A table of columns; those without anything in them are left out."""
 
     def __init__(self, title: str, columns: Sequence[Column]) -> None:
-        self._title = title
+        self.title = title
         self._columns = columns
+
+    @property
+    def columns(self) -> list[Column]:
+        """Those that have anything in them, or always stand there."""
+        return [each for each in self._columns if not each.rank or any(each.cells)]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw as many columns as there is room for."""
         columns, widths = self._fitted(options.max_width)
         mark = ".." if options.ascii_only else "…"
         gap, newline = Segment(" " * _GAP), Segment.line()
-        yield Text(self._title, style="bold")
+        yield Text(self.title, style="bold")
         heads = [Text(each.heading, style=DIM) for each in columns]
         rule = Text(
             ("-" if options.ascii_only else "─") * (sum(widths) + _GAP * len(widths) - _GAP)
@@ -74,7 +79,7 @@ class Listing:
             yield newline
 
     def _fitted(self, width: int) -> tuple[list[Column], list[int]]:
-        columns = [each for each in self._columns if not each.rank or any(each.cells)]
+        columns = self.columns
         natural = {id(each): each.natural for each in columns}
 
         def excess(least: bool) -> int:

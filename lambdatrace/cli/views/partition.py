@@ -34,7 +34,7 @@ STYLES = {
     Part.STEAL: "red",
     Part.OTHER: "white",
 }
-_WORDS = {
+PART_WORDS = {
     Part.DNS: "looking names up",
     Part.CONNECT: "connecting",
     Part.TLS: "TLS handshakes",
@@ -87,7 +87,7 @@ class PartitionView:
                 row.permille / 1_000, width, ascii_only=options.ascii_only, style=STYLES[row.part]
             )
             grid.add_row(
-                Text(_NAMES.get(row.part, str(row.part))),
+                Text(part_name(row.part)),
                 duration(row.ns),
                 Text(f"{row.permille / 10:.1f}%"),
                 bar,
@@ -98,14 +98,19 @@ class PartitionView:
             grid.add_row(Text("all"), Text(whole, style=DIM), Text("100.0%", style=DIM))
         yield grid
         if unknown := unknown_parts(partition):
-            names = ", ".join(_NAMES.get(part, str(part)) for part in unknown)
+            names = ", ".join(map(part_name, unknown))
             yield Text(f"unavailable: {names}", style=DIM)
+
+
+def part_name(part: Part) -> str:
+    """What a part is called in views."""
+    return _NAMES.get(part, str(part))
 
 
 def _subjects(row: PartRow, room: int) -> Text:
     """What a part went into: as much as fits, the times of each where there are several."""
     if not row.subjects:
-        return Text(_WORDS[row.part], style=DIM)
+        return Text(PART_WORDS[row.part], style=DIM)
     text = safe(row.subjects[0][0])
     for number, (subject, ns) in enumerate(row.subjects):
         if len(row.subjects) == 1:

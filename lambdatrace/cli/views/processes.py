@@ -27,8 +27,13 @@ def process_list(processes: Sequence[Process]) -> Listing:
     return _listing(title, processes, list(enumerate(processes, 1)))
 
 
-def failed_processes(processes: Sequence[Process]) -> list[RenderableType]:
-    """Those that the function started and that ended badly; nothing if none did."""
+def failed_processes(
+    processes: Sequence[Process], lists: str = "--events lists them"
+) -> list[RenderableType]:
+    """Those that the function started and that ended badly; nothing if none did.
+
+    `lists` says how all can be had.
+    """
     # How the function's own ended stands in the header.
     failed = [
         (number, each)
@@ -42,7 +47,7 @@ def failed_processes(processes: Sequence[Process]) -> list[RenderableType]:
     if len(failed) <= _MOST_ROWS:
         return [listing]
     more = len(failed) - _MOST_ROWS
-    return [Group(listing, Text(f"and {more:,} more: --events lists them all", style=DIM))]
+    return [Group(listing, Text(f"and {more:,} more: {lists} all", style=DIM))]
 
 
 def _listing(title: str, everyone: Sequence[Process], rows: list[tuple[int, Process]]) -> Listing:

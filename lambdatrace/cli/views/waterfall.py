@@ -12,33 +12,25 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from lambdatrace.analysis.phases import connect_ns, handshake_ns, transfer_ns, wait_ns
-from lambdatrace.analysis.waiting import SlowCalls
 from lambdatrace.analysis.waterfall import (
     Activity,
     End,
     Group,
     Row,
     Waterfall,
-    is_unanswered,
     trouble,
 )
 from lambdatrace.cli.views.bars import sparkline
-from lambdatrace.cli.views.outcomes import connection_outcome, lookup_answer
+from lambdatrace.cli.views.rows import RowWords, bytes_in, bytes_out, notes, start, took, what
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,
     WARNING,
-    counted,
     cut_middle,
-    destination,
-    duration,
     duration_words,
-    process_text,
     safe,
-    size,
 )
-from lambdatrace.model import Connection, CpuTime, Exchange, Namelookup, Outcome
+from lambdatrace.model import Connection, CpuTime, Exchange
 from lambdatrace.values import Value
 
 if TYPE_CHECKING:
@@ -135,7 +127,7 @@ _STYLES = {
     Activity.RUNQUEUE: "red",
     Activity.MEMBER: "cyan",
 }
-_NAMES = {
+ACTIVITY_NAMES = {
     Activity.EXCHANGES: "exchanges, not told apart",
     Activity.CALL: "waited in a syscall",
     Activity.RUNQUEUE: "waited for a CPU",
@@ -170,18 +162,7 @@ class WaterfallView:
     ) -> None:
         self._waterfall = waterfall
         self._complete = complete
-        self._exchanges = exchanges
-        self._names = names
-        calls = [row.source for row in waterfall.rows if isinstance(row.source, SlowCalls)]
-        alike = len({(each.op, each.path, each.fd) for each in calls}) < len(calls)
-        # Which thread it was is told where nothing else tells two rows apart.
-        self._tells_threads = alike
-        owners = [
-            row.source.process_id
-            for row in waterfall.rows
-            if isinstance(row.source, Namelookup | Connection | SlowCalls)
-        ]
-        self._tells_processes = len(set(owners)) > 1
+        self._words = RowWords(waterfall, exchanges, names)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the rows for the width at hand."""
@@ -189,7 +170,7 @@ class WaterfallView:
         rows, width = self._waterfall.rows, options.max_width
         if rows:
             yield from self._drawn(rows, width, glyphs, ascii_only=options.ascii_only)
-        for note in self._notes():
+        for note in notes(self._waterfall, complete=self._complete):
             yield Text(note, style=DIM)
 
     def _drawn(
@@ -200,7 +181,7 @@ class WaterfallView:
         numbers = [Text(row.number, style=DIM) for row in rows]
         used = _width("#", numbers, None) + _GAP
         used += sum(_width(heading, cells, most) + _GAP for cells, _, heading, most in columns)
-        whats = [_what(row, tier, glyphs) for row in rows]
+        whats = [_indented_what(row, tier, glyphs) for row in rows]
         room = max(8, width - used - _GAP - _LEAST_BAR)
         what_width = min(_width("what", whats, _MOST_WHAT[tier]), room)
         bar_width = min(_MOST_BAR, max(_LEAST_BAR, width - used - what_width - _GAP))
@@ -234,6 +215,7 @@ class WaterfallView:
         self, rows: Sequence[Row], tier: int, glyphs: Glyphs
     ) -> list[tuple[list[Text], bool, str, int | None]]:
         """(cells, right-justified, heading, most cells or None) between what it is and its bar."""
+        words = self._words
         columns: list[tuple[list[Text], bool, str, int | None]] = []
 
         def add(
@@ -248,108 +230,21 @@ class WaterfallView:
                 columns.append((cells, right, heading, most))
 
         if tier >= _ROOM_FOR_RESULTS:
-            add("start", _start)
-        add("took", _took)
+            add("start", start)
+        add("took", took)
         if tier < _ROOM_FOR_RESULTS:
-            add("", lambda row: _marks(row, glyphs), right=False)
+            add("", lambda row: marks(row, glyphs), right=False)
             return columns
         if tier >= _ROOM_FOR_PHASES:
-            if self._tells_processes:
-                add("process", self._process, _MOST_PROCESS, right=False)
-            add("connect", lambda row: _of_connection(row, connect_ns))
-            add("tls", lambda row: _of_connection(row, handshake_ns))
-            add("wait", self._wait)
-            add("transfer", self._transfer)
-            add("out", lambda row: _bytes(row, "bytes_out"))
-            add("in", lambda row: _bytes(row, "bytes_in"))
-        add("result", self._result, _MOST_RESULT, right=False)
+            add("process", words.process, _MOST_PROCESS, right=False)
+            add("connect", words.connect)
+            add("tls", words.tls)
+            add("wait", words.wait)
+            add("transfer", words.transfer)
+            add("out", bytes_out)
+            add("in", bytes_in)
+        add("result", words.result, _MOST_RESULT, right=False)
         return columns
-
-    def _process(self, row: Row) -> Text:
-        if not isinstance(row.source, Namelookup | Connection | SlowCalls):
-            return Text()
-        number = row.source.process_id
-        own = row.source.process_name if isinstance(row.source, Connection) else None
-        return process_text(own or self._names.get(number), number)
-
-    def _wait(self, row: Row) -> Text:
-        if isinstance(row.source, Connection):
-            return _or_blank(wait_ns(row.source, self._exchanges.get(row.source.id)))
-        return _or_blank(row.source.wait_ns if isinstance(row.source, Exchange) else None)
-
-    def _transfer(self, row: Row) -> Text:
-        if isinstance(row.source, Connection):
-            return _or_blank(transfer_ns(row.source, self._exchanges.get(row.source.id)))
-        return _or_blank(row.source.transfer_ns if isinstance(row.source, Exchange) else None)
-
-    def _result(self, row: Row) -> Text:
-        """What became of it, in words."""
-        match row.source:
-            case Namelookup():
-                return lookup_answer(row.source, row.end is not End.DONE)
-            case Connection():
-                return self._connection_result(row.source)
-            case Exchange():
-                return _exchange_result(row)
-            case SlowCalls():
-                return self._calls_result(row.source)
-            case CpuTime():
-                return self._cpu_result(row.source)
-            case Group():
-                return _group_result(row.source)
-
-    def _connection_result(self, connection: Connection) -> Text:
-        text = connection_outcome(connection)
-        known = self._exchanges.get(connection.id, ())
-        # Whoever closes a connection may not have wanted an answer; how a reset one ended is said.
-        wanted = connection.outcome is Outcome.OPEN or connection.closed_by == "peer"
-        if known and wanted and not connection.stale and is_unanswered(known[-1]):
-            text.append(", not answered", style=WARNING)
-        if connection.reused:
-            text.append(", reused", style=DIM)
-        if (connection.exchanges or 0) > 1:
-            text.append(f", {connection.exchanges:,} exchanges", style=DIM)
-        return text
-
-    def _calls_result(self, calls: SlowCalls) -> Text:
-        count = len(calls.calls)
-        text = Text()
-        if count > 1:
-            text.append(f"{count:,} times, {duration_words(calls.longest_ns)} at most")
-        if self._tells_threads:
-            name = self._names.get(calls.process_id)
-            text.append(", " if text else "")
-            text.append_text(process_text(name, calls.process_id, calls.thread_id))
-        return text
-
-    def _cpu_result(self, cpu: CpuTime) -> Text:
-        share = 100 * cpu.cpu_wall_ns / self._waterfall.duration_ns
-        text = Text("<1%" if 0 < share < 0.5 else f"{share:.0f}%")
-        if cpu.runqueue_wall_ns:
-            text.append(f", {duration_words(cpu.runqueue_wall_ns)} waiting for one")
-        return text
-
-    def _notes(self) -> list[str]:
-        waterfall = self._waterfall
-        notes = []
-        if not waterfall.connections:
-            unused = "no connections: this execution did not use the network"
-            notes.append(unused if self._complete else "no connections were kept")
-        if waterfall.carriers:
-            numbers = [f"c{number}" for number in waterfall.carriers[:3]]
-            more = len(waterfall.carriers) - len(numbers)
-            numbers += [f"{more:,} more"] * bool(more)
-            what = "sockets" if len(waterfall.carriers) > 1 else "socket"
-            notes.append(f"{_listed(numbers)}: {what} of the namelookups, not drawn")
-        if waterfall.before:
-            failed = f" ({waterfall.before_failed:,} failed)" if waterfall.before_failed else ""
-            what = counted(waterfall.before, "connection")
-            notes.append(f"{what} that ended before this execution began{failed}: not drawn")
-        if waterfall.calls_left_out:
-            what = counted(waterfall.calls_left_out, "more wait")
-            which = ", which hardly held it up" if waterfall.pauses_known else ""
-            notes.append(f"{what} in syscalls{which}: --events lists them")
-        return notes
 
     def _legend(
         self, rows: Sequence[Row], bars: Sequence[Text], width: int, tier: int, glyphs: Glyphs
@@ -368,7 +263,7 @@ class WaterfallView:
             else:
                 drawn |= {each for each, glyph in glyphs.activities.items() if glyph in cells}
         named = [
-            (glyph, _NAMES.get(activity, str(activity)), _STYLES[activity])
+            (glyph, ACTIVITY_NAMES.get(activity, str(activity)), _STYLES[activity])
             for activity, glyph in glyphs.activities.items()
             if activity in drawn
         ]
@@ -384,16 +279,8 @@ class WaterfallView:
             if other[0] in used
         ]
         if tier < _ROOM_FOR_RESULTS:
-            marked = {mark for row in rows for mark in _marks(row, glyphs).plain}
-            named += [
-                other
-                for other in (
-                    (glyphs.reused, "reused", ""),
-                    (glyphs.resent, "packets resent", WARNING),
-                    (glyphs.stale, "stale", WARNING),
-                )
-                if other[0] in marked
-            ]
+            marked = {mark for row in rows for mark in marks(row, glyphs).plain}
+            named += [other for other in named_marks(glyphs) if other[0] in marked]
         legend = Text(style=DIM)
         free = width  # cells left in the line
         for glyph, name, style in named:
@@ -410,68 +297,14 @@ def _width(heading: str, cells: Sequence[Text], most: int | None) -> int:
     return natural if most is None else min(natural, most)
 
 
-def _listed(words: Sequence[str]) -> str:
-    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else words[0]
-
-
-def _what(row: Row, tier: int, glyphs: Glyphs) -> Text:
+def _indented_what(row: Row, tier: int, glyphs: Glyphs) -> Text:
     below = Text(glyphs.below, style=DIM) if row.level else Text()
-    if row.note:
-        return below.append(row.note)
-    match row.source:
-        case Namelookup():
-            return below.append_text(_lookup_name(row.source))
-        case Connection():
-            return below.append_text(_where(row.source))
-        case Exchange():
-            if tier >= _ROOM_FOR_PHASES:  # bytes have columns of their own
-                return below.append("exchange", style=DIM)
-            sizes = f"{size(row.source.bytes_out)} out, {size(row.source.bytes_in)} in"
-            return below.append(sizes, style=DIM)
-        case SlowCalls():
-            text = safe(row.source.op)
-            if row.source.path is not None:
-                text.append(" ").append_text(safe(row.source.path))
-            elif row.source.fd is not None:
-                text.append(f" fd {row.source.fd}", style=DIM)
-            return text
-        case CpuTime():
-            return Text("on a CPU")
-        case Group():
-            return _group_name(row.source)
+    # Where there is room, bytes have columns of their own.
+    return below.append_text(what(row, with_bytes=tier < _ROOM_FOR_PHASES))
 
 
-def _lookup_name(lookup: Namelookup) -> Text:
-    return safe(lookup.name or ".").append(" ").append_text(safe(lookup.type, DIM))
-
-
-def _where(connection: Connection) -> Text:
-    return destination(connection.host, connection.address, connection.port, connection.protocol)
-
-
-def _group_name(group: Group) -> Text:
-    # Of as many others each is there once.
-    text = Text(f"{group.count:,} times " if group.count != group.names else "", style="bold")
-    match group.example:
-        case Namelookup():
-            return text.append_text(_lookup_name(group.example))
-        case Connection():
-            return text.append_text(_where(group.example))
-    what = "names" if group.kind == "namelookup" else "destinations"
-    return text.append(f"{group.names:,} other {what}")
-
-
-def _start(row: Row) -> Text:
-    return Text() if isinstance(row.source, CpuTime) else duration(row.start_ns)
-
-
-def _took(row: Row) -> Text:
-    # What a connection was at is not always known.
-    is_unknown = isinstance(row.source, Connection) and not row.stretches
-    return duration(None if is_unknown else row.took_ns)
-
-
-def _marks(row: Row, glyphs: Glyphs) -> Text:
+def marks(row: Row, glyphs: Glyphs) -> Text:
+    """What there is to know of a connection that its bar does not show."""
     text = Text()
     if isinstance(row.source, Connection):
         text.append(glyphs.reused * row.source.reused)
@@ -481,43 +314,13 @@ def _marks(row: Row, glyphs: Glyphs) -> Text:
     return text
 
 
-def _or_blank(ns: int | None) -> Text:
-    return Text() if ns is None else duration(ns)
-
-
-def _of_connection(row: Row, figure: Callable[[Connection], int | None]) -> Text:
-    return _or_blank(figure(row.source) if isinstance(row.source, Connection) else None)
-
-
-def _bytes(row: Row, name: str) -> Text:
-    source = row.source
-    if not isinstance(source, Connection | Exchange | Group):
-        return Text()
-    if isinstance(source, Group) and source.kind != "connection":
-        return Text()
-    if isinstance(source, Connection) and not source.transfers_seen:
-        return safe(None)
-    return size(getattr(source, name))
-
-
-def _exchange_result(row: Row) -> Text:
-    text = Text()
-    if row.end is End.FAILED:
-        text.append("unanswered", style=BAD)
-    elif row.end is End.OPEN:
-        text.append("not answered yet", style=WARNING)
-    if isinstance(row.source, Exchange) and row.source.retransmits:
-        text.append(", " if text else "")
-        text.append(f"resent {row.source.retransmits}", style=WARNING)
-    return text
-
-
-def _group_result(group: Group) -> Text:
-    text = Text()
-    for words, count in group.troubles:
-        text.append(", " if text else "").append_text(safe(f"{count:,} {words}", BAD))
-    text.append(", " if text else "")
-    return text.append(f"median {duration_words(group.median_ns)}")
+def named_marks(glyphs: Glyphs) -> tuple[tuple[str, str, str], ...]:
+    """What the marks mean: (glyph, words, style)."""
+    return (
+        (glyphs.reused, "reused", ""),
+        (glyphs.resent, "packets resent", WARNING),
+        (glyphs.stale, "stale", WARNING),
+    )
 
 
 def _bar(row: Row, duration_ns: int, width: int, glyphs: Glyphs, ascii_only: bool) -> Text:
