@@ -75,6 +75,8 @@ class Handover:
 class Probe:
     """The loaded probe: its rings, the connections still open, and what it could not keep."""
 
+    backend = "ebpf"
+
     def __init__(self, library: ctypes.CDLL, handover: Handover) -> None:
         """See `load` and `adopt`."""
         layout = handover.layout
