@@ -1,6 +1,6 @@
 # lambdatrace: everything a person or a machine does with this repository. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format type unit verdicts test-kernels bench probe pr clean
+.PHONY: help setup demo test lint format type unit verdicts test-kernels bench probe preload pr clean
 
 PYTHON_RUN := .venv/bin/python
 # bcc is Debian's and belongs to Debian's Python; the compiled probe belongs to none.
@@ -45,6 +45,9 @@ bench: setup ## Measure what tracing costs, on this machine (root)
 
 probe: setup ## Compile the probe again after changing bpf/probe.c or wire.py (root)
 	@$(BCC_PYTHON) -m lambdatrace.bpf.compile
+
+preload: setup ## Compile the preloaded library again after changing preload/src or wire.py
+	@$(PYTHON_RUN) -m lambdatrace.preload.build
 
 pr: format test ## Everything a reviewer would run
 

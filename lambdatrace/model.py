@@ -403,6 +403,7 @@ class Execution:
     kept: bool  # whether its events were; by the policy below
     keep: str  # all, slow, errors, 1/N
     destinations: tuple[DestinationFigures, ...]
+    backend_why: str | None = None  # why no better backend did the sensing
 
 
 @dataclass(frozen=True, slots=True)

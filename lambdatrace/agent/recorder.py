@@ -200,9 +200,11 @@ class Recorder:
                 partition.blames(pauses, spans, blocked),
                 spans,
             )
-            summary.update(partition=division.row(), shares=division.shares_row())
+            summary.update(partition=division.row(self._sensor.blind), shares=division.shares_row())
         summary["agent"].update(costs or {})
         summary.update(kept=kept, **more)
+        if self._sensor.why:
+            summary["backend_why"] = self._sensor.why
         if cut.in_init and cold_start:
             summary["in_init"] = True
         kinds: dict[int, Sequence[wire.Record]] = {

@@ -45,6 +45,14 @@ if TYPE_CHECKING:
             """How it senses, as a summary has it."""
 
         @property
+        def why(self) -> str:
+            """Why not by another backend, in words; empty: it is the first choice."""
+
+        @property
+        def blind(self) -> tuple[int, ...]:
+            """Parts of the partition that may have been more than what was seen of them."""
+
+        @property
         def unavailable(self) -> dict[str, str]:
             """Group of the capture that cannot be seen -> why."""
 

@@ -76,6 +76,8 @@ class Probe:
     """The loaded probe: its rings, the connections still open, and what it could not keep."""
 
     backend = "ebpf"
+    why = ""
+    blind: tuple[int, ...] = ()
 
     def __init__(self, library: ctypes.CDLL, handover: Handover) -> None:
         """See `load` and `adopt`."""

@@ -192,6 +192,7 @@ def _execution(execution: Execution) -> Document:
         "status": str(execution.status),
         "cold_start": execution.cold_start,
         "backend": execution.backend,
+        "backend_why": execution.backend_why,
         "level": str(execution.level),
         "edges": execution.edges,
         "memory_mb": execution.memory_mb,
