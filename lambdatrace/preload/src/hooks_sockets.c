@@ -19,6 +19,11 @@ static void tell_call(u8 op, int fd, u32 connection, s64 result, u64 started, u6
     emit_call(&r);
 }
 
+static int is_ended_by_peer(const struct connection *c)
+{
+    return c->record.flags & (CONNECTION_PEER_CLOSED | CONNECTION_RESET);
+}
+
 // One descriptor less that leads to a connection.
 static void forget_descriptor(int fd, int is_first, u64 now)
 {
@@ -35,7 +40,7 @@ static void forget_descriptor(int fd, int is_first, u64 now)
                 note_kernel_truth(fd, c);
                 if (c->record.state == IS_SYN_SENT)
                     c->record.flags |= CONNECTION_ABANDONED;
-                else if (c->record.established && !(c->record.flags & CONNECTION_PEER_CLOSED))
+                if (c->record.state != IS_CLOSE && !is_ended_by_peer(c))
                     c->record.flags |= CONNECTION_SELF_CLOSED;
             }
             finish_connection(c, now);
@@ -97,8 +102,9 @@ static void on_connect(int fd, struct descriptor *d, const struct destination *t
                        u64 started, u64 now)
 {
     struct connection *c = connection_of(d);
-    if (c && c->slot.connecting) { // a later call on a socket that is connecting
-        look_whether_connected(fd, c, now);
+    if (c && !c->record.closed && !c->record.error) { // a later call on a socket that is connecting
+        if (c->slot.connecting)
+            look_whether_connected(fd, c, now);
     } else {
         if (error == EISCONN || error == ECONNABORTED)
             return; // it only tells of the attempt before
@@ -122,9 +128,23 @@ static void on_connect(int fd, struct descriptor *d, const struct destination *t
     }
     if (is_failure(error) && !c->record.error) {
         c->record.error = (u16)error;
+        if (error == ECONNREFUSED || error == ECONNRESET)
+            c->record.flags |= CONNECTION_RESET;
         if (!c->record.closed)
             c->record.closed = now;
     }
+}
+
+// A datagram socket that was connected is no longer, or to another peer.
+static void dissolve(struct descriptor *d, struct connection *c, const struct destination *to,
+                     u64 now)
+{
+    if (!to || is_to(c, to))
+        return;
+    STORE(&d->slot, c->slot.next);
+    struct connection *next = c->slot.next ? connection_at(c->slot.next - 1) : 0;
+    d->id = next ? next->record.id : 0;
+    finish_connection(c, now);
 }
 
 HOOK int connect(int fd, const struct sockaddr *address, socklen_t length)
@@ -147,8 +167,10 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t length)
         struct connection *c = connection_of(d);
         if (kind == 0 && d->kind == STREAM)
             on_connect(fd, d, &to, error, call.started, now);
-        else if (kind >= 0 && c && d->kind == DATAGRAM && (kind == 1 || !is_to(c, &to)))
-            c->slot.socket = d->socket;
+        else if (kind == 1 && d->kind == STREAM && c && !error && !c->record.closed)
+            c->record.closed = now; // dissolved: the socket may be connected anew
+        else if (kind >= 0 && c && d->kind == DATAGRAM && !error)
+            dissolve(d, c, kind == 1 ? 0 : &to, now);
         if (kind == 0 && d->kind == DATAGRAM) {
             c = datagram_connection(fd, d, &to, call.started, 0);
             if (c && !error)
@@ -237,7 +259,7 @@ HOOK int shutdown(int fd, int how)
     if (c && d->kind == STREAM) {
         c->record.flags |= CONNECTION_HALF_CLOSED;
         note_kernel_truth(fd, c);
-        if (!(c->record.flags & CONNECTION_PEER_CLOSED))
+        if (!is_ended_by_peer(c))
             c->record.flags |= CONNECTION_SELF_CLOSED;
     }
     leave(kept);

@@ -19,13 +19,13 @@ static void end_transfer(const struct call *call, int fd, int how, s64 result, s
     end_wait(call, now);
     if (result < 0) {
         if (c)
-            note_error(c, kept);
+            note_error(c, kept, now);
     } else if (!(how & IS_UNCOUNTED)) {
         if (d->kind == STREAM && c) {
             if (bytes > 0)
                 on_stream(fd, c, sends, (u64)bytes, first, call->started, now);
             else if (!sends)
-                c->record.flags |= CONNECTION_PEER_CLOSED;
+                on_end(c, now);
         } else if (d->kind == DATAGRAM) {
             struct destination to;
             if (peer && !read_destination(peer, peer_length, &to) && to.port)
@@ -36,6 +36,20 @@ static void end_transfer(const struct call *call, int fd, int how, s64 result, s
     }
     if (UNLIKELY(map->record_syscalls) && c && !c->slot.runtime)
         tell_call(call->op, fd, c->record.id, result < 0 ? -kept : result, call->started, now);
+    leave(kept);
+}
+
+// The first send of a TCP fast open is a connect() as well.
+static void begin_by_send(const struct call *call, int fd, const struct msghdr *message, s64 result,
+                          int flags)
+{
+    int kept;
+    struct destination to;
+    struct descriptor *d = &descriptors[fd];
+    if (LIKELY(!(flags & MSG_FASTOPEN)) || d->kind != STREAM || !enter(&kept))
+        return;
+    if (!read_destination(message->msg_name, message->msg_namelen, &to))
+        on_connect(fd, d, &to, result < 0 ? kept : 0, call->started, now_ns());
     leave(kept);
 }
 
@@ -56,6 +70,35 @@ static struct text first_of(const struct iovec *vector, u64 count, s64 length)
     if (count > 1 && vector[0].iov_len == 2 && length > 2)
         return one(vector[1].iov_base, length - 2, vector[1].iov_len);
     return one(vector[0].iov_base, length, vector[0].iov_len);
+}
+
+// sendmmsg and recvmmsg return messages; all of them count as one call, to where the first one went.
+static void end_many(const struct call *call, int fd, int how, s64 result,
+                     const struct mmsghdr *messages)
+{
+    if (result <= 0) {
+        end_transfer(call, fd, how, result, 0, (struct text){0, 0}, 0, 0);
+        return;
+    }
+    s64 bytes = 0;
+    for (s64 i = 0; i < result; i++)
+        bytes += messages[i].msg_len;
+    const struct msghdr *m = &messages[0].msg_hdr;
+    end_transfer(call, fd, how, result, bytes,
+                 first_of(m->msg_iov, m->msg_iovlen, messages[0].msg_len), m->msg_name,
+                 m->msg_namelen);
+    // The first one has been looked at.
+    for (s64 i = 1; i < result; i++) {
+        int kept;
+        m = &messages[i].msg_hdr;
+        if (!enter(&kept))
+            return;
+        struct connection *c = connection_of(&descriptors[fd]);
+        if (c && c->record.port == DNS_PORT && !(how & IS_UNCOUNTED))
+            tell_dns(c, how & IS_SEND, first_of(m->msg_iov, m->msg_iovlen, messages[i].msg_len),
+                     how & IS_SEND ? call->started : now_ns());
+        leave(kept);
+    }
 }
 
 static u32 id_of(struct descriptor *d)
@@ -96,6 +139,8 @@ HOOK ssize_t sendto(int fd, const void *bytes, size_t size, int flags, const str
         return CALL(sendto)(fd, bytes, size, flags, to, length);
     BEGIN(OP_SENDTO);
     ssize_t result = CALL(sendto)(fd, bytes, size, flags, to, length);
+    struct msghdr where = {.msg_name = (void *)(uintptr_t)to, .msg_namelen = length};
+    begin_by_send(&call, fd, &where, result, flags);
     end_transfer(&call, fd, IS_SEND, result, result, one(bytes, result, size), to, length);
     return result;
 }
@@ -107,6 +152,7 @@ HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
         return CALL(sendmsg)(fd, message, flags);
     BEGIN(OP_SENDMSG);
     ssize_t result = CALL(sendmsg)(fd, message, flags);
+    begin_by_send(&call, fd, message, result, flags);
     if (result >= 0)
         end_transfer(&call, fd, IS_SEND, result, result,
                      first_of(message->msg_iov, message->msg_iovlen, result), message->msg_name,
@@ -123,14 +169,7 @@ HOOK int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
         return CALL(sendmmsg)(fd, messages, count, flags);
     BEGIN(OP_SENDMMSG);
     int result = CALL(sendmmsg)(fd, messages, count, flags);
-    if (result <= 0)
-        end_transfer(&call, fd, IS_SEND, result, 0, (struct text){0, 0}, 0, 0);
-    for (int i = 0; i < result; i++) {
-        struct msghdr *m = &messages[i].msg_hdr;
-        s64 bytes = messages[i].msg_len;
-        end_transfer(&call, fd, IS_SEND, bytes, bytes, first_of(m->msg_iov, m->msg_iovlen, bytes),
-                     m->msg_name, m->msg_namelen);
-    }
+    end_many(&call, fd, IS_SEND, result, messages);
     return result;
 }
 
@@ -202,14 +241,7 @@ HOOK int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
         return CALL(recvmmsg)(fd, messages, count, flags, timeout);
     BEGIN(OP_RECVMMSG);
     int result = CALL(recvmmsg)(fd, messages, count, flags, timeout);
-    if (result <= 0)
-        end_transfer(&call, fd, received_how(flags), result, 0, (struct text){0, 0}, 0, 0);
-    for (int i = 0; i < result; i++) {
-        struct msghdr *m = &messages[i].msg_hdr;
-        s64 bytes = messages[i].msg_len;
-        end_transfer(&call, fd, received_how(flags), bytes, bytes,
-                     first_of(m->msg_iov, m->msg_iovlen, bytes), m->msg_name, m->msg_namelen);
-    }
+    end_many(&call, fd, received_how(flags), result, messages);
     return result;
 }
 

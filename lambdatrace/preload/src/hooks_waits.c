@@ -28,7 +28,7 @@ static void end_other(const struct call *call, int fd, s64 result, int is_poll)
     if (!enter(&kept))
         return;
     u64 now = now_ns();
-    end_blocked(call, fd, 0, result < 0 ? -kept : result, now);
+    end_blocked(call, fd, 0, result == -1 ? -kept : result, now);
     if (is_poll && UNLIKELY(LOAD(&connecting)))
         look_at_connecting(now);
     leave(kept);
@@ -108,8 +108,13 @@ HOOK int nanosleep(const struct timespec *wanted, struct timespec *left)
 HOOK int clock_nanosleep(clockid_t clock, int flags, const struct timespec *wanted,
                          struct timespec *left)
 {
-    WAIT(OP_CLOCK_NANOSLEEP, WAITS_SLEEP, -1, 0, int,
-         CALL(clock_nanosleep)(clock, flags, wanted, left));
+    if (UNLIKELY(!map || me.inside))
+        return CALL(clock_nanosleep)(clock, flags, wanted, left);
+    struct call call;
+    begin_call(&call, OP_CLOCK_NANOSLEEP, WAITS_SLEEP, -1, 0);
+    int error = CALL(clock_nanosleep)(clock, flags, wanted, left);
+    end_other(&call, -1, -error, 0); // it returns its errno, and leaves that of the thread alone
+    return error;
 }
 
 HOOK int usleep(useconds_t wanted)

@@ -11,11 +11,13 @@ static int is_network_error(int error)
         || error == EHOSTUNREACH || error == ENETUNREACH || error == EPIPE;
 }
 
-static void note_error(struct connection *c, int error)
+static void note_error(struct connection *c, int error, u64 now)
 {
     if (!is_network_error(error) || c->record.error)
         return;
     c->record.error = (u16)error;
+    if (c->record.protocol == PROTOCOL_TCP && error != EPIPE && !c->record.closed)
+        c->record.closed = now;
     if (error == ECONNRESET)
         c->record.flags |= CONNECTION_RESET;
 }
@@ -125,6 +127,15 @@ static void on_stream(int fd, struct connection *c, int sends, u64 bytes, struct
     }
     if (UNLIKELY(c->record.port == DNS_PORT))
         tell_dns(c, sends, text, sends ? started : now);
+}
+
+// The peer has no more to say.
+static void on_end(struct connection *c, u64 now)
+{
+    if (!(c->record.flags & CONNECTION_SELF_CLOSED))
+        c->record.flags |= CONNECTION_PEER_CLOSED;
+    else if (c->record.flags & CONNECTION_HALF_CLOSED && !c->record.closed)
+        c->record.closed = now; // now both have
 }
 
 // ---- datagrams

@@ -255,6 +255,6 @@ static void note_kernel_truth(int fd, struct connection *c)
         return;
     c->record.state = facts.state;
     c->record.retransmits = facts.total_retrans;
-    if (facts.state == IS_CLOSE_WAIT)
+    if (facts.state == IS_CLOSE_WAIT && !(c->record.flags & CONNECTION_SELF_CLOSED))
         c->record.flags |= CONNECTION_PEER_CLOSED;
 }
