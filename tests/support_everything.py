@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
-from support_servers import Servers, dns_answer
+from support_servers import dns_answer
 
 if TYPE_CHECKING:
     from support_servers import Servers
