@@ -374,6 +374,7 @@ CONNECTION_SELF_CLOSED = 1024  # the function ended first
 ENDING_SIGNAL = 0xFF  # EdgeRecord.flags: the signal that ended the process, 0: none
 ENDING_OUT_OF_MEMORY = 0x100
 ENDING_UNKNOWN = 0x200  # it has ended, and nobody could see how
+UNSEEN_CPU = 0x2000  # what the execution had of the CPU is not known
 UNSEEN_IO_URING = 0x1000  # the branch set up io_uring: what goes through it is not seen
 
 BLOCKED_FAULT = 0xFFFF  # BlockedRecord.number

@@ -32,7 +32,8 @@ class PreloadWatch(Watch):
 
     def environ(self, **more: str) -> dict[str, str]:
         """What has a program write into it."""
-        return environment(LD_PRELOAD=str(LIBRARY), LAMBDATRACE_PRELOAD_MAP=self.path, **more)
+        own = {"LD_PRELOAD": str(LIBRARY), "LAMBDATRACE_PRELOAD_MAP": self.path}
+        return environment(**{**own, **more})
 
     def run(
         self, *command: str | Path, timeout: float = 60, **more: str

@@ -135,9 +135,8 @@ class Recorder:
         if cut.offset is None:
             cut.offset = summaries.clock_offset()
         records = cut.records
-        killed = {
-            edge.tgid: edge.time for edge in records.processes if edge.flags & wire.ENDING_SIGNAL
-        }
+        ended = wire.ENDING_SIGNAL | wire.ENDING_UNKNOWN
+        killed = {edge.tgid: edge.time for edge in records.processes if edge.flags & ended}
         followed, elsewhere = self._open_connections(cut, final, killed)
         connections = self._ledger.share(
             records.connections,
@@ -227,7 +226,9 @@ class Recorder:
             },
             "tls": handshakes,
             "processes": [
-                summaries.process_row(edge) for edge in records.processes if "processes" in capture
+                summaries.process_row(edge)
+                for edge in records.processes
+                if "processes" in capture and not edge.flags & wire.ENDING_UNKNOWN
             ],
         }
         if self._neighbours is not None and others is not None:

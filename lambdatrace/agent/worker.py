@@ -59,8 +59,11 @@ def main(
         _answer_only(channel)
         return
     serving = Serving(channel, settings, sensor, writer, first=adopted is None)
+    by_reason: dict[str, list[str]] = {}
     for group, reason in sensor.unavailable.items():
-        log(f"{group} cannot be seen here: {reason}")
+        by_reason.setdefault(reason, []).append(group)
+    for reason, groups in by_reason.items():
+        log(f"{', '.join(groups)} cannot be seen here: {reason}")
     if adopted is not None:
         serving.resume(invocation, lost_executions)
     elif not settings.is_snapshot:  # credentials are not to be older than what is made of it

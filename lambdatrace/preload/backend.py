@@ -73,6 +73,8 @@ class Preload:
         self._twin = os.dup(self._poll.fileno())
         self._watched: dict[int, int] = {}  # pidfd -> number of the process's slot
         self._runqueues: dict[tuple[int, int], int] = {}
+        # Branch -> beginning of its execution, and its times when they were last looked at.
+        self._latest: dict[int, tuple[int, int, int]] = {}
 
     @classmethod
     def create(
@@ -161,7 +163,8 @@ class Preload:
     def adopt(cls, handover: Handover) -> Preload:
         """What another process made."""
         found = cls(handover)
-        found._watch_processes()
+        # It has to look for itself at who is there.
+        os.write(found._pipe, b"\0")
         return found
 
     def handover(self) -> Handover:
@@ -232,26 +235,39 @@ class Preload:
         root = self._root(branch)
         if root is None:
             return None
-        idle = _idle(root)
+        idle, flags = _idle(root), 0
         cpu, cpu_wall = root.cpu, root.cpu_wall
-        runqueue = self._runqueues.get((root.pid, root.serving), 0)
         if root.serves:
             if root.since and now > root.since:
                 idle[root.waits & 7] += now - root.since
-            span = max(0, now - root.started)
-            thread, waited = _schedstat(root.pid, root.serving)
-            runqueue = runqueue if waited is None else waited
-            thread_cpu = 0 if thread is None else max(0, thread - root.thread_cpu)
-            process_cpu = max(thread_cpu, _process_cpu(root.pid) - root.process_cpu)
-            awake = max(0, span - (sum(idle) - root.idle))
-            cpu += process_cpu
-            cpu_wall += min(process_cpu, max(thread_cpu, awake))
+            times = self._times(root)
+            if times is None or times[0] < root.thread_cpu:
+                flags = wire.UNSEEN_CPU
+            else:
+                thread_cpu = max(0, times[0] - root.thread_cpu)
+                process_cpu = max(thread_cpu, times[1] - root.process_cpu)
+                awake = max(0, now - root.started - (sum(idle) - root.idle))
+                cpu += process_cpu
+                cpu_wall += min(process_cpu, max(thread_cpu, awake))
+        runqueue = self.note_runqueue(root.serves or root.pid, root.serving)[1]
         return wire.EdgeRecord(
-            wire.KIND_EDGE, 0, 0, branch, root.pid, root.serving, now, 0,
+            wire.KIND_EDGE, 0, flags, branch, root.pid, root.serving, now, 0,
             cpu, cpu_wall, runqueue, runqueue,
             root.folded_exchanges, root.folded_blocked, 0, 0, 0, b"",
             root.folded_texts, root.folded_pauses, *idle[wire.WAITS_NETWORK :],
         )  # fmt: skip
+
+    def _times(self, root: layout.ProcessSlot) -> tuple[int, int] | None:
+        """Ns of CPU that (the serving thread, its process) has had; the latest known if it is gone.
+
+        None: never known in this execution.
+        """
+        thread = _schedstat(root.serves, root.serving)[0]
+        process = _process_cpu(root.serves)
+        if thread is not None and process is not None:
+            self._latest[root.branch] = root.started, thread, process
+        started, *known = self._latest.get(root.branch, (0, 0, 0))
+        return (known[0], known[1]) if started == root.started else None
 
     def pause(self, branch: int, now: int) -> wire.PauseRecord | None:
         """What the thread that serves the execution waits in at `now`; None: in nothing."""
@@ -260,21 +276,27 @@ class Preload:
             return None
         return wire.PauseRecord(
             wire.KIND_PAUSE, root.waits, root.op, 0, root.connection,
-            root.pid, root.serving, branch, 0, root.since, now,
+            root.serves, root.serving, branch, 0, root.since, now,
         )  # fmt: skip
 
     def asleep(self, branch: int, now: int) -> list[wire.BlockedRecord]:
         """Of the threads that serve executions, calls that still wait and are no connection's."""
         found = []
         for process in self._processes():
-            of_it = branch in (0, process.branch) and process.serves and process.since
-            if of_it and process.since < now and process.waits != wire.WAITS_NETWORK:
+            of_it = process.pid and branch in (0, process.branch)
+            if (
+                of_it
+                and process.serves
+                and process.since
+                and process.since < now
+                and process.waits != wire.WAITS_NETWORK
+            ):
                 fd = process.fd - (1 << 32) if process.fd >> 31 else process.fd
                 found.append(
                     wire.BlockedRecord(
-                        wire.KIND_BLOCKED, process.op, 0, fd, process.pid, process.serving,
+                        wire.KIND_BLOCKED, process.op, 0, fd, process.serves, process.serving,
                         process.branch, wire.NOT_RETURNED, process.since, now,
-                        now - process.since, _path(process.pid, fd),
+                        now - process.since, _path(process.serves, fd),
                     )
                 )  # fmt: skip
         return found
@@ -311,10 +333,13 @@ class Preload:
                         pass
                 except BlockingIOError:
                     continue
-        self._watch_processes()
+        said += self._watch_processes()
         for fd, _ in self._poll.poll(0):
             if fd in self._watched:
-                said += self._bury(fd)
+                number = self._watched.pop(fd)
+                self._poll.unregister(fd)
+                os.close(fd)
+                said += self._bury(number)
         return said
 
     def note_runqueue(self, process_id: int, thread_id: int) -> tuple[int, int]:
@@ -326,8 +351,12 @@ class Preload:
         self._runqueues[key] = now
         return before, now
 
-    def _watch_processes(self) -> None:
-        """Have the end of each branch's first process wake the agent."""
+    def _watch_processes(self) -> bytes:
+        """Have the end of each branch's first process wake the agent.
+
+        Returns edges (events) of those that have ended already.
+        """
+        said = b""
         known = set(self._watched.values())
         for number, process in enumerate(self._processes()):
             if not process.pid or not process.flags & layout.PROCESS_ROOT or number in known:
@@ -336,33 +365,48 @@ class Preload:
                 pidfd = os.pidfd_open(process.pid)
             except OSError as error:
                 if error.errno == errno.ESRCH:
-                    # It ended before it could be looked at.
-                    self._forget(number)
+                    said += self._bury(number)
                 continue
             self._watched[pidfd] = number
             self._poll.register(pidfd, select.EPOLLIN)
+        return said
 
-    def _bury(self, pidfd: int) -> bytes:
-        number = self._watched.pop(pidfd)
-        self._poll.unregister(pidfd)
-        os.close(pidfd)
+    def _bury(self, number: int) -> bytes:
         at = self._header.processes_at + number * layout.ProcessSlot.SIZE
         process = layout.ProcessSlot.unpack(self._bytes, at)
-        self._forget(number)
-        if process.flags & layout.PROCESS_ENDED:
-            return b""
         now = time.monotonic_ns()
         edge = self.figures(process.branch, now)
-        figures = {} if edge is None else edge.__dict__
-        figures.update(
-            kind=wire.KIND_EDGE, edge=wire.EDGE_PROCESS_EXIT, flags=wire.ENDING_UNKNOWN,
-            branch=process.branch, tgid=process.pid, tid=process.pid, time=now,
-            parent=0, exit_code=0, born=process.born, text=process.name,
-        )  # fmt: skip
-        return b"" if edge is None else edge.pack()
+        last = self._last_words(process.branch, now)
+        self._forget(number)
+        if edge is None or process.flags & layout.PROCESS_ENDED:
+            return b""  # it has told of its end itself
+        edge.__dict__.update(
+            edge=wire.EDGE_PROCESS_EXIT,
+            flags=wire.ENDING_UNKNOWN,
+            tid=process.pid,
+            born=process.born,
+            text=process.name,
+        )
+        return last + edge.pack()
+
+    def _last_words(self, branch: int, now: int) -> bytes:
+        """What a process that was ended was waiting in, as events."""
+        pause = self.pause(branch, now)
+        waited: list[wire.Record] = [] if pause is None else [pause]
+        waited += self.asleep(branch, now)
+        threshold = self._header.threshold
+        return b"".join(
+            each.pack().ljust(wire.EVENT_BYTES, b"\0")
+            for each in waited
+            if now - each.__dict__["started"] >= threshold
+        )
 
     def _forget(self, number: int) -> None:
         at = self._header.processes_at + number * layout.ProcessSlot.SIZE
+        process = layout.ProcessSlot.unpack(self._bytes, at)
+        self._latest.pop(process.branch, None)
+        for key in [key for key in self._runqueues if key[0] == process.pid]:
+            del self._runqueues[key]
         self._bytes[at : at + _WORD] = bytes(_WORD)
 
     def _processes(self) -> list[layout.ProcessSlot]:
@@ -466,13 +510,13 @@ def _schedstat(process_id: int, thread_id: int) -> tuple[int | None, int | None]
         return None, None
 
 
-def _process_cpu(process_id: int) -> int:
-    """Ns that all threads of a process were on a CPU, by the clock of its CPU time."""
+def _process_cpu(process_id: int) -> int | None:
+    """Ns that all threads of a process were on a CPU; None: it is gone."""
     try:
         # CPUCLOCK_SCHED of a process, linux/posix-timers.h
-        return int(time.clock_gettime_ns((~process_id << 3) | 2))
+        return time.clock_gettime_ns((~process_id << 3) | 2)
     except (OSError, OverflowError):
-        return 0
+        return None
 
 
 def _path(process_id: int, fd: int) -> bytes:

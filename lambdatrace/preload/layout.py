@@ -119,7 +119,7 @@ class ProcessSlot(Record):
     folded_texts: u32
     folded_pauses: u32
     exit_code: u32
-    serves: u32  # an execution is under way
+    serves: u32  # process that was given the execution under way, 0: there is none
     name: b16
 
 

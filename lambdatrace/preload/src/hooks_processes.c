@@ -63,24 +63,18 @@ HOOK void _Exit(int code)
     __builtin_unreachable();
 }
 
-// A fork has this process's descriptors, and none of its threads but this one.
-static void after_fork(u32 parent)
-{
-    int kept = errno;
-    int splits = map->splits && branch && !(branch->flags & PROCESS_RUNTIME);
-    memset(&me, 0, sizeof(me));
-    me.inside = 1;
-    connecting = 0;
-    enter_process(parent, splits);
-    leave(kept);
-}
-
 HOOK pid_t fork(void)
 {
     u32 parent = own_pid;
     pid_t pid = CALL(fork)();
-    if (pid == 0 && map)
-        after_fork(parent);
+    int kept;
+    if (pid == 0 && map) {
+        me.inside = 0;
+        if (enter(&kept)) {
+            become_child(parent);
+            leave(kept);
+        }
+    }
     return pid;
 }
 
@@ -121,6 +115,7 @@ __attribute__((constructor)) static void begin(void)
     attach();
     if (map) {
         me.inside = 1;
+        mark_memory();
         if (enter_process((u32)getppid(), 0)) {
             take_over();
             on_exit(at_exit, 0);

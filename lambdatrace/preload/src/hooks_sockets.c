@@ -181,7 +181,8 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t length)
         c = connection_of(d);
         if (c)
             call.connection = id = c->record.id;
-        end_wait(&call, now);
+        // What comes behind the answer is no wait for it: this thread was not given a CPU.
+        end_wait(&call, c && !error && c->record.established > call.started ? c->record.established : now);
         if (UNLIKELY(map->record_syscalls) && c && !c->slot.runtime)
             tell_call(OP_CONNECT, fd, id, result ? -error : 0, call.started, now);
     }

@@ -4,6 +4,22 @@
 static struct process_slot *own;   // of this process; 0: it is not traced
 static struct process_slot *branch; // of its branch's first process
 
+static u32 connecting;   // connections of this process that wait for an answer to their SYN
+static volatile u8 *memory_mark; // 1, but 0 in a copy of this memory; 0: this kernel makes none
+
+static void mark_memory(void)
+{
+    void *page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return;
+    if (madvise(page, 4096, 18 /* MADV_WIPEONFORK, Linux 4.14 */)) {
+        munmap(page, 4096);
+        return;
+    }
+    memory_mark = page;
+    *memory_mark = 1;
+}
+
 static inline struct process_slot *process_at(u32 number)
 {
     return (struct process_slot *)(map_base + map->processes_at) + number;
@@ -76,6 +92,30 @@ static int enter_process(u32 parent, int splits)
     return 1;
 }
 
+// This process has been forked by `parent`: it has its descriptors, and none of its threads but this.
+static void become_child(u32 parent)
+{
+    int splits = map->splits && branch && !(branch->flags & PROCESS_RUNTIME);
+    me.tid = 0;
+    me.serves = 0;
+    connecting = 0;
+    if (memory_mark)
+        *memory_mark = 1;
+    enter_process(parent, splits);
+}
+
+// Who forked without libc's fork() has another pid. With a copy of its parent's memory it is a process
+// of its own, which nobody has told of it yet; sharing that memory (vfork) it is none of ours.
+static int is_other_process(void)
+{
+    if (LIKELY((u32)syscall(SYS_getpid) == own_pid))
+        return 0;
+    if (!memory_mark || *memory_mark)
+        return 1;
+    become_child(own_pid);
+    return 0;
+}
+
 static u64 idle_sum(void)
 {
     u64 sum = 0;
@@ -98,7 +138,7 @@ static void begin_serving(u64 now)
     branch->idle = idle_sum();
     branch->exchanges = branch->blocked = branch->texts = branch->pauses = 0;
     branch->serving = this_thread();
-    branch->serves = 1;
+    branch->serves = own_pid;
     me.serves = 1;
 }
 
@@ -106,7 +146,7 @@ static void begin_serving(u64 now)
 // serving thread, for its own CPU time; and others, as far as that thread was in no call that waited.
 static void sum_up(u64 now)
 {
-    if (!branch->serves)
+    if (branch->serves != own_pid)
         return;
     u64 process_cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - branch->process_cpu;
     u64 thread_cpu = me.serves ? clock_ns(CLOCK_THREAD_CPUTIME_ID) - branch->thread_cpu : 0;

@@ -123,10 +123,4 @@ static void attach(void)
     map = mapped;
 }
 
-// Whoever forked without libc's fork() (vfork, clone) is not the process that everything here is
-// about, though it may share its memory.
 static u32 own_pid;
-static inline int is_other_process(void)
-{
-    return (u32)syscall(SYS_getpid) != own_pid;
-}

@@ -18,7 +18,6 @@ struct descriptor {
 static struct descriptor descriptors[MOST_DESCRIPTORS];
 static u32 highest;      // descriptor ever used for a socket
 static u32 last_socket;
-static u32 connecting;   // connections of this process that wait for an answer to their SYN
 
 struct connection {
     struct connection_slot slot;
