@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from support_agent import Function
 
+from lambdatrace.emulator import find_rie
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -15,15 +17,23 @@ if TYPE_CHECKING:
 
 CONFINED = Path(__file__).parent / "integration/preload/confined.py"
 WRAPPER = "/opt/lambdatrace/wrapper"
-# Started in the emulator's place: makes what the function prints to its own, and confines it all.
+# Started in the emulator's place: what the function prints is to get through, and all is confined.
 _START = """#!/bin/sh
 for word in "$@"; do
     case $word in
-        /tmp/lambdatrace-*/output) chmod 666 "$word"; chmod 711 "${{word%/*}}" ;;
+        */lambdatrace-*/output) chmod 666 "$word"; chmod 711 "${{word%/*}}" ;;
     esac
 done
 exec {python} -I {confined} {rie} "$@"
 """
+
+
+def confined_rie(folder: Path) -> Path:
+    """A script in `folder` that starts AWS's emulator, and with it everything, confined."""
+    start = folder / "confined-rie"
+    start.write_text(_START.format(python=sys.executable, confined=CONFINED, rie=find_rie()))
+    start.chmod(0o755)
+    return start
 
 
 class ConfinedFunction(Function):
@@ -35,14 +45,9 @@ class ConfinedFunction(Function):
         extensions: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Emulator:
-        from lambdatrace.emulator import find_rie
-
-        start = self.folder / "confined-rie"
-        start.write_text(_START.format(python=sys.executable, confined=CONFINED, rie=find_rie()))
-        start.chmod(0o755)
         return super().emulator(
             {"AWS_LAMBDA_EXEC_WRAPPER": WRAPPER, **(environ or {})},
             extensions,
-            rie_path=start,
+            rie_path=confined_rie(self.folder),
             **options,
         )

@@ -13,6 +13,7 @@ import platform
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 USER = 993  # as Lambda's
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP = 22, 38, 24
@@ -32,17 +33,31 @@ class Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def let_read(home: str) -> None:
-    """Root's home keeps everybody out, and may hold the Python that runs all this."""
-    if not sys.base_prefix.startswith(f"{home}/"):
-        return
-    first = sys.base_prefix[len(home) + 1 :].split("/", 1)[0]
-    script = f"""
-    mkdir -p /run/confined-$$ && mount --bind {home} /run/confined-$$ &&
-    mount -t tmpfs -o mode=755 confined {home} && mkdir {home}/{first} &&
-    mount --bind /run/confined-$$/{first} {home}/{first}
-    """
-    subprocess.run(["/bin/sh", "-c", script], check=True)
+def closed_above(path: Path) -> Path | None:
+    """The first folder above `path` that keeps others out."""
+    for folder in reversed(path.parents):
+        if not folder.stat().st_mode & 0o001:
+            return folder
+    return None
+
+
+def let_read(paths: list[Path]) -> None:
+    """Let everybody get to `paths`, and to nothing else in the closed folders above them."""
+    within: dict[Path, set[str]] = {}
+    for path in paths:
+        folder = closed_above(path)
+        if folder is not None:
+            within.setdefault(folder, set()).add(path.relative_to(folder).parts[0])
+    for number, (folder, names) in enumerate(within.items()):
+        aside = f"/run/confined-{os.getpid()}-{number}"
+        steps = [
+            f"mkdir -p {aside}",
+            f"mount --bind {folder} {aside}",
+            f"mount -t tmpfs -o mode=755 confined {folder}",
+            *(f"mkdir {folder}/{name}" for name in names),
+            *(f"mount --bind {aside}/{name} {folder}/{name}" for name in names),
+        ]
+        subprocess.run(["/bin/sh", "-ec", "\n".join(steps)], check=True)
 
 
 def drop(libc: ctypes.CDLL) -> None:
@@ -70,7 +85,7 @@ def refuse(libc: ctypes.CDLL) -> None:
 
 def main() -> None:
     """Become it."""
-    let_read("/root")
+    let_read([Path(sys.base_prefix), Path(sys.prefix), Path(__file__).resolve().parents[3]])
     libc = ctypes.CDLL(None, use_errno=True)
     drop(libc)
     refuse(libc)
