@@ -25,7 +25,7 @@ import support_probe
 from rich.console import Console
 from rich.table import Table
 from support_cgroup import Limits, cpu_quota, slow_disk
-from support_confined import WRAPPER, confined_rie
+from support_confined import confined_rie
 from support_world import (
     LATE_TLS,
     NARROW,
@@ -318,11 +318,9 @@ def by_preload(made: World, case: Case) -> tuple[list[str | Path], dict[str, str
 
     The function is confined as far as its case allows.
     """
-    environ = {"AWS_LAMBDA_EXEC_WRAPPER": WRAPPER, "LAMBDATRACE_BACKEND": "preload"}
     if case.as_root:
-        return [], environ
-    del environ["LAMBDATRACE_BACKEND"]  # it finds out for itself
-    return ["--rie", confined_rie(made.folder)], environ
+        return [], {"LAMBDATRACE_BACKEND": "preload"}
+    return ["--rie", confined_rie(made.folder)], {}  # it finds out for itself
 
 
 def invoked(made: World, case: Case, backend: str = "ebpf") -> Told:

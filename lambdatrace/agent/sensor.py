@@ -75,6 +75,9 @@ if TYPE_CHECKING:
         def handover(self) -> Handover:
             """For whoever takes over."""
 
+        def leave(self) -> None:
+            """The environment ends: leave nothing behind in it."""
+
         def lost(self) -> tuple[int, ...]:
             """What could not be kept so far, in the order of wire.COUNTERS."""
 

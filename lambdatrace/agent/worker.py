@@ -72,6 +72,7 @@ def main(
         except LambdatraceError as error:
             log(f"{error.message}; {error.hint}")
     serving.serve()
+    sensor.leave()
 
 
 def _answer_only(channel: Channel) -> None:

@@ -190,6 +190,9 @@ class Probe:
         """Readable (epoll) when the syscalls ring is half full."""
         return self._maps["syscalls"]
 
+    def leave(self) -> None:
+        """Nothing is left behind: the kernel detaches it with the last descriptor."""
+
     def lost(self) -> tuple[int, ...]:
         """What could not be kept since the probe was loaded, in the order of wire.COUNTERS."""
         cpus = _possible_cpus()

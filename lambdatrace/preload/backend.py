@@ -313,9 +313,9 @@ class Preload:
         self._map.close()
         for fd in self._descriptors:
             os.close(fd)
-        self.remove()
+        self.leave()
 
-    def remove(self) -> None:
+    def leave(self) -> None:
         """Remove the files."""
         for name in (self._layout["path"], self._layout["path"] + WAKE_SUFFIX):
             try:
