@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
+    Row = tuple[Any, ...]
+
 SCHEMA_VERSION = 3
 
 SUMMARY = "summary"
@@ -147,6 +149,8 @@ _DICTIONARY_3 = (
     b']],"destinations_left_out":0,"kept":true,"keep":"all","chunks":0}\0'
 )
 DICTIONARIES = {2: _DICTIONARY_2, 3: _DICTIONARY_3}
+# To be copied: that takes less than making one.
+_INFLATE = zlib.decompressobj(zdict=_DICTIONARY_3)
 
 
 class Item:
@@ -187,6 +191,24 @@ class Item:
 
     def __repr__(self) -> str:
         return f"Item({self.kind} {self.key} schema={self.schema} {len(self.body)} bytes)"
+
+
+# A row is an item's fields as a plain tuple: execution_id, timestamp_nano, tie, kind, schema,
+# expires_at, body. Where there are very many, no items are made of them.
+_ROW_TYPES = (str, int, int, str, int, int, bytes)
+
+
+def item_of(row: Row) -> Item:
+    """A row as an item. Raises CorruptItemError for values of a wrong type."""
+    if len(row) != len(_ROW_TYPES) or not all(map(isinstance, row, _ROW_TYPES)):
+        raise CorruptItemError(f"an item of {str(row[0])!r} has a value of a wrong type")
+    execution_id, timestamp_nano, tie, kind, schema, expires_at, body = row
+    return Item(execution_id, timestamp_nano, tie, kind, body, expires_at, schema)
+
+
+def row_of(item: Item) -> Row:
+    """The item as a row."""
+    return (*item.key, item.kind, item.schema, item.expires_at, item.body)
 
 
 def pack_records(kind: int, size: int, data: bytes) -> bytes:
@@ -479,6 +501,23 @@ def read_summary(item: Item) -> dict[str, Any]:
 def summary_text(item: Item) -> bytes:
     """The JSON in a summary or index item. Raises NewerSchemaError or CorruptItemError."""
     return _summary_parts(item)[0]
+
+
+def row_text(row: Row) -> bytes:
+    """The JSON in an index row. Raises NewerSchemaError or CorruptItemError."""
+    timestamp_nano, schema, body = row[1], row[4], row[6]
+    mark = _SUMMARY_MAGICS[SCHEMA_VERSION]
+    # The usual case in a third of the time: there are very many.
+    if schema == SCHEMA_VERSION and type(body) is bytes and type(timestamp_nano) is int:
+        inflate = _INFLATE.copy()
+        try:
+            text = inflate.decompress(body[len(mark) :], MAX_SUMMARY_BYTES + 1)
+        except zlib.error:
+            text = b"\0"
+        whole = body[: len(mark)] == mark and inflate.eof
+        if whole and len(text) <= MAX_SUMMARY_BYTES and b"\0" not in text:
+            return text
+    return summary_text(item_of(row))
 
 
 def _summary_parts(item: Item) -> tuple[bytes, bytes]:

@@ -6,9 +6,10 @@ happened during init, or on a connection that was opened earlier, comes before 0
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,8 +64,7 @@ class PhaseKind(StrEnum):
     EXCHANGES = "exchanges"  # some of the three above: when which of them is not known
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Value):
     """A stretch of a connection's life, ns relative to the execution's start."""
 
     kind: PhaseKind
@@ -72,8 +72,7 @@ class Phase:
     end_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(Value):
     """One client connection as one execution saw it; bytes and calls are that execution's."""
 
     id: int
@@ -119,8 +118,7 @@ class Connection:
         return self.fd >= 0 or self.sends + self.receives > 0
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Value):
     """One request and its answer on a connection; a TLS handshake is none."""
 
     connection_id: int
@@ -148,8 +146,7 @@ class BlockedKind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
+class Blocked(Value):
     """A syscall that waited for longer than the threshold."""
 
     op: str
@@ -164,8 +161,7 @@ class Blocked:
     result: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Value):
     """How a process ended."""
 
     exit_code: int | None  # None: a signal ended it
@@ -173,8 +169,7 @@ class Ending:
     out_of_memory: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Value):
     """A process of the function that ended."""
 
     process_id: int
@@ -185,8 +180,7 @@ class Process:
     ending: Ending
 
 
-@dataclass(frozen=True, slots=True)
-class Syscall:
+class Syscall(Value):
     """One syscall on a socket (level `syscalls`)."""
 
     op: str
@@ -199,8 +193,7 @@ class Syscall:
     result: int
 
 
-@dataclass(frozen=True, slots=True)
-class Namelookup:
+class Namelookup(Value):
     """One question to a DNS server, asked once or more, answered or not."""
 
     name: str
@@ -220,8 +213,7 @@ class Namelookup:
 LOST_BEFORE = frozenset({"items", "executions"})
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(Value):
     """What was seen but could not be kept, by kind; all zero in the usual case."""
 
     events: int = 0  # records of any kind but syscalls: ring full
@@ -238,18 +230,15 @@ class Dropped:
     @property
     def total(self) -> int:
         """All of them together."""
-        return sum(getattr(self, field.name) for field in fields(self))
+        return sum(getattr(self, name) for name in self.__slots__)
 
     @property
     def is_whole(self) -> bool:
         """Whether nothing is known to be missing from the execution that tells of them."""
-        return not any(
-            getattr(self, field.name) for field in fields(self) if field.name not in LOST_BEFORE
-        )
+        return not any(getattr(self, name) for name in self.__slots__ if name not in LOST_BEFORE)
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationFigures:
+class DestinationFigures(Value):
     """What one execution did with one destination."""
 
     host: str | None
@@ -271,8 +260,7 @@ class DestinationFigures:
     dns_ns: tuple[int, ...] = ()  # one for each time its name was looked up, answered or not
 
 
-@dataclass(frozen=True, slots=True)
-class AgentCost:
+class AgentCost(Value):
     """What the agent has cost since the summary before; None: not known, or nothing of the kind.
 
     Writing an execution is over only after its summary has been, so all but the CPU time of this
@@ -290,8 +278,7 @@ class AgentCost:
     drained: int | None = None  # of those before, what it has taken since
 
 
-@dataclass(frozen=True, slots=True)
-class CpuTime:
+class CpuTime(Value):
     """Where the threads of an execution were, ns."""
 
     cpu_ns: int  # on a CPU, summed over threads
@@ -317,8 +304,7 @@ class Part(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(Value):
     """An execution's wall-clock time by what it went into, ns; they sum to its duration.
 
     None where that cannot be known; its time is then among the others.
@@ -343,8 +329,7 @@ class Partition:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Value):
     """So much of a part went into one subject."""
 
     part: Part
@@ -353,8 +338,7 @@ class Share:
     ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Value):
     """A stretch longer than the threshold in which no thread of the function was on a CPU."""
 
     part: Part  # what it counts as
@@ -368,8 +352,7 @@ class Pause:
     cpu_idle: bool | None  # Part.RUNQUEUE: whether the CPU that ended it had been idle; else None
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(Value):
     """One Lambda invocation, or one traced local command: what its summary says."""
 
     execution_id: str
@@ -406,8 +389,7 @@ class Execution:
     backend_why: str | None = None  # why no better backend did the sensing
 
 
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
+class Elsewhere(Value):
     """A connection of another extension of the environment: none of the function's."""
 
     process_name: str
@@ -424,8 +406,7 @@ class Elsewhere:
     error: str | None  # errno name
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Value):
     """One execution with everything that was recorded of it."""
 
     execution: Execution
@@ -440,16 +421,14 @@ class Trace:
     missing_chunks: int = 0  # event chunks the summary promises and the store does not have
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Value):
     """One row of what `show` shows: its kind, and its number there, from 1."""
 
     kind: str  # execution, connection, namelookup, exchange, blocked, pause, process
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Value):
     """Why an execution took as long as it did, or failed; see docs/verdict.md."""
 
     cause: (

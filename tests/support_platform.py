@@ -177,11 +177,14 @@ class Platform:
         lines = (self._function.folder / "log").read_text().splitlines()
         return [line for line in lines if line.startswith("lambdatrace: ")]
 
-    def begin(self, *steps: dict[str, Any]) -> str:
+    def begin(
+        self, *steps: dict[str, Any], is_told: bool = True, timeout_s: float = TIMEOUT_S
+    ) -> str:
         """Give an execution to a runtime that waits, and tell the extension; returns its id."""
         request_id = str(uuid.uuid4())
-        deadline = self.now() + TIMEOUT_S
-        self.tell({"eventType": "INVOKE", "requestId": request_id, "invokedFunctionArn": ARN})
+        deadline = self.now() + timeout_s
+        if is_told:
+            self.tell({"eventType": "INVOKE", "requestId": request_id, "invokedFunctionArn": ARN})
         with self._changed:
             self._invocations.append((request_id, json.dumps({"steps": steps}).encode(), deadline))
             self._changed.notify_all()

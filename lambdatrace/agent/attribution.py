@@ -25,7 +25,10 @@ KERNEL: Final = "kernel"
 EXTENSION: Final = "extension"
 
 _SIGKILL, _SIGTERM = 9, 15  # importing signal would cost 6 ms of CPU, for enum
-_REQUEST_ID = b"lambda-runtime-aws-request-id: "
+# What the kernel reads of the reply to `next` begins in the midst of the first one's name.
+_REQUEST_ID = b"request-id: "
+_DEADLINE = b"deadline-ms: "
+_DEADLINE_DIGITS = 13  # ms since the epoch, until 2286
 _REQUEST_ID_CHARACTERS = 36  # a UUID, from AWS and from its emulator
 
 # Records of a branch that has not yet proved to be a runtime (it may be another extension) are
@@ -95,6 +98,7 @@ class Cut:
 
     __slots__ = (
         "branch",
+        "deadline_ms",
         "edges",
         "ended",
         "figures",
@@ -122,6 +126,7 @@ class Cut:
         # the execution's keys are made from it.
         self.offset: int | None = None
         self.status = ""
+        self.deadline_ms = 0  # since the epoch, as the runtime was told; 0: not known
         self.records = Records()
         self.lost = 0  # records that were not kept
         self.is_contested = False  # another branch claims to have been given it, too
@@ -406,6 +411,7 @@ class Attribution:
             unfinished = [self.end(left, UNFINISHED, edge.time, edge.syscalls_position)]
         cut = Cut(request_id, edge.branch, edge.time, KERNEL)
         cut.figures_before = edge
+        cut.deadline_ms = deadline_in(edge.text)
         branch.cuts.append(cut)
         for each in branch.cuts[:-1]:
             each.is_shared = cut.is_shared = True
@@ -483,3 +489,9 @@ def request_id_in(headers: bytes) -> str:
     """The id in a piece of the reply to `next`; empty if it is not there."""
     _, found, rest = headers.lower().partition(_REQUEST_ID)
     return rest[:_REQUEST_ID_CHARACTERS].decode("utf-8", "replace") if found else ""
+
+
+def deadline_in(headers: bytes) -> int:
+    """The deadline in a piece of the reply to `next` (ms since the epoch); 0 if it is not there."""
+    digits = headers.lower().partition(_DEADLINE)[2][:_DEADLINE_DIGITS]
+    return int(digits) if len(digits) == _DEADLINE_DIGITS and digits.isdigit() else 0

@@ -11,7 +11,7 @@ import time
 from lambdatrace import plain_json
 from lambdatrace.agent import sigv4
 from lambdatrace.agent.credentials import CredentialSource
-from lambdatrace.agent.http import HttpClient, HttpError, Response
+from lambdatrace.agent.http import HttpClient, HttpError, NoAddressError, Response
 from lambdatrace.errors import CorruptItemError, StoreError
 from lambdatrace.store import attributes
 from lambdatrace.store.url import Endpoint, StoreUrl, parse_endpoint
@@ -57,6 +57,7 @@ _ADVICE = {
     "ResourceNotFoundException": "is there a table {table} in {region}?",
     "ExpiredTokenException": "the credentials have expired",
     "UnrecognizedClientException": "AWS does not know these credentials",
+    "no address": "is {region} the right region, and is there a way to it?",
     "InvalidSignatureException": "AWS does not take these credentials, or the clock is wrong",
 }
 # botocore's endpoints.json: partitions whose names do not end in amazonaws.com.
@@ -247,7 +248,8 @@ class DynamoWriter:
         try:
             response = self._http.request("POST", "/", headers, body, attempt_end)
         except HttpError as error:
-            raise _TransientError(str(error), "unreachable") from error
+            kind = "no address" if isinstance(error, NoAddressError) else "unreachable"
+            raise _TransientError(str(error), kind) from error
         if response.status != 200:
             self._raise_for(response)
         return self._unprocessed(response, batch)

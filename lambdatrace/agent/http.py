@@ -38,6 +38,10 @@ class HttpTimeoutError(HttpError):
     """The deadline passed first."""
 
 
+class NoAddressError(HttpError):
+    """The resolver knows no such host, or none answers it."""
+
+
 class UnansweredError(HttpError):
     """The connection ended before the first byte of an answer."""
 
@@ -377,7 +381,7 @@ def _resolved(name: bytes, port: int, deadline: float | None) -> Addresses:
         raise HttpTimeoutError(f"no address for {name.decode()} in time")
     if not results:
         reason = failures[0].strerror if failures else "the resolver failed"
-        raise HttpError(f"no address for {name.decode()}: {reason}")
+        raise NoAddressError(f"no address for {name.decode()}: {reason}")
     return results[0]
 
 

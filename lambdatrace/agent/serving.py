@@ -51,6 +51,9 @@ THAWED_S = 0.1
 # Between two writes that nothing but time has led to (s).
 UNASKED_S = 0.5
 
+# SHUTDOWN reasons, in lower case, of an invocation that failed: the platform's, the emulator's.
+_FAILURES = ("failure", "releasefail")
+
 
 class Serving:
     """Serves one registered process until its channel closes."""
@@ -196,6 +199,9 @@ class Serving:
         """An execution has ended: write it, and say that the platform may go on."""
         if cut.offset is None:
             cut.offset = clock_offset()
+        if self._managed and 0 < cut.deadline_ms * 1_000_000 <= cut.ended + cut.offset:
+            # The platform ends no process there. It takes no answer that is late.
+            cut.status = attribution.TIMEOUT
         awaited = self._invocation is not None and self._invocation["request_id"] == cut.request_id
         if awaited and cut.branch:
             # A worker that takes over will know that nothing more comes.
@@ -308,6 +314,10 @@ class Serving:
         if death is not None and not self._has_begun:
             # There was no execution that could tell it.
             log(_failed_init(death.edge))
+        if reason in _FAILURES and self._invocation is None:
+            untold = self._authority.vouch_for_crashed()
+            if untold is not None:
+                self._store(untold, until, is_last=True)
         self._authority.refuse_held()
         self._count_refused()
         self._delivery.flush(until, last=True)

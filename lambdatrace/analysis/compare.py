@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lambdatrace.errors import NotFoundError
 from lambdatrace.model import Part, Protocol
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +21,7 @@ MIN_EXECUTIONS = 10
 Place = tuple[str, int, Protocol]  # host or address, port
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceFigures:
+class PlaceFigures(Value):
     """What an execution did at one place; of several executions the mean."""
 
     time_ns: int
@@ -32,8 +31,7 @@ class PlaceFigures:
     longest_wait_ns: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(Value):
     """An execution, or the mean of several."""
 
     execution_id: str | None
@@ -43,8 +41,7 @@ class Side:
     places: dict[Place, PlaceFigures]
 
 
-@dataclass(frozen=True, slots=True)
-class PartRow:
+class PartRow(Value):
     """One part on both sides, ns."""
 
     part: Part
@@ -57,8 +54,7 @@ class PartRow:
         return None if self.a_ns is None or self.b_ns is None else self.b_ns - self.a_ns
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceRow:
+class PlaceRow(Value):
     """One place on both sides; None where it was not there."""
 
     host: str
@@ -73,8 +69,7 @@ class PlaceRow:
         return (self.b.time_ns if self.b else 0) - (self.a.time_ns if self.a else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Value):
     """Two sides, and their rows with the largest difference first."""
 
     a: Side

@@ -1,22 +1,23 @@
 """Many executions' destinations, taken together: what `top-destinations` shows.
 
 A hundred thousand executions are read in three times of what pandas takes to load, so this does
-without: rows of one place are added up many at a time, column by column, in arrays (which check
-them as well), and sorted in the end.
+without: rows of one place are read and added up many at a time, column by column, in arrays (which
+check them as well), and sorted in the end.
 """
 
 from __future__ import annotations
 
+import json
 from array import array
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace.analysis.quantiles import Batch, Times
 from lambdatrace.model import Protocol
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from lambdatrace.analysis.times import Window
     from lambdatrace.model import DestinationFigures, Execution
@@ -24,16 +25,17 @@ if TYPE_CHECKING:
 # A sparkline's cells.
 CELLS = 16
 _PROTOCOLS = frozenset(Protocol)
-# Where in a stored row (items.py) its numbers stand, and in what order they are here.
-_NUMBERS = (4, 5, 6, 7, 8, 10, 11)
+# Of a stored row (items.py): what says where, and where behind that its numbers stand.
+_KEY = 4
+_NUMBERS = (0, 1, 2, 3, 4, 6, 7)
 _CONNECTIONS, _ERRORS, _BYTES_OUT, _BYTES_IN, _TIME, _REUSED, _REQUESTS = range(len(_NUMBERS))
 # And its times: connect (ns), wait, tls and dns (us). From so many on a summary keeps only as many,
 # evenly spaced (model.py).
-_TIMES = ((9, 32), (12, 8), (13, 8), (14, 8))
+_TIMES = ((5, 32), (8, 8), (9, 8), (10, 8))
 _US = 1_000
 # What a row means of which so much is missing.
-_LENGTH = 15
-_LATER: dict[int, list[Any]] = {n: [0, 0, [], [], []][-n:] for n in range(1, 6)}
+_LENGTH = 11
+_LATER: dict[int, list[Any]] = {n: [0, 0, [], [], []][5 - n :] for n in range(6)}
 # So many executions are added up at once.
 _BATCH = 1_000
 
@@ -47,8 +49,7 @@ class By(StrEnum):
     FUNCTION = "function"
 
 
-@dataclass(frozen=True, slots=True)
-class Quantiles:
+class Quantiles(Value):
     """Times that so many of all did not exceed, ns; None: there were none."""
 
     p50: int | None
@@ -56,8 +57,7 @@ class Quantiles:
     p99: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class DestinationRow:
+class DestinationRow(Value):
     """What all executions of a window did with one destination."""
 
     function: str | None  # of the four that follow, what was not asked for is None
@@ -89,6 +89,9 @@ class DestinationRow:
 
 
 Key = tuple[Any, ...]  # function, host, address, port, protocol
+# Two parts of a row's JSON without its brackets: host to protocol, and the figures.
+StoredRow = tuple[bytes, bytes]
+_WRONG = (TypeError, ValueError, OverflowError, LookupError, RecursionError)
 
 
 class _Place:
@@ -104,14 +107,19 @@ class _Place:
         self.sums = [0] * len(_NUMBERS)
         self.times = [Times() for _ in _TIMES]
         self.cells = [0] * CELLS
-        self.waiting: list[Sequence[Any]] = []
+        self.waiting: list[bytes] = []
 
     def add_up(self, cell: int) -> None:
         """Take in what waits, all of it of one cell; all or nothing.
 
-        Raises TypeError, ValueError or OverflowError for what is not as it should be.
+        Raises one of _WRONG for what is not as it should be.
         """
-        rows, self.waiting = self.waiting, []
+        texts, self.waiting = self.waiting, []
+        rows = json.loads(b"[[%b]]" % b"],[".join(texts))
+        if len(rows) != len(texts):
+            raise ValueError(texts)
+        for row in rows:
+            row += _LATER[_LENGTH - len(row)]
         columns = list(zip(*rows, strict=True))
         # An array takes whole numbers from 0 on and nothing else.
         numbers = [array("Q", columns[place]) for place in _NUMBERS]
@@ -148,62 +156,72 @@ class Tally:
 
     def __init__(self, by: By, window: Window) -> None:
         self.corrupt = 0
-        self._by = by
+        self.by = by
         self._since_ns = window.since_ns
         self._span_ns = window.until_ns - window.since_ns + 1
         self._groups: dict[Key, _Group] = {}
         # By function, where that makes a row, and host, address, port, protocol.
         self._places: dict[str | None, dict[Key, _Place]] = {}
+        # The same by what is stored.
+        self._by_text: dict[str | None, dict[bytes, _Place]] = {}
         self._executions = 0
         self._cell = 0
 
-    def add(self, started_ns: int, function: str, rows: Iterable[list[Any]]) -> None:
-        """One execution with its destinations as they are stored (items.py), which it keeps.
+    def add(self, started_ns: int, function: str, rows: Iterable[Any]) -> None:
+        """One execution with its destinations as they are stored (items.py)."""
+        self.add_stored(started_ns, function, map(written_row, rows))
+
+    def add_stored(self, started_ns: int, function: str, rows: Iterable[StoredRow]) -> None:
+        """One execution with the JSON of its destinations, not looked at yet.
 
         Executions of one time after the other are added up soonest.
         """
         number = self._executions
         self._executions += 1
-        cell = min(CELLS - 1, max(0, (started_ns - self._since_ns) * CELLS // self._span_ns))
+        cell = (started_ns - self._since_ns) * CELLS // self._span_ns
         if cell != self._cell or not number % _BATCH:
             self._add_up()
             self._cell = cell
-        named = function if self._by is By.FUNCTION else None
-        places = self._places.setdefault(named, {})
-        for row in rows:
+        named = function if self.by is By.FUNCTION else None
+        places = self._by_text.setdefault(named, {})
+        for where, figures in rows:
             try:
-                key = (row[0], row[1], row[2], row[3])
-                place = places.get(key) or self._place(named, key)
-                missing = _LENGTH - len(row)
-                if missing:
-                    row += _LATER[missing]
-            except (TypeError, ValueError, LookupError):
+                place = places.get(where) or self._stored_place(named, where)
+            except _WRONG:
                 self.corrupt += 1
                 continue
-            place.waiting.append(row)
+            place.waiting.append(figures)
             group = place.group
             if group.last != number:
                 group.last = number
                 group.executions += 1
 
     def _add_up(self) -> None:
+        cell = min(CELLS - 1, max(0, self._cell))
         for place in self._all():
             if place.waiting:
                 rows = place.waiting
                 try:
-                    place.add_up(self._cell)
-                except (TypeError, ValueError, OverflowError):
+                    place.add_up(cell)
+                except _WRONG:
                     # One of them, or more: each for itself.
                     for row in rows:
                         place.waiting = [row]
                         try:
-                            place.add_up(self._cell)
-                        except (TypeError, ValueError, OverflowError):
+                            place.add_up(cell)
+                        except _WRONG:
                             self.corrupt += 1
 
     def _all(self) -> Iterator[_Place]:
         for places in self._places.values():
             yield from places.values()
+
+    def _stored_place(self, function: str | None, text: bytes) -> _Place:
+        """The place of which `text` is stored. Raises one of _WRONG if it cannot be one."""
+        key = tuple(json.loads(b"[%b]" % text))
+        place = self._places.get(function, {}).get(key) or self._place(function, key)
+        self._by_text[function][text] = place
+        return place
 
     def _place(self, function: str | None, key: Key) -> _Place:
         host, address, port, protocol = key
@@ -217,7 +235,7 @@ class Tally:
             By.ADDRESS: (None, address, port, protocol),
             By.PORT: (None, None, port, protocol),
             By.FUNCTION: (function, None, None, None),
-        }[self._by]
+        }[self.by]
         group = self._groups.setdefault(wanted, _Group())
         place = self._places.setdefault(function, {})[key] = _Place(group)
         group.places.append(((function, *key), place))
@@ -259,7 +277,7 @@ class Tally:
         then = {} if before is None else before.time_per_execution()
         total = sum(place.sums[_TIME] for place in self._all())
         found = [
-            _row(self._by, key, group, total, then.get(key)) for key, group in self._groups.items()
+            _row(self.by, key, group, total, then.get(key)) for key, group in self._groups.items()
         ]
         return sorted(
             found,
@@ -288,6 +306,17 @@ def stored_row(figures: DestinationFigures) -> list[Any]:
         list(figures.connect_ns), figures.reused, figures.requests,
         *([ns // _US for ns in times] for times in later),
     ]  # fmt: skip
+
+
+def written_row(row: Any) -> StoredRow:
+    """A destination as it is stored, as JSON."""
+    if not isinstance(row, list):
+        return b"", b""
+    where, figures = (
+        json.dumps(part, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        for part in (row[:_KEY], row[_KEY:])
+    )
+    return where[1:-1], figures[1:-1]
 
 
 def add_executions(tally: Tally, executions: Iterable[Execution]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lambdatrace import items as stored
 from lambdatrace.analysis.summary import read_execution, summary_fields
 from lambdatrace.analysis.usual import MOST, is_comparable
 from lambdatrace.errors import CorruptItemError, NotFoundError, StoreError, UsageError
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,18 +29,19 @@ _LONGEST_ID = 500  # characters; DynamoDB takes 2048 bytes
 _LIST_HINT = "see what there is: lambdatrace list --since 2d"
 
 
-@dataclass(slots=True)
 class WindowContents:
     """What the index has for a window."""
 
-    executions: list[Execution] = field(default_factory=list)  # the newest first
-    unreadable: list[StoreError] = field(default_factory=list)  # one for each row left out
-    destinations_left_out: int = 0  # destinations for which the summaries had no room
-    more: int = 0  # rows that were counted only
+    __slots__ = ("destinations_left_out", "executions", "more", "unreadable")
+
+    def __init__(self) -> None:
+        self.executions: list[Execution] = []  # the newest first
+        self.unreadable: list[StoreError] = []  # one for each row left out
+        self.destinations_left_out = 0  # destinations for which the summaries had no room
+        self.more = 0  # rows that were counted only
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Value):
     """One execution's items."""
 
     items: list[Item]

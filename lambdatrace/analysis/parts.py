@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lambdatrace.model import Part
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 _WHOLE = 1_000  # permille
 
 
-@dataclass(frozen=True, slots=True)
-class PartRow:
+class PartRow(Value):
     """One part of an execution's time."""
 
     part: Part

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lambdatrace.analysis.quantiles import nearest_rank
 from lambdatrace.analysis.slo import TOTAL
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 _WIDE = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
+class Distribution(Value):
     """Times of many executions, ns; None: not known of any."""
 
     name: str  # total, or a part
@@ -33,8 +32,7 @@ class Distribution:
     max: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
+class Bin(Value):
     """So many took from `from_ns` up to, but not including, `to_ns`."""
 
     from_ns: int

@@ -32,7 +32,7 @@ MAX_MOMENT_NS = 253_402_300_799 * 1_000_000_000
 # Above any true figure (in ns 36 years), and such that a few sums still fit into 64 bits.
 _MAX_INT = 2**60
 _MAX_TEXT = 100_000
-_DROPPED_NAMES = frozenset(Dropped.__dataclass_fields__)
+_DROPPED_NAMES = frozenset(Dropped.__slots__)
 _DESTINATION_LENGTHS = range(10, 16)
 _US = 1_000
 # Where a destination's row may end before these.

@@ -2,52 +2,56 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace import items as stored
-from lambdatrace.analysis.destinations import add_executions
+from lambdatrace.analysis import glimpse
+from lambdatrace.analysis.destinations import By, add_executions, written_row
 from lambdatrace.errors import CorruptItemError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from lambdatrace.analysis.destinations import Tally
+    from lambdatrace.analysis.destinations import StoredRow, Tally
     from lambdatrace.analysis.lookup import WindowContents
-    from lambdatrace.items import Item
+    from lambdatrace.items import Row
     from lambdatrace.model import Execution
 
-# A quote within a text has a backslash before it, so these can only be keys.
-_FUNCTION = '"function":'
-_DESTINATIONS = '"destinations":'
-_LEFT_OUT = re.compile(r'"destinations_left_out":([0-9]{1,18})[,}]')
-_NONE_LEFT_OUT = ',"destinations_left_out":0,'
-_decode = json.JSONDecoder().raw_decode
+_DESTINATIONS = b'"destinations":['
+_END = b'],"destinations_left_out":'
+# A destination as the agent writes it: its place, in two texts without a backslash, and figures.
+_ROW = re.compile(
+    rb'\[((?:"[^"\\]*"|null),"[^"\\]*",[0-9]{1,5},"[a-z]+"),([0-9,\[\]]*)\](?=,\["|,\[null|\Z)'
+)
+_LEFT_OUT = re.compile(rb"([0-9]{1,18})[,}]")
 
 
-@dataclass(slots=True)
 class Tallied:
     """What a window holds; of one function only, if `function` is not None."""
 
-    tally: Tally
-    function: str | None = None
-    executions: int = 0
-    destinations_left_out: int = 0  # destinations for which the summaries had no room
-    unreadable: list[StoreError] = field(default_factory=list)  # one for each row left out
+    __slots__ = ("destinations_left_out", "executions", "function", "tally", "unreadable")
 
-    def add(self, row: Item) -> None:
-        """Add an index row, as far as it can be read."""
-        try:
-            name, destinations, left_out = read_destinations(row)
-        except StoreError as error:
-            self.unreadable.append(error)
-            return
-        if self.function is None or name == self.function:
-            self.executions += 1
-            self.destinations_left_out += left_out
-            self.tally.add(row.timestamp_nano, name, destinations)
+    def __init__(self, tally: Tally, function: str | None = None) -> None:
+        self.tally = tally
+        self.function = function
+        self.executions = 0
+        self.destinations_left_out = 0  # destinations for which the summaries had no room
+        self.unreadable: list[StoreError] = []  # one for each row left out
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Add index rows, as far as they can be read."""
+        named = self.function is not None or self.tally.by is By.FUNCTION
+        for row in rows:
+            try:
+                name, destinations, left_out = read_destinations(row, named=named)
+            except StoreError as error:
+                self.unreadable.append(error)
+                continue
+            if self.function is None or name == self.function:
+                self.executions += 1
+                self.destinations_left_out += left_out
+                self.tally.add_stored(row[1], name, destinations)
 
     def add_chosen(
         self, contents: WindowContents, chosen: Callable[[Execution], Execution | None]
@@ -73,26 +77,38 @@ class Tallied:
         self.tally.merge(tally)
 
 
-def read_destinations(row: Item) -> tuple[str, list[Any], int]:
-    """(function, destinations as they are stored, how many more there were) of an index row.
+def read_destinations(row: Row, *, named: bool = True) -> tuple[str, list[StoredRow], int]:
+    """(function, destinations, how many more there were) of an index row.
+
+    The function is only looked for if it is to be `named`.
 
     Raises NewerSchemaError or CorruptItemError; figures have not been looked at yet.
     """
-    text = stored.summary_text(row).decode("utf-8", "surrogatepass")
-    try:
-        destinations, end = _decode(text, text.index(_DESTINATIONS) + len(_DESTINATIONS))
-        name, _ = _decode(text, text.index(_FUNCTION) + len(_FUNCTION))
-        # The usual case first: searching takes a while.
-        left_out = 0 if text.startswith(_NONE_LEFT_OUT, end) else int(_left_out(text))
-    except (ValueError, RecursionError) as error:
-        raise CorruptItemError(f"the summary of {row.execution_id!r} is corrupt") from error
-    if not isinstance(destinations, list) or not isinstance(name, str):
-        raise CorruptItemError(f"the summary of {row.execution_id!r} has no destinations")
-    return name, destinations, left_out
+    text = stored.row_text(row)
+    begin = text.find(_DESTINATIONS) + len(_DESTINATIONS)
+    end = text.find(_END, begin)
+    rows: list[StoredRow] = _ROW.findall(text, begin, end)
+    left_out = _LEFT_OUT.match(text, end + len(_END))
+    # With two brackets and a comma each, and commas in between: was anything passed over?
+    found = sum([len(place) + len(figures) + 4 for place, figures in rows]) - bool(rows)
+    if not len(_DESTINATIONS) <= begin <= end or found != end - begin or left_out is None:
+        return _read_whole(row)
+    name = glimpse.string(text, b"function") if named else ""
+    return name, rows, int(left_out[1])
 
 
-def _left_out(text: str) -> str:
-    found = _LEFT_OUT.search(text)
-    if found is None:
-        raise ValueError(text)
-    return found[1]
+def _read_whole(row: Row) -> tuple[str, list[StoredRow], int]:
+    """As `read_destinations`, of a summary that does not look as the agent writes them."""
+    item = stored.item_of(row)
+    summary = stored.read_summary(item)
+    name, destinations, left_out = map(
+        summary.get, ("function", "destinations", "destinations_left_out")
+    )
+    if (
+        not isinstance(name, str)
+        or not isinstance(destinations, list)
+        or type(left_out) is not int
+        or left_out < 0
+    ):
+        raise CorruptItemError(f"the summary of {item.execution_id!r} has no destinations")
+    return name, [written_row(each) for each in destinations], left_out

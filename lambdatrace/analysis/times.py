@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lambdatrace.errors import UsageError
+from lambdatrace.values import Value
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
@@ -18,8 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HINT = "say how long ago, as in 90s, 15m, 1h or 2d, or when, as in 2026-11-22T07:00:00Z"
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Value):
     """A stretch of time, both ends included, ns since the epoch."""
 
     since_ns: int

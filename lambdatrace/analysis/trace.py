@@ -6,7 +6,6 @@ execution's start, which the summary gives on both clocks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +30,7 @@ from lambdatrace.model import (
     Syscall,
     Trace,
 )
+from lambdatrace.values import Value, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -64,8 +64,7 @@ _BYTE_OPS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
+class Records(Value):
     """What an execution's items hold, its records still as bytes."""
 
     execution: Execution
@@ -73,7 +72,7 @@ class Records:
     by_kind: Mapping[int, bytes]  # wire.KIND_* -> records back to back
     details: dict[str, Any]  # as items.py describes them, not yet checked
     missing_chunks: int  # event chunks the summary promises and the items lack
-    _decoded: dict[int, list[Any]] = field(default_factory=dict, compare=False, repr=False)
+    _decoded: dict[int, list[Any]]
 
     def decoded(self, kind: int, record: type[AnyRecord]) -> list[AnyRecord]:
         """The records of one kind; decoded once, for it is what takes most time."""
@@ -82,8 +81,7 @@ class Records:
         return self._decoded[kind]
 
 
-@dataclass(frozen=True, slots=True)
-class SyscallTotals:
+class SyscallTotals(Value):
     """All calls of one name in one execution, taken together."""
 
     op: str
@@ -117,13 +115,14 @@ def read_records(items: Iterable[Item]) -> Records:
         by_kind=by_kind,
         details=stored.read_details(by_kind[wire.KIND_DETAILS]),
         missing_chunks=max(0, promised - chunks),
+        _decoded={},
     )
 
 
 def read_trace(items: Iterable[Item]) -> Trace:
     """The items of one execution, decoded. Raises CorruptItemError or NewerSchemaError."""
     records = read_records(items)
-    return replace(without_syscalls(records), syscalls=tuple(syscalls(records)))
+    return replaced(without_syscalls(records), syscalls=tuple(syscalls(records)))
 
 
 def without_syscalls(records: Records) -> Trace:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lambdatrace.model import Part, Status
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,8 +16,7 @@ FEWEST = 10  # fewer executions say nothing about what is usual
 MOST = 100  # more of them say nothing more
 
 
-@dataclass(frozen=True, slots=True)
-class Usual:
+class Usual(Value):
     """Medians over comparable executions; none where there are fewer than FEWEST."""
 
     executions: int = 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lambdatrace.model import BlockedKind, Part
+from lambdatrace.values import Value, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +23,7 @@ _HELD_UP = 0.01
 _BESIDE = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class SlowCalls:
+class SlowCalls(Value):
     """All waits of one thread in one syscall on one file or descriptor."""
 
     op: str
@@ -80,7 +79,7 @@ def worth_showing(
         held = sum(held_up[id(call)] for call in own)
         if pauses is not None and each.kind not in _AT_WORK:
             if held >= _HELD_UP * duration_ns:
-                found.append((held, replace(each, calls=tuple(own))))
+                found.append((held, replaced(each, calls=tuple(own))))
         elif held >= _HELD_UP * duration_ns or each.blocked_ns >= _BESIDE * duration_ns:
             found.append((held, each))
     found.sort(key=lambda row: (row[0], row[1].blocked_ns), reverse=True)

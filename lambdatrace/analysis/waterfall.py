@@ -8,7 +8,6 @@ the first that is shown.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,6 +24,7 @@ from lambdatrace.model import (
     Phase,
     PhaseKind,
 )
+from lambdatrace.values import Value, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -81,8 +81,7 @@ class Stretch(NamedTuple):
     end_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Value):
     """Rows of one kind taken together: those of one name or destination, or of all others."""
 
     # One of them stands for the name or the destination; None: they have several.
@@ -100,8 +99,7 @@ class Group:
 Source = Namelookup | Connection | Exchange | SlowCalls | CpuTime | Group
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Value):
     """One row, ns relative to the execution's start."""
 
     number: str  # n1, c1, e1, w1; empty for the CPU and for groups
@@ -115,8 +113,7 @@ class Row:
     note: str = ""  # why one of a group has a row, where it needs no other name
 
 
-@dataclass(frozen=True, slots=True)
-class Waterfall:
+class Waterfall(Value):
     """The rows of one execution by start, the CPU's last, and what is not among them."""
 
     duration_ns: int
@@ -374,7 +371,7 @@ def _block(rows: list[Row], kind: str, names: int, duration: int) -> list[Row]:
     if longest.took_ns >= _OUTLIER * group.median_ns:
         chosen.setdefault(id(longest), "longest")
     below = [
-        replace(row, level=1, note=chosen[id(row)] if names == 1 else "")
+        replaced(row, level=1, note=chosen[id(row)] if names == 1 else "")
         for row in rows
         if id(row) in chosen
     ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import struct
 
 from lambdatrace import wire
+from lambdatrace.bpf import native
 from lambdatrace.bpf.libbpf import open_library
 from lambdatrace.bpf.loading import NEVER_NS, Loading, Wanted, refusal
 from lambdatrace.bpf.plan import EXTENSIONS
@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+    from lambdatrace.bpf.native import Library
 
 # Bytes. 512 kB hold 2,000 events, 4 MB 87,000 syscall records (0.4 s at 200,000 a second). The
 # smallest ring a kernel takes is one page.
@@ -79,7 +81,7 @@ class Probe:
     why = ""
     blind: tuple[int, ...] = ()
 
-    def __init__(self, library: ctypes.CDLL, handover: Handover) -> None:
+    def __init__(self, library: Library, handover: Handover) -> None:
         """See `load` and `adopt`."""
         layout = handover.layout
         self._library = library
@@ -196,7 +198,7 @@ class Probe:
     def lost(self) -> tuple[int, ...]:
         """What could not be kept since the probe was loaded, in the order of wire.COUNTERS."""
         cpus = _possible_cpus()
-        value = ctypes.create_string_buffer(8 * cpus)
+        value = native.buffer(8 * cpus)
         counts = []
         for number in range(len(wire.COUNTERS)):
             key = struct.pack("<I", number)
@@ -381,15 +383,16 @@ class Probe:
         self._descriptors.clear()
 
     def _lookup(self, name: str, key: bytes, size: int) -> bytes | None:
-        value = ctypes.create_string_buffer(size)
+        value = native.buffer(size)
         if self._library.bpf_lookup_elem(self._maps[name], key, value) != 0:
             return None
-        return value.raw
+        found: bytes = value.raw
+        return found
 
     def _entries(self, name: str, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
         keys = []
-        key = ctypes.create_string_buffer(key_size)
-        following = ctypes.create_string_buffer(key_size)
+        key = native.buffer(key_size)
+        following = native.buffer(key_size)
         fd = self._maps[name]
         more = self._library.bpf_get_first_key(fd, key, key_size) == 0
         while more:

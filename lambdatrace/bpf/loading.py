@@ -7,13 +7,12 @@ CAP_PERFMON, and a mounted tracefs (mounted here where it is not).
 from __future__ import annotations
 
 import _thread
-import ctypes
 import errno
 import os
 import struct
 
 from lambdatrace import wire
-from lambdatrace.bpf import image, libbpf, plan
+from lambdatrace.bpf import image, libbpf, native, plan
 from lambdatrace.errors import ProbeError
 
 TYPE_CHECKING = False
@@ -229,10 +228,10 @@ class Loading:
             keys.append(number)
             waits = wire.WAITS_OF.get(name, wire.WAITS_OTHER)
             values += struct.pack("<5B3x", wire.OP_NUMBERS[name], *places, traits, waits)
-        count = ctypes.c_uint(len(keys))
+        count = native.Unsigned(len(keys))
         packed = struct.pack(f"<{len(keys)}I", *keys)
         if self.library.bpf_update_batch(
-            self._maps["operations"], packed, values, ctypes.byref(count)
+            self._maps["operations"], packed, values, native.byref(count)
         ):
             raise refusal("writing the map 'operations'")
 
@@ -242,12 +241,12 @@ class Loading:
             kind, name.encode(), body, len(body), _LICENSE, 0, 0, None, 0
         )
         if fd < 0:
-            code = ctypes.get_errno()
+            code = native.get_errno()
             # EACCES here is the verifier's word for a wrong access, not one about privileges.
             if code == errno.EPERM:
                 raise refusal(f"loading the program {name!r}", code)
             # Ask again for the verifier's reason; only then does the log cost anything.
-            log = ctypes.create_string_buffer(_LOG_BYTES)
+            log = native.buffer(_LOG_BYTES)
             self.library.bcc_prog_load(
                 kind, name.encode(), body, len(body), _LICENSE, 0, 1, log, _LOG_BYTES
             )
@@ -282,7 +281,7 @@ class Loading:
         if fd >= 0:
             self.descriptors.append(fd)
             return
-        code = ctypes.get_errno()
+        code = native.get_errno()
         if code in (errno.EPERM, errno.EACCES):
             raise refusal(f"attaching to {entry.event}", code)
         other = plan.FALLBACKS.get(entry.program)
@@ -377,7 +376,7 @@ def _read_probe() -> image.Image:
 
 def refusal(what: str, code: int | None = None) -> ProbeError:
     """The kernel's refusal of `what` in words, by `code` or the C library's last error."""
-    code = ctypes.get_errno() if code is None else code
+    code = native.get_errno() if code is None else code
     if code in (errno.EPERM, errno.EACCES):
         return ProbeError(
             f"the kernel refused eBPF ({errno.errorcode[code]}, {what})",
@@ -393,10 +392,10 @@ def _find_tracefs() -> str:
     for folder in _TRACEFS:
         if os.path.exists(folder + "/events/sched"):
             return folder
-    library = ctypes.CDLL(None, use_errno=True)
+    library = native.Library(None)
     if library.mount(b"tracefs", _TRACEFS[0].encode(), b"tracefs", 0, None) == 0:
         return _TRACEFS[0]
     raise ProbeError(
-        f"tracefs is not mounted ({os.strerror(ctypes.get_errno())})",
+        f"tracefs is not mounted ({os.strerror(native.get_errno())})",
         "as root: mount -t tracefs tracefs /sys/kernel/tracing",
     )

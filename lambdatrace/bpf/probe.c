@@ -72,8 +72,14 @@
 // And so many receives of a handshake are handed on.
 #define MOST_TEXTS 6
 #define RING_HEADER_BYTES 8
-#define REPLY_TEXT_AT 32
+// The reply to `next`, as Lambda's own server orders its headers: a status line of 17 bytes, perhaps
+// "Content-Type: application/json" in 32, and then "Lambda-Runtime-Aws-Request-Id: " and the
+// deadline, of which no more than "request-id: " and what follows is read.
+#define REPLY_HEADERS_AT 17
+#define REPLY_CONTENT_TYPE_BYTES 32
+#define REPLY_TEXT_AT 36
 #define REPLY_TEXT_BYTES 96
+#define REPLY_BYTES (REPLY_TEXT_AT + REPLY_CONTENT_TYPE_BYTES + REPLY_TEXT_BYTES)
 
 #define E_PIPE 32
 #define E_NETUNREACH 101

@@ -51,7 +51,7 @@ int on_exit_runtime(raw *ctx)
     t->buffer = first_buffer(t);
     t->edge = 0;
     if (receives(t)) {
-        if (!c->awaits_invocation || (s64)ctx->args[1] < REPLY_TEXT_AT + REPLY_TEXT_BYTES)
+        if (!c->awaits_invocation || (s64)ctx->args[1] < REPLY_BYTES)
             return 0;
         c->awaits_invocation = 0;
         t->edge = EDGE_START;
@@ -121,7 +121,12 @@ int on_edge(raw *ctx)
         b->runtime = 1;
     if (edge == EDGE_START) {
         b->exchanges = b->blocked = b->texts = b->pauses = b->turns = 0;
-        bpf_probe_read_user(record.text, REPLY_TEXT_BYTES, (void *)(t->buffer + REPLY_TEXT_AT));
+        u64 at = t->buffer + REPLY_TEXT_AT;
+        u8 first = 0;
+        bpf_probe_read_user(&first, 1, (void *)(t->buffer + REPLY_HEADERS_AT));
+        if (first == 'C' || first == 'c')
+            at += REPLY_CONTENT_TYPE_BYTES;
+        bpf_probe_read_user(record.text, REPLY_TEXT_BYTES, (void *)at);
     } else {
         bpf_probe_read_kernel(record.text, sizeof(t->request_id), t->request_id);
     }

@@ -56,6 +56,7 @@ COMMANDS = {
     "top-destinations": _Command(
         "top_destinations", "top_destinations", "Destinations over many executions."
     ),
+    "doctor": _Command("doctor", "doctor", "What can be seen here, and what is in the way."),
     "deploy-layer": _Command("deploy_layer", "deploy_layer", "Have Lambda functions traced."),
     "status": _Command("status", "status", "Which functions are traced."),
     "remove-layer": _Command("remove_layer", "remove_layer", "Have them traced no longer."),

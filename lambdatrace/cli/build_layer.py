@@ -50,12 +50,12 @@ def build_layer(
 
     Needs neither Docker nor a compiler, and writes the same bytes on any machine.
     """
-    from lambdatrace.layer.build import build
+    from lambdatrace.layer.build import build, compiled
 
     environment: Environment = context.obj
-    interpreters = [_interpreter(name) for name in bytecode or ()]
+    made = compiled([_interpreter(name) for name in bytecode or ()])
     for architecture in architectures or Architecture:
-        layer = build(architecture, interpreters)
+        layer = build(architecture, made)
         path = folder / f"{layer.name}.zip"
         try:
             folder.mkdir(parents=True, exist_ok=True)

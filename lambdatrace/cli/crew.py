@@ -12,41 +12,61 @@ import os
 import signal
 import struct
 import termios
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from lambdatrace.errors import StoreError
-from lambdatrace.items import Item
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
+    from typing import Protocol, Self
 
-    from lambdatrace.analysis.tallying import Tallied
+    from lambdatrace.items import Row
 
 # More would wait for the one that hands out.
 _MOST_WORKERS = 7
 # Rows a batch: some 100 kB, and some 5 ms of work.
-_BATCH = 200
+_BATCH = 250
 # What a pipe is to hold, and from where on it is full enough; in the end nobody waits long.
 _PIPE_BYTES = 1 << 18
 _HEAD = struct.Struct("<Q")
 _COUNT = struct.Struct("i")  # FIONREAD's
 
 
-class Crew:
+if TYPE_CHECKING:
+
+    class Tallying(Protocol):
+        """What can be made of rows in several processes."""
+
+        def add(self, rows: Iterable[Row]) -> None:
+            """Take in index rows."""
+
+        def portable(self) -> Any:
+            """Everything it knows, in types that `marshal` takes."""
+
+        def merge(self, portable: Any) -> None:
+            """Add what another one knows of other rows."""
+
+
+AnyTallying = TypeVar("AnyTallying", bound="Tallying")
+
+
+class Crew(Generic[AnyTallying]):
     """Several processes that each tally some rows of several windows.
 
     `make` makes an empty tally for each window. To be used as a context.
     """
 
-    def __init__(self, make: Callable[[], Sequence[Tallied]], workers: int | None = None) -> None:
+    def __init__(
+        self, make: Callable[[], Sequence[AnyTallying]], workers: int | None = None
+    ) -> None:
         self._own = make()
         count = _usable_cpus() - 1 if workers is None else workers
         self._workers: list[_Worker] = []
         for _ in range(min(count, _MOST_WORKERS)):
             self._workers.append(_Worker(make, self._workers))
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -58,37 +78,31 @@ class Crew:
         for worker in self._workers:
             worker.end()
 
-    def tally(self, number: int, rows: Iterable[Item]) -> None:
+    def tally(self, number: int, batches: Iterable[Sequence[Row]]) -> None:
         """Add index rows to tally `number`. Raises StoreError."""
-        batch: list[Item] = []
-        for row in rows:
-            batch.append(row)
-            if len(batch) == _BATCH:
-                self._hand_out(number, batch)
-                batch = []
-        for row in batch:
-            self._own[number].add(row)
+        for rows in batches:
+            for begin in range(0, len(rows), _BATCH):
+                self._hand_out(number, rows[begin : begin + _BATCH])
 
-    def results(self) -> Sequence[Tallied]:
+    def _hand_out(self, number: int, batch: Sequence[Row]) -> None:
+        for worker in self._workers:
+            if worker.has_room():
+                worker.give([number, batch])
+                return
+        self._own[number].add(batch)
+
+    def results(self) -> Sequence[AnyTallying]:
         """The tallies of all rows. Raises StoreError."""
         for worker in self._workers:
             for own, portable in zip(self._own, worker.result(), strict=True):
                 own.merge(portable)
         return self._own
 
-    def _hand_out(self, number: int, batch: list[Item]) -> None:
-        for worker in self._workers:
-            if worker.has_room():
-                worker.give([number, [_plain(row) for row in batch]])
-                return
-        for row in batch:
-            self._own[number].add(row)
-
 
 class _Worker:
     """A forked process and its pipes; it does not keep those of the `others`."""
 
-    def __init__(self, make: Callable[[], Sequence[Tallied]], others: Sequence[_Worker]) -> None:
+    def __init__(self, make: Callable[[], Sequence[Tallying]], others: Sequence[_Worker]) -> None:
         down, self._batches = os.pipe()
         self._result, up = os.pipe()
         self._pid = os.fork()
@@ -135,7 +149,7 @@ def _ended_early() -> StoreError:
 
 
 def _work(
-    make: Callable[[], Sequence[Tallied]], down: int, up: int, others: Iterable[int]
+    make: Callable[[], Sequence[Tallying]], down: int, up: int, others: Iterable[int]
 ) -> NoReturn:
     """In the fork: tally what comes, say what it was, end."""
     try:
@@ -143,15 +157,10 @@ def _work(
             os.close(fd)
         tallies = make()
         for number, rows in _received(down):
-            for row in rows:
-                tallies[number].add(Item(*row))
+            tallies[number].add(rows)
         _write(up, marshal.dumps([tallied.portable() for tallied in tallies]))
     finally:
         os._exit(0)
-
-
-def _plain(row: Item) -> tuple[Any, ...]:
-    return (*row.key, row.kind, row.body, row.expires_at, row.schema)
 
 
 def _received(down: int) -> Iterator[Any]:

@@ -71,14 +71,15 @@ def deploy_layer(
     layer, two variables and its role one permission. What is right already is left alone.
     """
     from lambdatrace.layer import inventory
-    from lambdatrace.layer.build import build
+    from lambdatrace.layer.build import build, compiled_here
     from lambdatrace.layer.plan import Wish, plan_deployment
     from lambdatrace.store.url import parse
 
     environment: Environment = context.obj
     parse(f"dynamodb://{table}", environment.environ)  # or it is no name of a table
     account = chosen_account(environment, region, profile)
-    layers = {each: build(each) for each in Architecture}
+    bytecode = compiled_here()
+    layers = {each: build(each, bytecode) for each in Architecture}
     wish = Wish(table, level and level.value, layers, kms_key, architecture)
     states = inventory.look_at_functions(account, functions or (), table)
     plan = plan_deployment(

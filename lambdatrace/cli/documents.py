@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace.analysis.phases import transfer_ns, wait_ns
 from lambdatrace.analysis.times import rfc_3339
 from lambdatrace.model import Part
+from lambdatrace.values import as_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -101,7 +101,7 @@ def figures_document(figures: DestinationFigures) -> Document:
 
 def execution_document(execution: Execution, missing_chunks: int = 0) -> Document:
     """The `execution` object of `show`."""
-    dropped = {name: count for name, count in asdict(execution.dropped).items() if count}
+    dropped = {name: count for name, count in as_dict(execution.dropped).items() if count}
     return {
         **_execution(execution),
         "dropped_by": dropped,
@@ -113,7 +113,7 @@ def execution_document(execution: Execution, missing_chunks: int = 0) -> Documen
         **_cpu(execution.cpu),
         "steal_ms": milliseconds(execution.steal_ns),
         "major_faults": execution.major_faults,
-        "ending": None if execution.ending is None else asdict(execution.ending),
+        "ending": None if execution.ending is None else as_dict(execution.ending),
         "in_init": execution.in_init,
         "kept": execution.kept,
         "keep": execution.keep,
@@ -156,7 +156,7 @@ def verdict_document(verdict: Verdict) -> Document:
         "destination": verdict.destination,
         "share": verdict.share,
         "text": verdict.text,
-        "evidence": [asdict(reference) for reference in verdict.evidence],
+        "evidence": [as_dict(reference) for reference in verdict.evidence],
         "usual_ms": milliseconds(verdict.usual_ns),
         "compared": verdict.compared,
     }
@@ -326,7 +326,7 @@ def process_document(process: Process) -> Document:
         "name": process.name,
         "started_ms": milliseconds(process.started_ns),
         "duration_ms": milliseconds(process.duration_ns),
-        **asdict(process.ending),
+        **as_dict(process.ending),
     }
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lambdatrace.analysis.filters import BOOLEAN, MOMENT, NUMBER, TEXT, Filter, parse
 from lambdatrace.model import Level, Outcome, Part, Protocol, Status
+from lambdatrace.values import replaced
 
 if TYPE_CHECKING:
     from lambdatrace.analysis.filters import Kind
@@ -92,13 +93,11 @@ def keeps(wanted: Filter, execution: Execution) -> bool:
 
 def only_destinations(wanted: Filter, execution: Execution) -> Execution:
     """The execution with those of its destinations that pass."""
-    from dataclasses import replace
-
     from lambdatrace.cli import documents
 
     if not wanted.on(DESTINATIONS):
         return execution
-    return replace(
+    return replaced(
         execution,
         destinations=tuple(
             each

@@ -7,7 +7,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lambdatrace.cli.app import make_app
 from lambdatrace.cli.environment import Environment
 from lambdatrace.errors import LambdatraceError
 
@@ -26,13 +25,18 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     # A window's executions are millions of objects and no cycles: looking for these again and again
-    # takes as long as all the rest.
+    # takes as long as all the rest; and so are the modules that are loaded from here on.
     gc.set_threshold(200_000)
-    sys.exit(program(sys.argv[1:], Environment()))
+    code = program(sys.argv[1:], Environment())
+    # The interpreter's last search for garbage, which goes with the process anyway.
+    gc.freeze()
+    sys.exit(code)
 
 
 def program(arguments: Sequence[str], environment: Environment) -> int:
     """Run one command and return its exit code; never raises for what a user can cause."""
+    from lambdatrace.cli.app import make_app
+
     # A shell that completes may want to know of any command.
     completes = "_LAMBDATRACE_COMPLETE" in os.environ
     try:

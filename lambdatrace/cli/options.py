@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ from lambdatrace.capture import CAPTURE, read_capture, unknown_groups
 from lambdatrace.cli.completion import complete_functions, complete_tables
 from lambdatrace.errors import UsageError
 from lambdatrace.model import Level
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -201,8 +201,7 @@ LimitOption = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(Value):
     """Which store to read."""
 
     store: StoreOption = None
@@ -211,8 +210,7 @@ class Source:
     region: RegionOption = None
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(Value):
     """Which executions to take."""
 
     since: SinceOption = DEFAULT_SINCE
@@ -230,8 +228,7 @@ class Selection:
         return f"since {self.since}" + (f" until {self.until}" if self.until else "")
 
 
-@dataclass(frozen=True)
-class Display:
+class Display(Value):
     """What a result looks like; `color` has been seen to (ColorOption)."""
 
     output: OutputOption = Output.TABLE

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lambdatrace.cli.environment import Environment
-    from lambdatrace.items import Item
+    from lambdatrace.items import Item, Row
     from lambdatrace.store.base import Store
 
 # A result that comes sooner needs no bar before it.
@@ -43,6 +43,21 @@ class WatchedStore:
                 bar.moment_ns = item.timestamp_nano
                 bar.count += 1
                 yield item
+        finally:
+            bar.stop()
+
+    def batches(self, since_ns: int, until_ns: int) -> Iterator[list[Row]]:
+        """The rows of `index` (items.Row), quickly: those of one hour and shard one by one.
+
+        Raises StoreError.
+        """
+        bar = Bar(self._environment, since_ns, until_ns)
+        try:
+            for rows in self._store.batches(since_ns, until_ns):
+                if rows:
+                    bar.moment_ns = rows[-1][1]
+                bar.count += len(rows)
+                yield rows
         finally:
             bar.stop()
 

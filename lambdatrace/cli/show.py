@@ -21,6 +21,7 @@ from lambdatrace.cli.options import (
     opened_store,
 )
 from lambdatrace.cli.reporting import raise_broken_slo
+from lambdatrace.values import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,8 +118,6 @@ def show(
 
 def _chosen(environment: Environment, records: Records, trace: Trace, wanted: Filter) -> Trace:
     """The trace with the connections that pass the filter, and their exchanges."""
-    from dataclasses import replace
-
     from lambdatrace.analysis.phases import told_apart
     from lambdatrace.cli import documents
 
@@ -131,7 +130,7 @@ def _chosen(environment: Environment, records: Records, trace: Trace, wanted: Fi
     environment.note(f"{len(chosen)} of {len(trace.connections)} connections pass the filter")
     ids = {each.id for each in chosen}
     exchanges = tuple(each for each in trace.exchanges if each.connection_id in ids)
-    return replace(trace, connections=chosen, exchanges=exchanges)
+    return replaced(trace, connections=chosen, exchanges=exchanges)
 
 
 @contextmanager

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import hashlib
 import io
 import json
+import shutil
 import subprocess
+import sys
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambdatrace import __version__
 from lambdatrace.errors import LayerError
-from lambdatrace.layer.contents import MODE, Architecture, LayerFile, files
+from lambdatrace.layer.contents import (
+    MODE,
+    PACKAGES,
+    Architecture,
+    LayerFile,
+    files,
+    layer_path,
+    modules,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 # The first moment a zip can name.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -25,29 +35,36 @@ _UNIX = 3  # the system whose permissions are meant (APPNOTE 4.4.2)
 _REGULAR_FILE = 0o100000
 # Bytes; Lambda takes 50 MB in one upload, and every cold start pays for what it unpacks.
 MOST_BYTES = 5_000_000
+# Lambda's Python runtimes on Amazon Linux 2023, by Python's minor version: older ones have too old
+# a C library. The last is the newest there is.
+MINORS = range(12, 15)
 
-# Reads {name: source} from standard input and answers with {name of the .pyc: its content in
-# base 64}; run by the interpreter that is to read them. Unchecked (PEP 552): times in a layer mean
-# nothing.
+# Reads {file: [module, source]} from standard input and answers with the file that opt/start.py
+# reads, its name on a line before it; run by the interpreter that is to read it.
 _COMPILE = """
-import base64, importlib.util, json, marshal, sys
+import importlib.util, json, marshal, sys
 found = {}
-for name, source in json.load(sys.stdin).items():
-    code = compile(source, "/opt/" + name, "exec", dont_inherit=True, optimize=0)
-    head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
-    content = head + importlib.util.source_hash(source.encode()) + marshal.dumps(code)
-    found[importlib.util.cache_from_source(name)] = base64.b64encode(content).decode()
-json.dump(found, sys.stdout)
+for file, (module, source) in json.load(sys.stdin).items():
+    code = compile(source, "/opt/" + file, "exec", dont_inherit=True, optimize=2)
+    found[module] = file.endswith("/__init__.py"), marshal.dumps(code)
+name = "compiled." + sys.implementation.cache_tag + "\\n"
+head = importlib.util.MAGIC_NUMBER
+sys.stdout.buffer.write(name.encode() + head + marshal.dumps(found))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One built layer. `content` is the zip, `sha256` its hash in hexadecimal."""
+    """One built layer.
+
+    `content` is the zip, `sha256` its hash in hexadecimal; `sources` is the hash of the zip without
+    bytecode, which is the same for everybody.
+    """
 
     architecture: Architecture
     content: bytes
     sha256: str
+    sources: str
 
     @property
     def name(self) -> str:
@@ -56,8 +73,8 @@ class Layer:
 
     @property
     def description(self) -> str:
-        """What tells this layer's content from others', at Lambda."""
-        return f"lambdatrace {__version__} sha256:{self.sha256}"
+        """What tells this layer's content from others', at Lambda; bytecode is no other content."""
+        return f"lambdatrace {__version__} sha256:{self.sources}"
 
 
 def layer_name(architecture: Architecture) -> str:
@@ -65,19 +82,41 @@ def layer_name(architecture: Architecture) -> str:
     return f"lambdatrace-{architecture}"
 
 
-def build(architecture: Architecture, bytecode: Sequence[Path] = ()) -> Layer:
-    """The layer for `architecture`.
+def build(architecture: Architecture, bytecode: Sequence[LayerFile] = ()) -> Layer:
+    """The layer for `architecture`; `bytecode` is what `compiled` has made."""
+    sources = _zipped(files(architecture))
+    content = sources
+    if bytecode:
+        content = _zipped([*files(architecture), *bytecode])
+    digest, plain = (hashlib.sha256(each).hexdigest() for each in (content, sources))
+    return Layer(architecture, content, digest, plain)
 
-    For each interpreter in `bytecode`, the modules are there compiled as well: a cold start in a
-    function with the same version of Python need not do it, and the bytes depend on the
+
+def compiled(interpreters: Iterable[Path]) -> tuple[LayerFile, ...]:
+    """The agent's modules, compiled: a file for each version among `interpreters`.
+
+    A cold start in a function of the same version need not do it. The bytes depend on the
     interpreters. Raises LayerError when one cannot be run.
     """
-    found = list(files(architecture))
-    sources = {file.name: file.content.decode() for file in found if file.name.endswith(".py")}
-    for interpreter in dict.fromkeys(bytecode):
-        found += _compiled(interpreter, sources)
-    content = _zipped(found)
-    return Layer(architecture, content, hashlib.sha256(content).hexdigest())
+    sources = {
+        layer_path(path): (name, path.read_text("utf-8")) for name, path in modules().items()
+    }
+    found = [_compiled(each, sources) for each in interpreters]
+    return tuple({file.name: file for file in found}.values())
+
+
+def compiled_here() -> tuple[LayerFile, ...]:
+    """As `compiled`, for each version of Lambda's that this machine has an interpreter of."""
+    names = [f"python3.{minor}" for minor in MINORS]
+    candidates = [Path(path) for path in map(shutil.which, names) if path]
+    if sys.version_info[:2] in {(3, minor) for minor in MINORS}:
+        candidates.append(Path(sys.executable))
+    found: list[LayerFile] = []
+    for each in candidates:
+        # A name may be there without an interpreter behind it: pyenv's are.
+        with contextlib.suppress(LayerError):
+            found += compiled([each])
+    return tuple({file.name: file for file in found}.values())
 
 
 def _zipped(found: Iterable[LayerFile]) -> bytes:
@@ -92,7 +131,7 @@ def _zipped(found: Iterable[LayerFile]) -> bytes:
     return buffer.getvalue()
 
 
-def _compiled(interpreter: Path, sources: dict[str, str]) -> list[LayerFile]:
+def _compiled(interpreter: Path, sources: dict[str, tuple[str, str]]) -> LayerFile:
     try:
         done = subprocess.run(  # noqa: S603  # the user's own interpreter
             [interpreter, "-I", "-S", "-c", _COMPILE],
@@ -105,5 +144,5 @@ def _compiled(interpreter: Path, sources: dict[str, str]) -> list[LayerFile]:
             f"{interpreter} cannot compile the agent: {error}",
             "name a Python from 3.11 on, as in --bytecode python3.13",
         ) from error
-    found: dict[str, str] = json.loads(done.stdout)
-    return [LayerFile(name, MODE, base64.b64decode(text)) for name, text in found.items()]
+    name, _, content = done.stdout.partition(b"\n")
+    return LayerFile(f"{PACKAGES}/{name.decode()}", MODE, content)

@@ -128,9 +128,13 @@ def _preloaded(architecture: Architecture) -> Path:
     return _PACKAGE / f"preload/liblambdatrace_preload-{architecture.machine}.so"
 
 
+def layer_path(path: Path) -> str:
+    """Where a file of this package stands below /opt."""
+    return f"{PACKAGES}/{path.relative_to(_PACKAGE.parent).as_posix()}"
+
+
 def _packaged(path: Path) -> LayerFile:
-    name = path.relative_to(_PACKAGE.parent).as_posix()
-    return LayerFile(f"{PACKAGES}/{name}", MODE, path.read_bytes())
+    return LayerFile(layer_path(path), MODE, path.read_bytes())
 
 
 def _licences() -> list[Path]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from lambdatrace.errors import LambdatraceError, LayerError
 from lambdatrace.layer.account import AbsentError, BusyError
+from lambdatrace.layer.build import MINORS
 from lambdatrace.layer.inventory import configuration, function_state
 from lambdatrace.layer.plan import (
-    OLDEST_RUNTIME,
     UNPUBLISHED,
     ChangePolicy,
     CreateTable,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # has to be ready, until a new table has to be; and between two looks.
 PATIENCE_S = 120.0
 _LOOK_S = 1.0
-_RUNTIMES = [f"python3.{minor}" for minor in range(OLDEST_RUNTIME[1], 15)]
+_RUNTIMES = [f"python3.{minor}" for minor in MINORS]
 
 
 @dataclass(frozen=True, slots=True)

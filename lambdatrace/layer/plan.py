@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lambdatrace.errors import LambdatraceError, LayerError
 from lambdatrace.layer import contents
-from lambdatrace.layer.build import layer_name
+from lambdatrace.layer.build import MINORS, layer_name
 from lambdatrace.layer.contents import Architecture
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 MOST_LAYERS = 5
 MOST_VARIABLE_BYTES = 4096
 MOST_CODE_BYTES = 250 << 20
-# The first of Lambda's Python runtimes on Amazon Linux 2023.
-OLDEST_RUNTIME = (3, 12)
 
 VARIABLE_PREFIX = "LAMBDATRACE_"
 STORE_VARIABLE = "LAMBDATRACE_STORE"
@@ -373,7 +371,7 @@ def _check_runtime(function: FunctionState) -> None:
             "and the layer brings none yet",
             "a container image can have one: see examples/container",
         )
-    if (3, int(minor)) < OLDEST_RUNTIME:
+    if int(minor) < MINORS[0]:
         raise LayerError(
             f"{function.name}: {function.runtime} runs on Amazon Linux 2, which is too old for the "
             "agent's libraries",

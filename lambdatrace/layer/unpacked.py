@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lambdatrace.errors import LayerError
-from lambdatrace.layer.build import Layer, build
+from lambdatrace.layer.build import Layer, build, compiled
 from lambdatrace.layer.contents import Architecture
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def unpacked_layer() -> Path:
     folder = _cache(os.environ) / kept
     if not folder.is_dir():
         try:
-            _unpack(build(architecture, [Path(sys.executable)]), folder)
+            _unpack(build(architecture, compiled([Path(sys.executable)])), folder)
         except OSError as error:
             raise LayerError(
                 f"the layer cannot be unpacked in {folder.parent}: {error.strerror}",

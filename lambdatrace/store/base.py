@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Protocol
 
-    from lambdatrace.items import Item
+    from lambdatrace.items import Item, Row
 
     class Store(Protocol):
         """The reading side. Items whose time to live has passed are never returned."""
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
             """Index rows of executions begun in [since, until] (ns since the epoch), newest first.
 
             Raises StoreError.
+            """
+
+        def batches(self, since_ns: int, until_ns: int) -> Iterator[list[Row]]:
+            """The rows of `index` (items.Row), quickly: those of one hour and shard one by one.
+
+            The newest hour comes first. What is in a row has not been looked at. Raises StoreError.
             """
 
         def close(self) -> None:

@@ -12,13 +12,15 @@ import os
 import sqlite3
 import time
 
-from lambdatrace.errors import CorruptItemError, StoreError
-from lambdatrace.items import INDEX_SHARDS, Item, index_bucket
+from lambdatrace.errors import StoreError
+from lambdatrace.items import INDEX_SHARDS, index_bucket, item_of, row_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
+
+    from lambdatrace.items import Item, Row
 
 _CREATE = (
     """CREATE TABLE IF NOT EXISTS items(
@@ -52,6 +54,8 @@ _SQLITE_NOTADB = 26
 
 _READ_BUSY_TIMEOUT = 5.0  # s
 _BUSY_PAUSE = 0.01  # s
+# Rows that are handed out at a time: some 100 kB.
+_ROWS = 250
 _MAX_INTEGER = 2**63 - 1
 
 
@@ -99,12 +103,7 @@ class SqliteStore:
         import heapq  # the agent never reads
 
         since, until = max(0, since_ns), min(until_ns, _MAX_INTEGER)
-        if since > until:
-            return
-        first = index_bucket(since, 0)
-        last = index_bucket(until, INDEX_SHARDS - 1)
-        while rows := list(self._rows(SELECT_NEWEST_BUCKET, first=first, last=last)):
-            hour = str(rows[0][0]).rpartition("#")[0]
+        for hour in self._hours(since, until):
             shards = [
                 self._items(SELECT_BUCKET, id=f"{hour}#{shard}", since=since, until=until)
                 for shard in range(INDEX_SHARDS)
@@ -112,7 +111,34 @@ class SqliteStore:
             yield from heapq.merge(
                 *shards, key=lambda item: (item.timestamp_nano, item.tie), reverse=True
             )
-            last = hour  # sorts before every shard of that hour
+
+    def batches(self, since_ns: int, until_ns: int) -> Iterator[list[Row]]:
+        """The rows of `index` (items.Row), quickly: those of one hour and shard one by one.
+
+        The newest hour comes first. What is in a row has not been looked at. Raises StoreError.
+        """
+        since, until = max(0, since_ns), min(until_ns, _MAX_INTEGER)
+        now = int(self._now())
+        for hour in self._hours(since, until):
+            for shard in range(INDEX_SHARDS):
+                values = {"id": f"{hour}#{shard}", "since": since, "until": until, "now": now}
+                try:
+                    cursor = self._reading().execute(SELECT_BUCKET, values)
+                    while rows := cursor.fetchmany(_ROWS):
+                        yield rows
+                except sqlite3.Error as error:
+                    raise _explained(error, self._path, "read") from error
+
+    def _hours(self, since: int, until: int) -> Iterator[str]:
+        """The hours with index rows, as these are named, the newest first."""
+        first = index_bucket(since, 0)
+        last = index_bucket(until, INDEX_SHARDS - 1)
+        while since <= until and (
+            rows := list(self._rows(SELECT_NEWEST_BUCKET, first=first, last=last))
+        ):
+            # Sorts before every shard of that hour.
+            last = str(rows[0][0]).rpartition("#")[0]
+            yield last
             if last < first:
                 return
 
@@ -131,13 +157,7 @@ class SqliteStore:
         items = list(items)
         self.left = []
         self.last_error = self.last_kind = ""
-        rows = [
-            (
-                item.execution_id, item.timestamp_nano, item.tie, item.kind, item.schema,
-                item.expires_at, item.body,
-            )
-            for item in items
-        ]  # fmt: skip
+        rows = [row_of(item) for item in items]
         try:
             self._transact(rows, deadline)
         except StoreError as error:
@@ -251,15 +271,8 @@ class SqliteStore:
 
     def _items(self, sql: str, **values: object) -> Iterator[Item]:
         for row in self._rows(sql, **values):
-            yield _item(row)
-
-
-def _item(row: tuple[Any, ...]) -> Item:
-    # SQLite keeps whatever type it is given, so a column's type says nothing.
-    if not all(map(isinstance, row, (str, int, int, str, int, int, bytes))):
-        raise CorruptItemError(f"an item of {str(row[0])!r} has a value of a wrong type")
-    execution_id, timestamp_nano, tie, kind, schema, expires_at, body = row
-    return Item(execution_id, timestamp_nano, tie, kind, body, expires_at, schema)
+            # SQLite keeps whatever type it is given, so a column's type says nothing.
+            yield item_of(row)
 
 
 def _limit_waiting(connection: sqlite3.Connection, seconds: float) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Where options that several commands have are described, once.
 COMMON = "Options that several commands have"
-RUN_ELSEWHERE = {"run", "invoke"}  # they need root, the kernel and AWS's emulator
+RUN_ELSEWHERE = {"run", "invoke", "doctor"}  # the kernel, root, AWS's emulator
 # What is done to functions at AWS has a page of its own, deploy.md.
 AT_AWS = {"deploy-layer", "status", "remove-layer", "init-table", "template", "build-layer"}
 HERE = [name for name in COMMANDS if name not in AT_AWS]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lambdatrace.model import Part, Reference
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,8 +21,7 @@ _NETWORK = frozenset({Part.DNS, Part.CONNECT, Part.TLS, Part.WAIT, Part.TRANSFER
 WITH_PATHS = frozenset({Part.FILE, Part.LOCK, Part.OTHER})
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Value):
     """What a part of an execution, or the most of it, went into."""
 
     part: Part

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from lambdatrace.cli.views.text import DIM
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 _BETWEEN = 2  # blanks between two columns (tables.py)
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Value):
     """One column with all of its cells.
 
     Of those that do not fit the ones with the highest `rank` go first; 0 never goes. One with

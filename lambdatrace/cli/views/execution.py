@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -22,6 +21,7 @@ from lambdatrace.cli.views.text import (
     status_style,
 )
 from lambdatrace.model import LOST_BEFORE
+from lambdatrace.values import as_dict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -191,7 +191,7 @@ def _warnings(execution: Execution, missing_chunks: int) -> list[Text]:
     warnings = []
     lost = {
         name: counted(count, _LOST[name], _LOST_MANY.get(name, ""))
-        for name, count in asdict(execution.dropped).items()
+        for name, count in as_dict(execution.dropped).items()
         if count and name in _LOST
     }
     if own := [text for name, text in lost.items() if name not in LOST_BEFORE]:

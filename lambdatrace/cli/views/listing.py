@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.segment import Segment
@@ -10,6 +9,7 @@ from rich.style import Style
 from rich.text import Text
 
 from lambdatrace.cli.views.text import DIM, cut_middle
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 _GAP = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Value):
     """One column with all of its cells, each one line.
 
     Of those that do not fit the one with the highest `rank` goes first; 0 never goes. What is

@@ -6,7 +6,6 @@ without colours. Less than half a cell is drawn as a bar of that many eighths.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil, floor
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,7 @@ from lambdatrace.cli.views.text import (
     size,
 )
 from lambdatrace.model import Connection, CpuTime, Exchange, Namelookup, Outcome
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,8 +49,7 @@ if TYPE_CHECKING:
     from lambdatrace.analysis.waterfall import Stretch
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
+class Glyphs(Value):
     """What bars and marks are drawn with."""
 
     activities: dict[Activity, str]

@@ -6,6 +6,8 @@
 #define ID_BYTES 36        // a UUID
 #define HEADERS_BYTES 2048 // of a reply, in which the request id is looked for
 #define ID_HEADER "lambda-runtime-aws-request-id: "
+#define DEADLINE_HEADER "deadline-ms: " // its end tells it from others
+#define DEADLINE_DIGITS 13 // ms since the epoch, until 2286
 
 static void tell_edge(u8 edge, u64 time, const u8 *text, u32 length)
 {
@@ -73,24 +75,34 @@ static void runtime_sends(struct connection *c, struct text text, u64 started)
     }
 }
 
-// Of the reply to `next` nothing but the header with the request id is handed on.
+// Copies a header's line, as far as `value` bytes behind its name, to `into`; returns how long that is,
+// 0 if it is not there. `name` is in lower case.
+static u32 copy_header(struct text text, const char *name, u32 value, u8 *into)
+{
+    u64 length = strlen(name), last = text.length < HEADERS_BYTES ? text.length : HEADERS_BYTES;
+    for (u64 at = 0; at + length + value <= last; at++) {
+        u64 same = 0;
+        while (same < length && (text.bytes[at + same] | 0x20) == (name[same] | 0x20))
+            same += 1;
+        if (same == length) {
+            memcpy(into, text.bytes + at, length + value);
+            return (u32)(length + value);
+        }
+    }
+    return 0;
+}
+
+// Of the reply to `next` nothing but the request id and the deadline is handed on.
 static void runtime_receives(struct connection *c, struct text text, u64 now)
 {
     if (!c->slot.awaits_invocation || !text.bytes)
         return;
     c->slot.awaits_invocation = 0;
     u8 found[EDGE_TEXT_BYTES] = {0};
-    u64 length = sizeof(ID_HEADER) - 1;
-    u64 last = text.length < HEADERS_BYTES ? text.length : HEADERS_BYTES;
-    for (u64 at = 0; at + length + ID_BYTES <= last; at++) {
-        u64 same = 0;
-        while (same < length && (text.bytes[at + same] | 0x20) == (ID_HEADER[same] | 0x20))
-            same += 1;
-        if (same == length) {
-            memcpy(found, text.bytes + at, length + ID_BYTES);
-            break;
-        }
-    }
+    _Static_assert(sizeof(ID_HEADER) + ID_BYTES + sizeof(DEADLINE_HEADER) + DEADLINE_DIGITS
+                   <= EDGE_TEXT_BYTES + 2, "both fit");
+    u32 length = copy_header(text, ID_HEADER, ID_BYTES, found);
+    copy_header(text, DEADLINE_HEADER, DEADLINE_DIGITS, found + length);
     if (branch)
         begin_serving(now);
     tell_edge(EDGE_START, now, found, sizeof(found));

@@ -197,6 +197,20 @@ def test_a_bad_day_costs_no_execution(
     assert "again" in recovered
 
 
+def test_a_region_that_is_none(function: Function, aws_environ: dict[str, str]) -> None:
+    function.store = "dynamodb://Traces?region=nowhere-1"
+    without_endpoint = {name: "" for name in aws_environ if "ENDPOINT" in name}
+    environ = {**aws_environ, **without_endpoint, "LAMBDATRACE_FLUSH": "end"}
+    with function.emulator(environ) as emulator:
+        for _ in range(3):
+            ok(emulator)
+        assert len(spooled(function)) == 3
+    trouble, lost = function.agent_lines
+    assert "no address for dynamodb.nowhere-1.amazonaws.com" in trouble
+    assert "is nowhere-1 the right region" in trouble
+    assert "3 executions are not in the store" in lost
+
+
 def test_executions_spooled_by_a_worker_that_died_are_found(
     function: Function, dynamodb_local: str, aws_environ: dict[str, str]
 ) -> None:

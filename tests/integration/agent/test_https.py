@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import require
 
+from lambdatrace.agent import encryption
 from lambdatrace.agent.http import HttpClient, HttpError, HttpTimeoutError
 
 if TYPE_CHECKING:
@@ -110,4 +111,28 @@ def test_a_certificate_of_somebody_else_is_refused(server: Server, certificate: 
 def test_a_missing_certificate_file_is_an_http_error(server: Server) -> None:
     client = HttpClient("localhost", server.server_port, tls=True, ca_file="/nowhere.pem")
     with pytest.raises(HttpError, match="No such file"):
+        client.request("POST", "/", body=b"x", deadline=soon())
+
+
+def test_where_the_first_few_authorities_do_not_do_all_are_asked(
+    server: Server, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host of AWS's behind a proxy that signs with an authority of its own: the system has it."""
+    issued = certificate.with_name(f"{certificate.name}.crt")
+    key = tmp_path / "key"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {key} -days 2 -subj".split()
+    command.append("/CN=Amazon Root CA 1")
+    aws = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    system = tmp_path / "system.pem"
+    system.write_text(aws + issued.read_text())
+    monkeypatch.setenv("SSL_CERT_FILE", str(system))
+    monkeypatch.setattr(encryption, "_AWS", ("localhost",))
+    client = HttpClient("localhost", server.server_port, tls=True)
+    for _ in range(2):
+        assert client.request("POST", "/", body=b"x", deadline=soon()).body == b"x"
+    client.close()
+    assert server.connections == 2
+    system.write_text(aws)
+    client = HttpClient("localhost", server.server_port, tls=True)
+    with pytest.raises(HttpError, match=r"(?i)certificate"):
         client.request("POST", "/", body=b"x", deadline=soon())

@@ -15,6 +15,7 @@ import pytest
 from support_agent import HANDLERS, Echo, Function, Gate, eventually
 from support_faults import status_of
 from support_managed import RUNTIME, WRAPPED_RUNTIME, ManagedInstance
+from support_platform import Platform
 
 SPIN_S = 0.3
 NEVER = {"LAMBDATRACE_FLUSH": "periodic:3600"}
@@ -128,6 +129,18 @@ def test_a_process_that_crashes(function: Function, echo: Echo) -> None:
     assert (crashed["status"], crashed["ending"]) == ("crash", [3, 0, 0])
     assert function.read(crashed["execution_id"]).ports == {port: 1}
     assert execution.ports == {port: 1}
+
+
+def test_an_answer_that_comes_too_late(function: Function) -> None:
+    """Its process serves on. (What AWS's emulator tells of a deadline here is 11 days off.)"""
+    environ = {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}
+    with Platform(function, 1, environ) as platform:
+        late = platform.begin({"what": "sleep", "seconds": 0.6}, is_told=False, timeout_s=0.5)
+        platform.answer(late)
+        early = platform.begin(is_told=False)
+        platform.answer(early)
+    statuses = [function.read(each).summary["status"] for each in (late, early)]
+    assert statuses == ["timeout", "ok"]
 
 
 def test_executions_that_overlap_in_one_process(function: Function, echo: Echo) -> None:

@@ -72,7 +72,10 @@ def test_both_read_back_what_was_written(
         everything = [store.get(name) for name in ("one", "two", "three", "four")]
         store.close()
         timed = at_the_end(url)
-        everything.append(list(timed.index(0 if "sqlite" in url else START_NS - HOUR_NS, END_NS)))
+        since = 0 if "sqlite" in url else START_NS - HOUR_NS
+        everything.append(list(timed.index(since, END_NS)))
+        rows = [row for batch in timed.batches(since, END_NS) for row in batch]
+        assert sorted(map(items.row_of, everything[-1])) == sorted(rows)
         timed.close()
         seen.append(everything)
     assert seen[0] == seen[1]

@@ -12,13 +12,13 @@ from support_records import event, make
 
 from lambdatrace import wire
 from lambdatrace.agent import attribution
-from lambdatrace.agent.attribution import Attribution, Cut
+from lambdatrace.agent.attribution import Attribution, Cut, deadline_in
 
 RUNTIME, SECOND, OTHER = 100, 200, 300
 A = "11111111-aaaa-4aaa-8aaa-000000000001"
 B = "11111111-aaaa-4aaa-8aaa-000000000002"
 C = "11111111-aaaa-4aaa-8aaa-000000000003"
-REPLY = b"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: %s\r\nContent-"
+REPLY = b"request-id: %s\r\nLambda-Runtime-Deadline-Ms: 1795645287688\r\nLam"
 
 
 def connection(number: int, started: int, branch: int = RUNTIME, **fields: Any) -> bytes:
@@ -661,3 +661,18 @@ def test_all_traffic_is_without_that_of_known_extensions() -> None:
     state.feed(connection(1, 2) + connection(2, 3, OTHER) + connection(3, 4, SECOND))
     assert ids(state.end(cut, "ok", 9)) == [1, 3]
     assert [record.id for record in state.take_others(9).connections] == [2]
+
+
+@pytest.mark.parametrize(
+    ("text", "deadline"),
+    [
+        (REPLY % A.encode(), 1795645287688),
+        (REPLY.lower() % A.encode(), 1795645287688),
+        (b"Request-Id: x\r\nLambda-Runtime-Deadline-Ms: 17956452", 0),
+        (b"Request-Id: x\r\nLambda-Runtime-Deadline-Ms: 1795645\r\n2222", 0),
+        (b"\xff" * 96, 0),
+        (b"", 0),
+    ],
+)
+def test_the_deadline_in_a_reply(text: bytes, deadline: int) -> None:
+    assert deadline_in(text) == deadline

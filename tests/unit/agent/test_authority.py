@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lambdatrace.agent.attribution import KERNEL, Cut
+from lambdatrace.agent.attribution import CRASH, KERNEL, Cut
 from lambdatrace.agent.authority import MAX_ANNOUNCED, MAX_HELD, Authority
 
 
@@ -44,6 +44,31 @@ def test_what_nobody_announces_is_refused_in_the_end() -> None:
     assert authority.take_refused() == MAX_HELD
     authority.refuse_held()
     assert authority.take_refused() == MAX_HELD + 1
+
+
+def crashed(request_id: str) -> Cut:
+    found = cut(request_id)
+    found.status = CRASH
+    return found
+
+
+def test_a_failed_invocation_that_nobody_was_told_of() -> None:
+    authority, early = Authority(), crashed("a")
+    assert not authority.admits(cut("made up"))
+    assert not authority.admits(early)
+    assert authority.vouch_for_crashed() is early
+    assert authority.admits(early)
+    authority.refuse_held()
+    assert authority.take_refused() == 1
+
+
+def test_which_of_several_failed_is_not_guessed() -> None:
+    authority = Authority()
+    assert not authority.admits(cut("ended well"))
+    assert authority.vouch_for_crashed() is None
+    assert not authority.admits(crashed("a"))
+    assert not authority.admits(crashed("b"))
+    assert authority.vouch_for_crashed() is None
 
 
 def test_what_a_worker_before_was_told_of_is_known() -> None:

@@ -16,12 +16,12 @@ from lambdatrace.analysis.tallying import Tallied
 from lambdatrace.analysis.times import Window
 from lambdatrace.cli.crew import Crew
 from lambdatrace.errors import StoreError
-from lambdatrace.items import INDEX
+from lambdatrace.items import INDEX, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lambdatrace.items import Item
+    from lambdatrace.items import Row
 
 WINDOW = Window(traces.STARTED_NS, traces.STARTED_NS + traces.HOUR_NS)
 COUNT = 3_000
@@ -32,7 +32,7 @@ def empty() -> list[Tallied]:
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Item]:
+def rows() -> list[Row]:
     generator = random.Random(3)
     found = []
     for number in range(COUNT):
@@ -47,18 +47,18 @@ def rows() -> list[Item]:
         )  # fmt: skip
         found += [item for item in items if item.kind == INDEX]
     found[7].body = b"{"
-    return found
+    return [row_of(item) for item in found]
 
 
-def counted(rows: Sequence[Item], workers: int) -> Sequence[Tallied]:
+def counted(rows: Sequence[Row], workers: int) -> Sequence[Tallied]:
     with Crew(empty, workers) as crew:
-        crew.tally(0, iter(rows))
-        crew.tally(1, iter(rows[: COUNT // 2]))
+        crew.tally(0, [rows[:700], rows[700:]])
+        crew.tally(1, [rows[: COUNT // 2]])
         return crew.results()
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_several_count_as_one_does(rows: list[Item], workers: int) -> None:
+def test_several_count_as_one_does(rows: list[Row], workers: int) -> None:
     alone, together = counted(rows, 0), counted(rows, workers)
     for one, other in zip(alone, together, strict=True):
         assert one.tally.rows() == other.tally.rows()
@@ -72,10 +72,10 @@ def test_several_count_as_one_does(rows: list[Item], workers: int) -> None:
     assert len(alone[0].unreadable) == 1
 
 
-def test_a_worker_that_dies_is_an_error(rows: list[Item]) -> None:
+def test_a_worker_that_dies_is_an_error(rows: list[Row]) -> None:
     def count() -> None:
         for _ in range(50):
-            crew.tally(0, iter(rows))
+            crew.tally(0, [rows])
         crew.results()
 
     with Crew(empty, 1) as crew:

@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import pytest
 
 from lambdatrace.errors import LayerError
 from lambdatrace.layer import build as building
-from lambdatrace.layer.build import build
+from lambdatrace.layer.build import build, compiled, compiled_here
 from lambdatrace.layer.contents import LIBRARIES, Architecture, modules
 
 ROOT = Path(__file__).parents[3]
@@ -23,10 +24,10 @@ import hashlib, os, sys
 os.umask(int(sys.argv[1], 8))
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from lambdatrace.layer.build import build
+from lambdatrace.layer.build import build, compiled
 from lambdatrace.layer.contents import Architecture
 for each in Architecture:
-    print(build(each).sha256, build(each, [Path(sys.executable)]).sha256)
+    print(build(each).sha256, build(each, compiled([Path(sys.executable)])).sha256)
 """
 
 
@@ -81,7 +82,7 @@ def test_what_is_in_it(architecture: Architecture) -> None:
 def test_it_is_small(architecture: Architecture) -> None:
     """Stored, not deflated, so this is what a cold start unpacks as well."""
     plain = len(build(architecture).content)
-    bytecode = len(build(architecture, [Path(sys.executable)]).content) - plain
+    bytecode = len(build(architecture, compiled([Path(sys.executable)])).content) - plain
     assert plain + 3 * bytecode < building.MOST_BYTES
 
 
@@ -111,17 +112,43 @@ def test_its_modules_are_those_that_are_really_loaded() -> None:
 
 
 def test_bytecode_is_what_an_interpreter_takes_without_the_source(tmp_path: Path) -> None:
-    layer = build(Architecture.X86_64, [Path(sys.executable)])
+    layer = build(Architecture.X86_64, compiled([Path(sys.executable)]))
     with zipfile.ZipFile(io.BytesIO(layer.content)) as archive:
         archive.extractall(tmp_path)
-    sources = tmp_path / "lambdatrace/packages"
-    for path in sources.rglob("*.py"):
+    packages = tmp_path / "lambdatrace/packages"
+    for path in (packages / "lambdatrace").rglob("*.py"):
         path.write_text("raise SystemExit('the source was read')")
-    script = f"import sys; sys.path.insert(0, {str(sources)!r}); import lambdatrace.agent.worker"
-    subprocess.run([sys.executable, "-I", "-S", "-B", "-c", script], check=True)
+    assert "AWS_LAMBDA_RUNTIME_API is not set" in started(packages)
+
+
+@pytest.mark.parametrize("content", [b"", b"of another Python", MAGIC_NUMBER, MAGIC_NUMBER + b"x"])
+def test_bytecode_that_is_of_no_use_leaves_the_sources(tmp_path: Path, content: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(build(Architecture.X86_64).content)) as archive:
+        archive.extractall(tmp_path)
+    packages = tmp_path / "lambdatrace/packages"
+    (packages / f"compiled.{sys.implementation.cache_tag}").write_bytes(content)
+    assert "AWS_LAMBDA_RUNTIME_API is not set" in started(packages)
+
+
+def started(packages: Path) -> str:
+    """What the agent says that is started without anything to do."""
+    command = [sys.executable, "-I", "-S", "-B", packages / "start.py"]
+    return subprocess.run(command, env={}, capture_output=True, text=True, check=False).stderr
 
 
 @pytest.mark.parametrize("interpreter", ["false", "not there"])
 def test_an_interpreter_that_is_none(interpreter: str) -> None:
     with pytest.raises(LayerError, match="cannot compile"):
-        build(Architecture.ARM64, [Path(interpreter)])
+        compiled([Path(interpreter)])
+
+
+def test_what_is_compiled_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each of Lambda's versions that is here; what only has such a name is left out."""
+    (tmp_path / "python3.12").symlink_to(sys.executable)
+    (tmp_path / "python3.13").symlink_to("/bin/false")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = {file.name for file in compiled_here()}
+    assert found == {f"lambdatrace/packages/compiled.{sys.implementation.cache_tag}"}
+    layer = build(Architecture.ARM64, compiled_here())
+    assert layer.sha256 != layer.sources == build(Architecture.ARM64).sha256
+    assert layer.description == build(Architecture.ARM64).description

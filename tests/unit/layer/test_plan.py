@@ -31,7 +31,7 @@ from lambdatrace.layer.plan import (
 )
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012"
-LAYERS = {each: Layer(each, b"x" * 1_000_000, "ab" * 32) for each in Architecture}
+LAYERS = {each: Layer(each, b"x" * 1_000_000, "ab" * 32, "cd" * 32) for each in Architecture}
 OWN = f"{ARN}:layer:lambdatrace-x86_64:3"
 OLD = f"{ARN}:layer:lambdatrace-x86_64:2"
 PUBLISHED = {Architecture.X86_64: OWN, Architecture.ARM64: f"{ARN}:layer:lambdatrace-arm64:1"}

@@ -84,6 +84,12 @@ def test_the_index_is_newest_first_and_within_its_limits(path: Path) -> None:
     assert [item.timestamp_nano for item in store.index(starts[3], starts[20])] == starts[20:2:-1]
     assert list(store.index(starts[3] + 1, starts[4] - 1)) == []
     assert list(store.index(5, 4)) == []
+    assert list(store.batches(5, 4)) == []
+    for since, until in ((0, 2**70), (starts[3], starts[20]), (starts[3] + 1, starts[4] - 1)):
+        rows = [row for batch in store.batches(since, until) for row in batch]
+        hours = [row[1] // HOUR_NS for row in rows]
+        assert hours == sorted(hours, reverse=True)
+        assert {items.item_of(row) for row in rows} == set(store.index(since, until))
 
 
 def test_the_index_never_scans(path: Path) -> None:

@@ -1,0 +1,61 @@
+"""Single values out of a summary's JSON; reading all of it takes several times as long.
+
+A quote within a text has a backslash before it, so `"name":` can only be a key; and no key that is
+asked for here is in an object within the summary.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from typing import Any
+
+from lambdatrace.errors import CorruptItemError
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+# Numbers, words and flat arrays of them.
+_PLAIN = re.compile(rb"\[[^\]\[\"{}]*\]|[^\[\]{},\"]+")
+
+
+def string(text: bytes, name: bytes) -> str:
+    """The text of key `name`. Raises CorruptItemError."""
+    value = _loaded(_piece(_STRING, text, name))
+    if not isinstance(value, str):
+        raise _corrupt(name)
+    return value
+
+
+def plain(text: bytes, name: bytes) -> Any:
+    """The number, true, false, null or flat array of these of key `name`.
+
+    Raises CorruptItemError.
+    """
+    return json.loads(plain_text(text, name))
+
+
+def plain_text(text: bytes, name: bytes) -> bytes:
+    """The JSON of what `plain` reads; whether it is that has not been looked at."""
+    return _piece(_PLAIN, text, name)
+
+
+def _piece(pattern: re.Pattern[bytes], text: bytes, name: bytes) -> bytes:
+    key = b'"%b":' % name
+    at = text.find(key)
+    found = pattern.match(text, at + len(key)) if at >= 0 else None
+    if found is None:
+        raise _corrupt(name)
+    return found[0]
+
+
+# Few functions have many executions.
+@lru_cache(1_000)
+def _loaded(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _corrupt(name: bytes) -> CorruptItemError:
+    return CorruptItemError(f"{name.decode()!r} is missing or not what it should be")
