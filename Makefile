@@ -1,6 +1,7 @@
 # lambdatrace: everything a person or a machine does with this repository. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format type unit verdicts test-kernels bench probe man pr clean
+.PHONY: help setup demo test lint format type unit verdicts test-kernels bench probe preload man pr \
+	clean
 
 PYTHON_RUN := .venv/bin/python
 # bcc is Debian's and belongs to Debian's Python; the compiled probe belongs to none.
@@ -49,6 +50,9 @@ probe: setup ## Compile the probe again after changing bpf/probe.c or wire.py (r
 man: setup ## Write the man page again after changing a command's help
 	@mkdir -p man
 	@$(PYTHON_RUN) -m lambdatrace.cli.manual >man/lambdatrace.1
+
+preload: setup ## Compile the preloaded library again after changing preload/src or wire.py
+	@$(PYTHON_RUN) -m lambdatrace.preload.build
 
 pr: format test ## Everything a reviewer would run
 

@@ -395,6 +395,7 @@ class Execution(Value):
     keep: str  # all, slow, errors, 1/N
     destinations: tuple[DestinationFigures, ...]
     xray: Xray | None = None  # None: not told
+    backend_why: str | None = None  # why no better backend did the sensing
 
 
 class Elsewhere(Value):

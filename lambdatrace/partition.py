@@ -258,10 +258,10 @@ class Division:
         self.shares = shares
         self.knows_steal = knows_steal
 
-    def row(self) -> list[int | None]:
-        """The parts as a summary has them."""
+    def row(self, blind: Sequence[int] = ()) -> list[int | None]:
+        """The parts as a summary has them; of those in `blind` 0 means that nothing was seen."""
         return [
-            None if part == STEAL and not self.knows_steal else ns
+            None if (part == STEAL and not self.knows_steal) or (part in blind and not ns) else ns
             for part, ns in enumerate(self.parts)
         ]
 

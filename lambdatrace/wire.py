@@ -92,6 +92,13 @@ class Record:
         return self.STRUCT.pack(*(self.__dict__[name] for name in self.NAMES))
 
     @classmethod
+    def offset(cls, name: str) -> int:
+        """Where a field stands in its record, in bytes."""
+        fields = cls.__annotations__
+        before = [_CODES[kind][0] for field, kind in fields.items()][: list(fields).index(name)]
+        return struct.calcsize("<" + "".join(before))
+
+    @classmethod
     def c_struct(cls, name: str) -> str:
         """The layout as a C struct definition."""
         lines = [f"struct {name} {{"]
@@ -366,6 +373,8 @@ CONNECTION_SELF_CLOSED = 1024  # the function ended first
 
 ENDING_SIGNAL = 0xFF  # EdgeRecord.flags: the signal that ended the process, 0: none
 ENDING_OUT_OF_MEMORY = 0x100
+ENDING_UNKNOWN = 0x200  # it has ended, and nobody could see how
+UNSEEN_CPU = 0x2000  # what the execution had of the CPU is not known
 UNSEEN_IO_URING = 0x1000  # the branch set up io_uring: what goes through it is not seen
 
 BLOCKED_FAULT = 0xFFFF  # BlockedRecord.number
@@ -430,6 +439,19 @@ def address_text(family: int, address: bytes) -> str:
     if family == 6:
         return _socket.inet_ntop(_socket.AF_INET6, address)
     return _socket.inet_ntop(_socket.AF_INET, address[:4])
+
+
+def runtime_address(runtime_api: str) -> tuple[bytes, int]:
+    """`host:port` as (16 bytes, port); zeros where it is empty or no address."""
+    host, _, port = runtime_api.rpartition(":")
+    if not host or not port.isdigit():
+        return bytes(16), 0
+    for family in (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            return _socket.inet_pton(family, host.strip("[]")).ljust(16, b"\0"), int(port)
+        except OSError:
+            continue
+    return bytes(16), 0
 
 
 def c_header() -> str:

@@ -256,11 +256,10 @@ class Supervisor:
         try:
             # Not before the fork: the registered process stays small and has nothing to fail on.
             from lambdatrace.agent import worker
-            from lambdatrace.bpf.loader import Handover
 
             adopted = None
             if self._layout is not None:
-                adopted = Handover(self._descriptors, self._layout)
+                adopted = self._descriptors, self._layout
             if invocation is not None:
                 invocation["sees_runtime"] = self._sees_runtime
                 invocation["known"] = self._known

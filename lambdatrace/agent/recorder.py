@@ -1,4 +1,4 @@
-"""From the probe to items: drains the rings, and packs what belongs to one execution."""
+"""From the sensor to items: drains the rings, and packs what belongs to one execution."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from lambdatrace.agent.attribution import Cut, Records
+    from lambdatrace.agent.sensor import Sensor
     from lambdatrace.agent.settings import Settings
-    from lambdatrace.bpf.loader import Probe
     from lambdatrace.items import Item
 
-BACKEND = "ebpf"
 # Among what is `unseen`: other executions ran in the very process at the same time.
 OVERLAP = "overlap"
 
@@ -33,15 +32,15 @@ OVERLAP = "overlap"
 class Recorder:
     """What one agent knows between executions: counters told, losses not told, what it has cost."""
 
-    def __init__(self, probe: Probe, settings: Settings) -> None:
-        self._probe = probe
+    def __init__(self, sensor: Sensor, settings: Settings) -> None:
+        self._sensor = sensor
         self._settings = settings
         self._ledger = Ledger()
         self._names = Names()
         self._handshakes = Handshakes()
         self._machine = Machine()
-        self._syscalls = SyscallBuffer(probe.syscalls.stride)
-        self._lost = probe.lost()
+        self._syscalls = SyscallBuffer(sensor.syscalls.stride)
+        self._lost = sensor.lost()
         self._losses: dict[str, int] = {}  # of other kinds than the kernel's
         self._cpu = summaries.own_cost()[0]
         self._neighbours = Neighbours() if settings.extensions else None
@@ -50,7 +49,7 @@ class Recorder:
     @property
     def _capture(self) -> tuple[str, ...]:
         """The groups that are wanted and can be seen."""
-        off = self._probe.unavailable
+        off = self._sensor.unavailable
         return tuple(group for group in self._settings.capture if group not in off)
 
     def take_unseen(self) -> list[tuple[wire.ConnectionRecord, wire.Exchange]]:
@@ -71,7 +70,7 @@ class Recorder:
         ended unseen.
         """
         self.add_losses({"gaps": 1})
-        followed = list(self._probe.followed_connections())
+        followed = list(self._sensor.followed_connections())
         self._count_as_told(
             (record, exchange)
             for record, exchange, is_open in followed
@@ -87,11 +86,11 @@ class Recorder:
         machine meanwhile.
         """
         if snapshot is not None:
-            followed = self._probe.followed_connections()
+            followed = self._sensor.followed_connections()
             self._count_as_told((record, exchange) for record, exchange, is_open in followed)
             self._syscalls.drop(snapshot.syscalls_position)
             self._syscalls.lost = 0
-        self._lost = self._probe.lost()
+        self._lost = self._sensor.lost()
         self._machine.since()
         self._cpu = summaries.own_cost()[0]
 
@@ -106,14 +105,14 @@ class Recorder:
     def drain(self) -> bytes:
         """Take what waits in both rings; returns the records of the events ring."""
         # Events first: an edge among them then never points behind what is known of syscalls.
-        events = self._probe.events.drain()
+        events = self._sensor.events.drain()
         self.drain_syscalls()
         return events
 
     def drain_syscalls(self) -> None:
         """Take what waits in the syscalls ring."""
-        records = self._probe.syscalls.drain()
-        self._syscalls.add(records, self._probe.syscalls.position)
+        records = self._sensor.syscalls.drain()
+        self._syscalls.add(records, self._sensor.syscalls.position)
 
     def pack(
         self,
@@ -136,9 +135,8 @@ class Recorder:
         if cut.offset is None:
             cut.offset = summaries.clock_offset()
         records = cut.records
-        killed = {
-            edge.tgid: edge.time for edge in records.processes if edge.flags & wire.ENDING_SIGNAL
-        }
+        ended = wire.ENDING_SIGNAL | wire.ENDING_UNKNOWN
+        killed = {edge.tgid: edge.time for edge in records.processes if edge.flags & ended}
         followed, elsewhere = self._open_connections(cut, final, killed)
         connections = self._ledger.share(
             records.connections,
@@ -164,7 +162,7 @@ class Recorder:
         blocked = [each for each in records.blocked if cold_start or each.ended > cut.started]
         if cut.status in (TIMEOUT, UNFINISHED) and "blocked" in capture:
             # Others have come back, or say so themselves when their process is killed.
-            asleep = self._probe.asleep(cut.branch, cut.ended)
+            asleep = self._sensor.asleep(cut.branch, cut.ended)
             threshold = self._settings.threshold_ns
             blocked += [each for each in asleep if each.waited >= threshold]
         pauses = self._pauses(cut)
@@ -179,7 +177,7 @@ class Recorder:
             # Counted, so that nobody else is told it; but whose it is nobody knows.
             connections, exchanges, lookups, blocked, pauses = [], [], [], [], []
             hosts, handshakes, records.processes = {}, {}, []
-        figures = cut.figures or self._probe.figures(cut.branch, cut.ended)
+        figures = cut.figures or self._sensor.figures(cut.branch, cut.ended)
         # Only a command's branch begins with it: for others nothing tells what came before.
         if cut.is_shared or (cut.figures_before is None and cut.edges in (KERNEL, EXTENSION)):
             figures = None
@@ -201,9 +199,11 @@ class Recorder:
                 partition.blames(pauses, spans, blocked),
                 spans,
             )
-            summary.update(partition=division.row(), shares=division.shares_row())
+            summary.update(partition=division.row(self._sensor.blind), shares=division.shares_row())
         summary["agent"].update(costs or {})
         summary.update(kept=kept, **more)
+        if self._sensor.why:
+            summary["backend_why"] = self._sensor.why
         if cut.in_init and cold_start:
             summary["in_init"] = True
         kinds: dict[int, Sequence[wire.Record]] = {
@@ -226,7 +226,9 @@ class Recorder:
             },
             "tls": handshakes,
             "processes": [
-                summaries.process_row(edge) for edge in records.processes if "processes" in capture
+                summaries.process_row(edge)
+                for edge in records.processes
+                if "processes" in capture and not edge.flags & wire.ENDING_UNKNOWN
             ],
         }
         if self._neighbours is not None and others is not None:
@@ -246,7 +248,7 @@ class Recorder:
         """The execution's pauses by end."""
         pauses = [each for each in cut.records.pauses if each.ended > cut.started]
         if cut.status in (TIMEOUT, UNFINISHED) and cut.branch:
-            latest = self._probe.pause(cut.branch, cut.ended)
+            latest = self._sensor.pause(cut.branch, cut.ended)
             if latest is not None and latest.ended - latest.started >= self._settings.threshold_ns:
                 pauses.append(latest)
         return sorted(pauses, key=lambda each: each.ended)
@@ -259,8 +261,8 @@ class Recorder:
         Those that ended unseen join the cut.
         """
         still_open, elsewhere = [], []
-        apart = self._probe.followed_branches() if self._neighbours else set()
-        for record, exchange, is_open in self._probe.followed_connections():
+        apart = self._sensor.followed_branches() if self._neighbours else set()
+        for record, exchange, is_open in self._sensor.followed_connections():
             own = record.branch == cut.branch or (not cut.branch and record.branch not in apart)
             own = own and record.started < cut.ended
             if is_open and record.branch in apart and record.started < cut.ended:
@@ -298,7 +300,7 @@ class Recorder:
             "duration_ns": max(0, cut.ended - cut.started),
             "status": cut.status,
             "cold_start": cold_start,
-            "backend": BACKEND,
+            "backend": self._sensor.backend,
             "level": self._settings.level,
             "edges": cut.edges,
             "memory_mb": self._settings.memory_mb,
@@ -309,7 +311,7 @@ class Recorder:
             "dropped": self._dropped(cut),
             "folded": summaries.folded(cut.figures_before, figures),
             "capture": list(capture),
-            "unavailable": self._probe.unavailable,
+            "unavailable": self._sensor.unavailable,
             "unseen": summaries.unseen(figures) + [OVERLAP] * cut.is_shared,
             "cpu": summaries.cpu(cut.figures_before, figures) if "cpu" in capture else None,
             "steal_ns": steal,
@@ -319,7 +321,7 @@ class Recorder:
         }
 
     def _dropped(self, cut: Cut) -> dict[str, int]:
-        dropped = summaries.lost_since(self._lost, self._probe.lost())
+        dropped = summaries.lost_since(self._lost, self._sensor.lost())
         if cut.lost:
             dropped["records"] = cut.lost
         if self._syscalls.lost:
@@ -329,7 +331,7 @@ class Recorder:
         return dropped
 
     def _forget_told_losses(self) -> None:
-        self._lost = self._probe.lost()
+        self._lost = self._sensor.lost()
         self._syscalls.lost = 0
         self._losses = {}
         self._cpu = summaries.own_cost()[0]

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from lambdatrace.agent.attribution import Cut
     from lambdatrace.agent.channel import Channel
+    from lambdatrace.agent.sensor import Sensor
     from lambdatrace.agent.settings import Settings
-    from lambdatrace.bpf.loader import Probe
     from lambdatrace.store.base import Writer
 
 # Seconds.
@@ -60,12 +60,12 @@ class Serving:
     """Serves one registered process until its channel closes."""
 
     def __init__(
-        self, channel: Channel, settings: Settings, probe: Probe, writer: Writer, first: bool
+        self, channel: Channel, settings: Settings, sensor: Sensor, writer: Writer, first: bool
     ) -> None:
         self._channel = channel
         self._settings = settings
-        self._probe = probe
-        self._recorder = Recorder(probe, settings)
+        self._sensor = sensor
+        self._recorder = Recorder(sensor, settings)
         mode, period, wrong_flush = flush.read(settings.flush)
         policy, wrong_keep = keep.read(settings.keep)
         for wrong in (wrong_flush, wrong_keep):
@@ -121,15 +121,15 @@ class Serving:
         self._attribution.begin(invocation["request_id"], invocation["at_ns"])
         if not invocation["sees_runtime"]:
             self._answer(invocation["request_id"])
-        elif self._probe.runtime_waits() and self._deadline is not None:
+        elif self._sensor.runtime_waits() and self._deadline is not None:
             # Either it has not been told yet, or the worker that died had read of the response.
             self._deadline = min(self._deadline, time.monotonic() + LATE_START_S)
 
     def serve(self) -> None:
         """Run until SHUTDOWN. Raises channel.Closed when the registered process is gone."""
         poll = select.epoll()
-        channel, events = self._channel.fileno(), self._probe.events_fd
-        for fd in (channel, events, self._probe.syscalls_fd):
+        channel, events = self._channel.fileno(), self._sensor.events_fd
+        for fd in (channel, events, self._sensor.syscalls_fd):
             poll.register(fd, select.EPOLLIN)
         while not self._over:
             clocks = time.time() - time.monotonic()
@@ -144,7 +144,7 @@ class Serving:
                     self._handle_message(received[0])
             if events in ready:
                 self._handle_events()
-            elif self._probe.syscalls_fd in ready:
+            elif self._sensor.syscalls_fd in ready:
                 self._recorder.drain_syscalls()
             if self._waiting is not None:
                 self._handle_message(self._waiting)
@@ -180,7 +180,7 @@ class Serving:
     def _handle_events(self) -> None:
         may_wait = not self._managed
         if self._settings.extensions:
-            self._attribution.apart = self._probe.followed_branches()
+            self._attribution.apart = self._sensor.followed_branches()
         ended = self._attribution.feed(self._recorder.drain())
         snapshot = self._attribution.take_snapshot()
         if snapshot is not None:
@@ -275,7 +275,7 @@ class Serving:
         if self._deadline is not None and time.monotonic() < self._deadline:
             # After a death (resume). Nothing tells any more how it ended, and nobody is to wait.
             known = self._attribution.open_cut(invocation["request_id"])
-            if known and self._probe.runtime_waits() and not self._attribution.sees_runtime:
+            if known and self._sensor.runtime_waits() and not self._attribution.sees_runtime:
                 now = time.monotonic_ns()
                 self._finish(self._attribution.end(known, attribution.UNFINISHED, now))
             return

@@ -14,6 +14,9 @@ SYSCALLS = "syscalls"
 # Values of AWS_LAMBDA_INITIALIZATION_TYPE that change what the agent does.
 SNAP_START = "snap-start"
 MANAGED_INSTANCES = "lambda-managed-instances"
+# What LAMBDATRACE_BACKEND chooses among.
+AUTO = "auto"
+BACKENDS = (AUTO, "ebpf", "preload")
 DEFAULT_TTL_DAYS = 14
 DEFAULT_SPOOL_MB = 16  # of the 512 that /tmp has at least
 DEFAULT_SPOOL = "/tmp/lambdatrace-spool"  # noqa: S108  # made for this user alone, see spool.py
@@ -23,6 +26,7 @@ class Settings:
     """Configuration of one agent. A value that makes no sense is reported and its default used."""
 
     __slots__ = (
+        "backend",
         "capture",
         "environ",
         "extensions",
@@ -54,6 +58,11 @@ class Settings:
         if self.level not in (FLOWS, SYSCALLS):
             log(f"LAMBDATRACE_LEVEL={self.level!r} is neither flows nor syscalls: taking flows")
             self.level = FLOWS
+        self.backend = environ.get("LAMBDATRACE_BACKEND", "") or AUTO
+        if self.backend not in BACKENDS:
+            known = ", ".join(BACKENDS)
+            log(f"LAMBDATRACE_BACKEND={self.backend!r} is none of {known}: taking auto")
+            self.backend = AUTO
         self.capture = _capture(environ)
         threshold = _number(environ, "LAMBDATRACE_THRESHOLD_MS", DEFAULT_THRESHOLD_MS)
         self.threshold_ns = (threshold or 0) * 1_000_000

@@ -123,7 +123,7 @@ def cpu(before: wire.EdgeRecord | None, after: wire.EdgeRecord | None) -> list[i
 
     Without `before`, since the branch began; None where nothing is known.
     """
-    if after is None:
+    if after is None or after.flags & wire.UNSEEN_CPU:
         return None
     names = ("cpu", "cpu_wall", "runqueue", "runqueue_wall")
     return [_risen(name, before, after) for name in names]
@@ -158,7 +158,7 @@ def unseen(figures: wire.EdgeRecord | None) -> list[str]:
 def ending(cut: Cut) -> list[int] | None:
     """[exit code, signal, out of memory] of the execution's own process; None: it goes on."""
     edge = cut.own_end()
-    return None if edge is None else _ending(edge)
+    return None if edge is None or edge.flags & wire.ENDING_UNKNOWN else _ending(edge)
 
 
 def process_row(edge: wire.EdgeRecord) -> list[Any]:

@@ -1,8 +1,8 @@
 """The worker: everything of the agent that can fail. A child of the registered process (front.py).
 
-It loads the probe (or adopts the one a worker before it loaded), says so, and only then imports and
-prepares the rest: registration, and with it the function's own start, waits for no more than the
-probe. Messages (channel.py):
+It opens a sensor (or adopts the one a worker before it opened), says so, and only then imports and
+prepares the rest: registration, and with it the function's own start, waits for no more than
+that. Messages (channel.py):
     to the worker   {"event": "INVOKE", "request_id", "deadline_ms", "at_ns", "tracing"},
                     {"event": "SHUTDOWN", "reason", "deadline_ms"}
     from it         {"ready": true, "layout"} + descriptors, {"ready": false, "why"},
@@ -13,11 +13,10 @@ probe. Messages (channel.py):
 
 from __future__ import annotations
 
-import os
 import time
 
+from lambdatrace.agent import choice
 from lambdatrace.agent.log import log
-from lambdatrace.bpf.loader import Handover, Probe
 from lambdatrace.errors import LambdatraceError
 
 TYPE_CHECKING = False
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from lambdatrace.agent.channel import Channel
     from lambdatrace.agent.settings import Settings
 
-# Of a usual environment: dozens of processes on a machine of its own (Managed Instances).
-MANAGED_SCALE = 4
 PREPARE_BUDGET_S = 2.0  # during init, for the store's first connection
 
 
@@ -36,7 +33,7 @@ def main(
     channel: Channel,
     settings: Settings,
     root: int,
-    adopted: Handover | None,
+    adopted: tuple[list[int], dict[str, Any]] | None,
     invocation: dict[str, Any] | None,
     lost_executions: int = 0,
 ) -> None:
@@ -45,28 +42,11 @@ def main(
     `lost_executions` waited to be written in the memory of a worker that died.
     """
     try:
-        if adopted is None:
-            probe = Probe.load(
-                record_syscalls=settings.level == "syscalls",
-                root=root,
-                runtime_api=settings.runtime_api,
-                capture=frozenset(settings.capture),
-                threshold_ns=settings.threshold_ns,
-                scale=MANAGED_SCALE if settings.is_managed else 1,
-                splits=settings.is_managed,
-                extensions=settings.extensions,
-            )
-            if settings.extensions:
-                from lambdatrace.agent.neighbours import siblings
-
-                for process_id in siblings(root, os.getppid()):
-                    probe.follow(process_id)
-        else:
-            probe = Probe.adopt(adopted)
+        sensor = choice.open_sensor(settings, root) if adopted is None else choice.adopt(*adopted)
     except LambdatraceError as error:
         channel.send({"ready": False, "why": f"{error.message}; {error.hint}"})
         return
-    handover = probe.handover()
+    handover = sensor.handover()
     channel.send({"ready": True, "layout": handover.layout}, handover.descriptors)
 
     from lambdatrace.agent.serving import Serving
@@ -78,9 +58,12 @@ def main(
         log(f"this environment is not traced: {error.message}; {error.hint}")
         _answer_only(channel)
         return
-    serving = Serving(channel, settings, probe, writer, first=adopted is None)
-    for group, reason in probe.unavailable.items():
-        log(f"{group} cannot be seen here: {reason}")
+    serving = Serving(channel, settings, sensor, writer, first=adopted is None)
+    by_reason: dict[str, list[str]] = {}
+    for group, reason in sensor.unavailable.items():
+        by_reason.setdefault(reason, []).append(group)
+    for reason, groups in by_reason.items():
+        log(f"{', '.join(groups)} cannot be seen here: {reason}")
     if adopted is not None:
         serving.resume(invocation, lost_executions)
     elif not settings.is_snapshot:  # credentials are not to be older than what is made of it
@@ -89,6 +72,7 @@ def main(
         except LambdatraceError as error:
             log(f"{error.message}; {error.hint}")
     serving.serve()
+    sensor.leave()
 
 
 def _answer_only(channel: Channel) -> None:

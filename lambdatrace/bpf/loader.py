@@ -77,6 +77,10 @@ class Handover:
 class Probe:
     """The loaded probe: its rings, the connections still open, and what it could not keep."""
 
+    backend = "ebpf"
+    why = ""
+    blind: tuple[int, ...] = ()
+
     def __init__(self, library: Library, handover: Handover) -> None:
         """See `load` and `adopt`."""
         layout = handover.layout
@@ -187,6 +191,9 @@ class Probe:
     def syscalls_fd(self) -> int:
         """Readable (epoll) when the syscalls ring is half full."""
         return self._maps["syscalls"]
+
+    def leave(self) -> None:
+        """Nothing is left behind: the kernel detaches it with the last descriptor."""
 
     def lost(self) -> tuple[int, ...]:
         """What could not be kept since the probe was loaded, in the order of wire.COUNTERS."""

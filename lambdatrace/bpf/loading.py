@@ -6,7 +6,6 @@ CAP_PERFMON, and a mounted tracefs (mounted here where it is not).
 
 from __future__ import annotations
 
-import _socket
 import _thread
 import errno
 import os
@@ -196,7 +195,7 @@ class Loading:
     def _configure(self, machine: str) -> None:
         wanted = self._wanted
         namespace = os.stat("/proc/self/ns/pid")
-        address, port = _runtime_address(wanted.runtime_api)
+        address, port = wire.runtime_address(wanted.runtime_api)
         arguments = plan.ARGUMENTS[machine]
         config = wire.Config(
             namespace.st_dev,
@@ -400,16 +399,3 @@ def _find_tracefs() -> str:
         f"tracefs is not mounted ({os.strerror(native.get_errno())})",
         "as root: mount -t tracefs tracefs /sys/kernel/tracing",
     )
-
-
-def _runtime_address(runtime_api: str) -> tuple[bytes, int]:
-    """`host:port` as (16 bytes, port); zeros where it is empty or no address."""
-    host, _, port = runtime_api.rpartition(":")
-    if not host or not port.isdigit():
-        return bytes(16), 0
-    for family in (_socket.AF_INET, _socket.AF_INET6):
-        try:
-            return _socket.inet_pton(family, host.strip("[]")).ljust(16, b"\0"), int(port)
-        except OSError:
-            continue
-    return bytes(16), 0

@@ -40,7 +40,6 @@ class Ring:
         self._consumer = memoryview(self._consumer_map).cast("Q")
         self._producer = memoryview(self._producer_map)[:8].cast("Q")
         self._data = memoryview(self._producer_map)[page:]
-        self._fence = _thread.allocate_lock()
 
     @property
     def position(self) -> int:
@@ -73,11 +72,7 @@ class Ring:
         finished = count if not any(tops) else len(tops) - len(tops.lstrip(b"\0"))
         if not finished:
             return b""
-        # The headers must have been read before the records are. x86 keeps loads in order; on arm64
-        # two rounds of acquire and release do.
-        for _ in range(2):
-            with self._fence:
-                pass
+        fence()
         stride, record = self._stride, self._record
         taken = bytes(slots[: finished * stride])
         self._consumer[0] = position + finished * stride
@@ -90,6 +85,19 @@ class Ring:
         self._data.release()
         self._consumer_map.close()
         self._producer_map.close()
+
+
+_FENCE = _thread.allocate_lock()
+
+
+def fence() -> None:
+    """What was read before has been read before what is read afterwards, and so with writing.
+
+    x86 keeps loads in order, and stores; on arm64 two rounds of acquire and release do.
+    """
+    for _ in range(2):
+        with _FENCE:
+            pass
 
 
 def without_headers(slots: bytes, stride: int, record: int) -> bytes:

@@ -20,6 +20,7 @@ ROWS = "rows"
 EXECUTION_FIELDS: dict[str, Kind] = {
     "execution_id": TEXT, "function": TEXT, "version": TEXT, "started_at": MOMENT,
     "duration_ms": NUMBER, "status": tuple(Status), "cold_start": BOOLEAN, "backend": TEXT,
+    "backend_why": TEXT,
     "level": tuple(Level), "edges": TEXT, "memory_mb": NUMBER, "command": TEXT,
     "exit_code": NUMBER, "connection_count": NUMBER, "error_count": NUMBER, "dropped": NUMBER,
     **{f"partition.{part}_ms": NUMBER for part in Part},

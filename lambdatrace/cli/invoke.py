@@ -52,6 +52,8 @@ MAX_EVENT_BYTES = 6 * 1024 * 1024
 # Shown of a response on a terminal; the other outputs hold all of it.
 RESPONSE_CHARACTERS = 1_000
 
+_WRAPPER = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/lambdatrace/wrapper"}
+
 FIELDS = (
     "schema_version", "request_id", "function", "status", "duration_ms", "error", "response",
 )  # fmt: skip
@@ -132,12 +134,15 @@ def invoke(
     told = recording(level, capture, threshold)
     function = name or folder.resolve().name
     show = _Report(environment, output, function)
+    # As deploy-layer has it: where eBPF is refused, the preloaded library traces.
+    wrapper = {} if environment.environ.get("LAMBDATRACE_BACKEND") == "ebpf" else _WRAPPER
     with Emulator(
         handler,
         folder,
         timeout_s=timeout,
         memory_mb=memory,
         environ={
+            **wrapper,
             **environment.environ,
             "AWS_LAMBDA_FUNCTION_NAME": function,
             "LAMBDATRACE_STORE": url,

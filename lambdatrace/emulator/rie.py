@@ -234,7 +234,10 @@ class Emulator:
             str(rie),
             *("--runtime-api-address", f"127.0.0.1:{runtime_api_port}"),
             *("--runtime-interface-emulator-address", f"127.0.0.1:{self._port}"),
-            *("/bin/sh", "-c", 'exec "$@" >"$0" 2>&1', str(room.output), *(self._runtime or ())),
+            *("/bin/sh", "-c", 'exec "$@" >"$0" 2>&1', str(room.output)),
+            # As a runtime's bootstrap does it.
+            *([wrapper] if (wrapper := self._environ.get("AWS_LAMBDA_EXEC_WRAPPER")) else []),
+            *(self._runtime or ()),
         ]
         process = subprocess.Popen(  # noqa: S603  # the user's own function and binaries
             room.command(command),

@@ -48,7 +48,7 @@ CONNECTION_FIELDS = (
 )  # fmt: skip
 LIST_FIELDS = (
     "schema_version", "execution_id", "function", "version", "started_at", "duration_ms", "status",
-    "cold_start", "backend", "level", "edges", "memory_mb", "command", "exit_code",
+    "cold_start", "backend", "backend_why", "level", "edges", "memory_mb", "command", "exit_code",
     "connection_count", "error_count", "dropped", "partition", "shares",
 )  # fmt: skip
 # A row has no room for objects: the partition's members stand side by side.
@@ -194,6 +194,7 @@ def _execution(execution: Execution) -> Document:
         "status": str(execution.status),
         "cold_start": execution.cold_start,
         "backend": execution.backend,
+        "backend_why": execution.backend_why,
         "level": str(execution.level),
         "edges": execution.edges,
         "memory_mb": execution.memory_mb,

@@ -18,6 +18,8 @@ _VENDOR = Path(__file__).with_name("vendor")
 PACKAGES = "lambdatrace/packages"
 START = "lambdatrace/start"
 EXTENSION = "extensions/lambdatrace"
+WRAPPER = "lambdatrace/wrapper"
+PRELOADED = "lambdatrace/lib/liblambdatrace_preload.so"
 LIBRARIES = ("libbcc_bpf.so.0", "libbpf.so.1", "libelf.so.1")
 
 _ENTRY = "lambdatrace.agent.__main__"
@@ -31,6 +33,11 @@ class Architecture(StrEnum):
 
     X86_64 = "x86_64"
     ARM64 = "arm64"
+
+    @property
+    def machine(self) -> str:
+        """As `uname -m` names it."""
+        return "aarch64" if self is Architecture.ARM64 else "x86_64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,8 @@ def files(architecture: Architecture) -> tuple[LayerFile, ...]:
         LayerFile(EXTENSION, EXECUTABLE, _EXTENSION),
         LayerFile(START, EXECUTABLE, (_OPT / "start").read_bytes()),
         LayerFile("lambdatrace/idle", EXECUTABLE, (_OPT / "idle").read_bytes()),
+        LayerFile(WRAPPER, EXECUTABLE, (_OPT / "wrapper").read_bytes()),
+        LayerFile(PRELOADED, EXECUTABLE, _preloaded(architecture).read_bytes()),
         LayerFile(f"{PACKAGES}/start.py", MODE, (_OPT / "start.py").read_bytes()),
         _packaged(_PACKAGE / "bpf/probe.bin"),
         *(_packaged(path) for path in modules().values()),
@@ -113,6 +122,10 @@ def _imports(path: Path) -> list[str]:
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         waiting += ast.iter_child_nodes(node)
     return found
+
+
+def _preloaded(architecture: Architecture) -> Path:
+    return _PACKAGE / f"preload/liblambdatrace_preload-{architecture.machine}.so"
 
 
 def layer_path(path: Path) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace.errors import LambdatraceError, LayerError
+from lambdatrace.layer import contents
 from lambdatrace.layer.build import MINORS, layer_name
 from lambdatrace.layer.contents import Architecture
 
@@ -27,6 +28,10 @@ MOST_CODE_BYTES = 250 << 20
 VARIABLE_PREFIX = "LAMBDATRACE_"
 STORE_VARIABLE = "LAMBDATRACE_STORE"
 LEVEL_VARIABLE = "LAMBDATRACE_LEVEL"
+# What Lambda starts in the runtime's place, and where that finds the one it stands before.
+WRAPPER_VARIABLE = "AWS_LAMBDA_EXEC_WRAPPER"
+CHAINED_VARIABLE = "LAMBDATRACE_EXEC_WRAPPER"
+WRAPPER = f"/opt/{contents.WRAPPER}"
 POLICY_PREFIX = "lambdatrace-"
 _MOST_POLICY_NAME = 128
 # Of a layer version that a step before is going to publish.
@@ -276,7 +281,13 @@ def _deployed(
             **function.variables,
             STORE_VARIABLE: f"dynamodb://{wish.table}",
             LEVEL_VARIABLE: wish.level or function.variables.get(LEVEL_VARIABLE) or "flows",
+            WRAPPER_VARIABLE: WRAPPER,
         }
+        chained = function.variables.get(WRAPPER_VARIABLE, "")
+        notes: tuple[str, ...] = ()
+        if chained not in ("", WRAPPER):
+            variables[CHAINED_VARIABLE] = chained
+            notes = (f"{function.name} has an exec wrapper, {chained}: lambdatrace's starts it",)
         _check_limits(function, layers, variables, len(layer.content))
     except LayerError as problem:
         return FunctionPlan(function.name, problem=problem)
@@ -286,7 +297,8 @@ def _deployed(
     if function.policies.get(name) != document:
         before = function.policies.get(name)
         steps.append(ChangePolicy(role_name(function.role), name, before, document))
-    return FunctionPlan(function.name, (*steps, *_changed(function, layers, variables)))
+    steps += _changed(function, layers, variables)
+    return FunctionPlan(function.name, tuple(steps), notes=notes if steps else ())
 
 
 def _removed(function: FunctionState, kept: set[tuple[str, str]]) -> FunctionPlan:
@@ -296,6 +308,10 @@ def _removed(function: FunctionState, kept: set[tuple[str, str]]) -> FunctionPla
         for name, value in function.variables.items()
         if not name.startswith(VARIABLE_PREFIX)
     }
+    if variables.get(WRAPPER_VARIABLE) == WRAPPER:
+        del variables[WRAPPER_VARIABLE]
+        if chained := function.variables.get(CHAINED_VARIABLE):
+            variables[WRAPPER_VARIABLE] = chained
     role = role_name(function.role)
     notes = []
     steps: list[FunctionStep] = [*_changed(function, layers, variables)]

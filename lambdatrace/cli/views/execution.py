@@ -104,7 +104,10 @@ def facts(execution: Execution) -> list[tuple[str, Text]]:
         ended.append(", cold start", style="not bold")
     seen = safe(execution.backend)
     seen.append(f", level {execution.level}, ")
-    seen.append_text(safe(_EDGES.get(execution.edges, f"edges: {execution.edges}")))
+    edges = _EDGES.get(execution.edges, f"edges: {execution.edges}")
+    if execution.edges == "kernel" and execution.backend != "ebpf":
+        edges = "edges exact, from the runtime's own calls"
+    seen.append_text(safe(edges))
     off = [group for group in CAPTURE if group not in execution.capture]
     if not execution.capture:
         seen.append(", connections only")
@@ -122,6 +125,9 @@ def facts(execution: Execution) -> list[tuple[str, Text]]:
         *_machine(execution),
         ("seen by", seen),
     ]
+    if execution.backend_why is not None:
+        why = safe(f"because {execution.backend_why}", limit=400)
+        rows.append(("", why))
     if not execution.kept:
         rows.append(
             ("events", Text("were not kept (policy ").append_text(safe(execution.keep)).append(")"))

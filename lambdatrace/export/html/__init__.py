@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from lambdatrace.analysis.trace import elsewhere_left_out
-from lambdatrace.analysis.usual import is_comparable, usual_figures
+from lambdatrace.analysis.usual import is_telling, usual_figures
 from lambdatrace.analysis.verdict import judge
 from lambdatrace.export.html.page import MOST_REPORTS as MOST_REPORTS
 from lambdatrace.export.html.page import page as page
@@ -36,6 +36,11 @@ def _report(
 ) -> Report:
     """A report; where no verdict was given, compared with the others on the page."""
     if verdict is None:
-        comparable = (each for each in others if is_comparable(stored.execution, each))
+        one = stored.execution
+        comparable = (
+            each
+            for each in others
+            if each.function == one.function and each != one and is_telling(each)
+        )
         verdict = judge(stored.trace, usual_figures(comparable))
     return Report(stored.trace, verdict, elsewhere_left_out(stored.records))

@@ -15,10 +15,22 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from lambdatrace import __version__
+from lambdatrace.analysis.largest import largest
 from lambdatrace.analysis.words import counted
-from lambdatrace.cli.views.executions import most_of_it, unique_length
-from lambdatrace.cli.views.text import BAD, WARNING, duration_words, moment, number, safe
+from lambdatrace.cli.views.executions import unique_length
+from lambdatrace.cli.views.text import (
+    BAD,
+    UNKNOWN,
+    WARNING,
+    duration_words,
+    moment,
+    number,
+    percent,
+    safe,
+)
 from lambdatrace.export.html.markup import inline, isolated
 from lambdatrace.export.html.palette import patterns, variables
 from lambdatrace.export.html.report import Report, badges, section, title
@@ -26,12 +38,11 @@ from lambdatrace.export.html.report import Report, badges, section, title
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from rich.text import Text
-
     from lambdatrace.model import Execution
 
 # More reports than this make a file that nobody reads and browsers are slow with.
 MOST_REPORTS = 100
+_SUBJECT = 60  # characters
 
 
 def page(reports: Iterable[Report], others: Iterable[object] = ()) -> Iterator[str]:
@@ -125,7 +136,7 @@ def _list_row(place: int, execution: Execution, shown: int) -> str:
         (moment(execution.started_at_ns).plain, execution.started_at_ns),
         (duration_words(execution.duration_ns), execution.duration_ns),
         (badges(execution), None),
-        (isolated(most_of_it(execution)), None),
+        (isolated(_most_of_it(execution)), None),
         _count(number(execution.connections), execution.connections),
         _count(number(execution.errors, BAD), execution.errors),
         _count(number(execution.dropped.total, WARNING), execution.dropped.total),
@@ -156,3 +167,14 @@ def _in_short(execution: Execution) -> str:
         f"{isolated(safe(execution.function))} <b>{duration_words(execution.duration_ns)}</b> "
         f'{badges(execution)} <span class="dim">{isolated(safe(execution.execution_id))}</span>'
     )
+
+
+def _most_of_it(execution: Execution) -> Text:
+    """`83% wait api.example:443`: the largest part, and what most of that went into."""
+    found = largest(execution)
+    if found is None:
+        return Text(UNKNOWN)
+    text = Text.assemble(percent(found.ns, execution.duration_ns), f" {found.part}")
+    if found.subject is not None:
+        text.append(" ").append_text(safe(found.subject, limit=_SUBJECT))
+    return text

@@ -77,8 +77,9 @@ resource "aws_lambda_function" "example" {
 
   environment {
     variables = {
-      LAMBDATRACE_STORE = "dynamodb://${aws_dynamodb_table.traces.name}"
-      LAMBDATRACE_LEVEL = "flows"
+      LAMBDATRACE_STORE       = "dynamodb://${aws_dynamodb_table.traces.name}"
+      LAMBDATRACE_LEVEL       = "flows"
+      AWS_LAMBDA_EXEC_WRAPPER = "/opt/lambdatrace/wrapper"
     }
   }
 }

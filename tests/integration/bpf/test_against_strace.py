@@ -10,19 +10,19 @@ import socket
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import support_probe as kernel
 from support import require
-from support_servers import Servers, dns_answer
+from support_everything import RESOLVER, parameters
+from support_servers import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 TRACED = "network,read,write,readv,writev,sendfile,close,close_range,dup,dup2,dup3,fcntl,exit_group"
-RESOLVER = "127.0.53.1"
 OUTCOMES = {
     "": "ok",
     "ECONNREFUSED": "refused",
@@ -233,25 +233,6 @@ class Model:
     def connections(self) -> Iterator[Seen]:
         for known in self.sockets.values():
             yield from (seen for seen in known.connections if not seen.is_unused())
-
-
-def parameters(servers: Servers) -> dict[str, Any]:
-    """Servers for programs/everything.py, and its argument."""
-    addresses = {1: socket.inet_aton("127.0.0.1"), 28: socket.inet_pton(socket.AF_INET6, "::1")}
-    servers.answering(lambda query: dns_answer(query, addresses), RESOLVER, 53)
-    return {
-        "echo": servers.echo(),
-        "echo6": servers.echo("::1"),
-        "sink": servers.sink(),
-        "late": servers.late(),
-        "reset": servers.reset(),
-        "refused": servers.refused(),
-        "full": servers.full(),
-        "udp": [servers.datagrams() for _ in range(3)],
-        "udp6": servers.datagrams("::1"),
-        "no_host": "198.51.100.1",
-        "prohibited": "198.51.100.2",
-    }
 
 
 def described(keys: Counter[tuple[object, ...]]) -> str:

@@ -56,6 +56,7 @@ def test_a_first_deployment_and_a_second_that_changes_nothing(aws: Aws) -> None:
         "STAGE": "live",
         "LAMBDATRACE_STORE": "dynamodb://lambdatrace",
         "LAMBDATRACE_LEVEL": "flows",
+        "AWS_LAMBDA_EXEC_WRAPPER": "/opt/lambdatrace/wrapper",
     }
     assert layers_of(aws, "orders") == [f"{LAYER_ARN}:1"]
     assert aws.policies("orders-role") == {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lambdatrace import wire
 from lambdatrace.bpf import image, loading
 from lambdatrace.errors import ProbeError
 
@@ -30,14 +31,14 @@ def test_the_runtime_api_s_address_is_taken_apart(
 ) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     packed = socket.inet_pton(family, address).ljust(16, b"\0")
-    assert loading._runtime_address(runtime_api) == (packed, port)
+    assert wire.runtime_address(runtime_api) == (packed, port)
 
 
 @pytest.mark.parametrize(
     "runtime_api", ["", "127.0.0.1", "127.0.0.1:", ":9001", "runtime.internal:9001", "1.2.3.4:x"]
 )
 def test_what_is_no_address_switches_the_edges_off(runtime_api: str) -> None:
-    assert loading._runtime_address(runtime_api) == NOTHING
+    assert wire.runtime_address(runtime_api) == NOTHING
 
 
 @pytest.mark.parametrize(

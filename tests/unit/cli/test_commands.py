@@ -86,6 +86,7 @@ def test_show_json(store: str) -> None:
         "status": "timeout",
         "cold_start": False,
         "backend": "ebpf",
+        "backend_why": None,
         "level": "flows",
         "edges": "kernel",
         "memory_mb": 512,

@@ -66,7 +66,10 @@ def test_what_is_in_it(architecture: Architecture) -> None:
         "extensions/lambdatrace"
     }
     executable = {entry.filename for entry in entries if entry.external_attr >> 16 & 0o111}
-    assert executable == {"extensions/lambdatrace", "lambdatrace/start", "lambdatrace/idle"}
+    assert executable == {
+            "extensions/lambdatrace", "lambdatrace/start", "lambdatrace/idle",
+            "lambdatrace/wrapper", "lambdatrace/lib/liblambdatrace_preload.so",
+        }  # fmt: skip
     assert {entry.external_attr >> 16 for entry in entries} == {0o100644, 0o100755}
     packaged = "lambdatrace/packages/lambdatrace"
     assert {f"lambdatrace/lib/{name}" for name in LIBRARIES} <= set(names)

@@ -65,6 +65,11 @@ def deployed(state: FunctionState, wish: Wish = WISH) -> FunctionPlan:
     return found
 
 
+def removed(state: FunctionState) -> FunctionPlan:
+    (found,) = plan_removal([state], []).functions
+    return found
+
+
 def after(state: FunctionState, plan: FunctionPlan) -> FunctionState:
     """The function once the steps have been taken."""
     policies = dict(state.policies)
@@ -100,6 +105,7 @@ def test_a_first_deployment() -> None:
                 "STAGE": "live",
                 "LAMBDATRACE_STORE": "dynamodb://Traces",
                 "LAMBDATRACE_LEVEL": "flows",
+                "AWS_LAMBDA_EXEC_WRAPPER": "/opt/lambdatrace/wrapper",
             },
         ),
     )
@@ -265,3 +271,23 @@ def test_names_of_policies_are_short_enough_and_tell_tables_apart() -> None:
 )
 def test_whose_a_layer_is(arn: str, own: bool) -> None:
     assert planning.is_own(arn) is own
+
+
+def test_the_runtime_starts_through_the_wrapper_until_the_layer_goes() -> None:
+    before = function()
+    with_it = after(before, deployed(before))
+    assert with_it.variables["AWS_LAMBDA_EXEC_WRAPPER"] == "/opt/lambdatrace/wrapper"
+    assert not deployed(with_it).steps
+    assert after(with_it, removed(with_it)).variables == before.variables
+
+
+def test_a_wrapper_that_is_there_is_started_by_ours_and_comes_back() -> None:
+    before = function(variables={"AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-handler"})
+    plan = deployed(before)
+    assert any("/opt/otel-handler" in note for note in plan.notes)
+    with_it = after(before, plan)
+    assert with_it.variables["LAMBDATRACE_EXEC_WRAPPER"] == "/opt/otel-handler"
+    again = deployed(with_it)
+    assert not again.steps
+    assert not again.notes
+    assert after(with_it, removed(with_it)).variables == before.variables

@@ -17,7 +17,13 @@ from samtranslator.translator.translator import Translator
 from support_cli import run
 
 from lambdatrace.layer.contents import Architecture
-from lambdatrace.layer.plan import LEVEL_VARIABLE, STORE_VARIABLE, policy_document
+from lambdatrace.layer.plan import (
+    LEVEL_VARIABLE,
+    STORE_VARIABLE,
+    WRAPPER,
+    WRAPPER_VARIABLE,
+    policy_document,
+)
 from lambdatrace.layer.template import TemplateFormat
 from lambdatrace.store.table import definition, expiry
 
@@ -113,6 +119,7 @@ def test_they_deploy_what_the_command_deploys(wanted: str) -> None:
     assert variables == {
         STORE_VARIABLE: {"Fn::Sub": "dynamodb://${Traces}"},
         LEVEL_VARIABLE: "flows",
+        WRAPPER_VARIABLE: WRAPPER,
     }
     holder = found["Role" if wanted == "cloudformation" else "Example"]["Properties"]
     (policy,) = holder["Policies"]

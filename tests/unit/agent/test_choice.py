@@ -1,0 +1,105 @@
+"""Which backend senses, and what is said of those that do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from lambdatrace.agent import choice
+from lambdatrace.agent.settings import Settings
+from lambdatrace.bpf.loader import Probe
+from lambdatrace.errors import ProbeError
+from lambdatrace.preload.backend import Preload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+WRAPPED = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/lambdatrace/wrapper"}
+REFUSED = ProbeError("the kernel refused eBPF (EPERM)", "run as root")
+
+
+def settings(**environ: str) -> Settings:
+    return Settings({"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001", **environ})
+
+
+@pytest.fixture(autouse=True)
+def own_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(choice, "MAP_PREFIX", f"{tmp_path}/map-")
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    tried: list[int] = []
+
+    def load(**_: Any) -> Probe:
+        tried.append(1)
+        raise REFUSED
+
+    monkeypatch.setattr(Probe, "load", load)
+    return tried
+
+
+@pytest.fixture
+def opened() -> Iterator[list[Any]]:
+    sensors: list[Any] = []
+    yield sensors
+    for each in sensors:
+        each.close()
+
+
+def test_where_ebpf_is_refused_the_library_takes_over(
+    refused: list[int], opened: list[Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    opened.append(choice.open_sensor(settings(**WRAPPED), 1))
+    assert (opened[0].backend, opened[0].why) == ("preload", REFUSED.message)
+    assert REFUSED.message in capfd.readouterr().err
+    assert refused
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{}, {**WRAPPED, "LAMBDATRACE_BACKEND": "ebpf"}],
+    ids=["nothing brings the library in", "only eBPF is wanted"],
+)
+def test_otherwise_the_refusal_is_told(refused: list[int], environ: dict[str, str]) -> None:
+    with pytest.raises(ProbeError) as caught:
+        choice.open_sensor(settings(**environ), 1)
+    assert caught.value is REFUSED
+
+
+def test_who_asks_for_the_library_gets_it(refused: list[int], opened: list[Any]) -> None:
+    opened.append(choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1))
+    assert (opened[0].backend, opened[0].why) == ("preload", "asked for")
+    assert not refused
+
+
+def test_another_process_adopts_what_one_has_opened(opened: list[Any]) -> None:
+    first = choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1)
+    handover = first.handover()
+    second = choice.adopt(handover.descriptors, handover.layout)
+    assert isinstance(second, Preload)
+    assert (second.why, second.unavailable) == (first.why, first.unavailable)
+    opened.append(second)
+
+
+def test_an_unknown_backend_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
+    assert settings(LAMBDATRACE_BACKEND="ptrace").backend == "auto"
+    assert "LAMBDATRACE_BACKEND='ptrace'" in capfd.readouterr().err
+
+
+def test_the_wrapper_names_the_same_file() -> None:
+    from lambdatrace.layer import contents
+
+    wrapper = contents._OPT.joinpath("wrapper").read_text()
+    assert '/tmp/lambdatrace-preload-${AWS_LAMBDA_RUNTIME_API##*:}"' in wrapper
+    assert choice.map_path("169.254.100.1:9001").endswith("9001")
+
+
+def test_a_place_that_cannot_be_had_is_an_error_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choice, "MAP_PREFIX", "/nonexistent/map-")
+    with pytest.raises(ProbeError, match="cannot be made: No such file"):
+        choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1)
