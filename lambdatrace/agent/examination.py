@@ -18,7 +18,9 @@ import platform
 import sys
 
 from lambdatrace.bpf.loader import Probe
+from lambdatrace.capture import CAPTURE
 from lambdatrace.errors import LambdatraceError
+from lambdatrace.preload.backend import Preload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +43,10 @@ _NUMBERS = {"x86_64": (321, 298), "aarch64": (280, 241)}
 _MAP_CREATE, _ARRAY = 0, 2  # include/uapi/linux/bpf.h
 _SOFTWARE_EVENT, _ATTRIBUTE_BYTES = 1, 64  # include/uapi/linux/perf_event.h: PERF_ATTR_SIZE_VER0
 _TRACE_ME = 0  # include/uapi/linux/ptrace.h
+# Port 9 (discard) of this machine: whether anybody is there makes no difference.
+_CONNECT = "import _socket; _socket.socket().connect_ex(('127.0.0.1', 9))"
+MAP_VARIABLE = "LAMBDATRACE_PRELOAD_MAP"
+_DYNAMIC = "the library needs glibc 2.17 or newer, and programs that link it dynamically"
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 
 
@@ -111,13 +117,45 @@ def _in_child(call: Callable[[], int]) -> str:
 
 def backends() -> list[dict[str, Any]]:
     """Each way to sense, the best one first, and whether it works here."""
+    return [{"name": "ebpf", **_ebpf()}, {"name": "preload", **_preload()}]
+
+
+def _ebpf() -> dict[str, Any]:
     try:
         probe = Probe.load()
     except LambdatraceError as error:
-        found = {"works": False, "why": error.message, "advice": error.hint, "unavailable": {}}
-    else:
-        found = {"works": True, "why": "", "advice": "", "unavailable": probe.unavailable}
-    return [{"name": "ebpf", **found}]
+        return _refused(error)
+    return {"works": True, "why": "", "advice": "", "unavailable": probe.unavailable}
+
+
+def _preload() -> dict[str, Any]:
+    """Whether a program that is started with the library is seen to connect."""
+    import subprocess
+    import tempfile
+
+    from lambdatrace.preload.build import library
+
+    with tempfile.TemporaryDirectory(prefix="lambdatrace-doctor-") as folder:
+        path = f"{folder}/map"
+        try:
+            sensor = Preload.create(path, capture=frozenset(CAPTURE), threshold_ns=1_000_000)
+        except LambdatraceError as error:
+            return _refused(error)
+        try:
+            program = [sys.executable, "-I", "-S", "-c", _CONNECT]
+            environ = {"LD_PRELOAD": str(library(os.uname().machine)), MAP_VARIABLE: path}
+            done = subprocess.run(program, env=environ, capture_output=True, check=False)  # noqa: S603
+            if not sensor.events.drain():
+                said = done.stderr.decode(errors="replace").strip().splitlines()
+                why = said[-1] if said else "a program that was started with it was not seen"
+                return {"works": False, "why": why, "advice": _DYNAMIC, "unavailable": {}}
+        finally:
+            sensor.close()
+    return {"works": True, "why": "", "advice": "", "unavailable": sensor.unavailable}
+
+
+def _refused(error: LambdatraceError) -> dict[str, Any]:
+    return {"works": False, "why": error.message, "advice": error.hint, "unavailable": {}}
 
 
 def main() -> int:

@@ -71,8 +71,9 @@ def _backend(backend: Mapping[str, Any], trouble: Finding) -> Iterator[Check]:
         return
     off = backend["unavailable"]
     yield Check("backend", name, Finding.OK, "works" if off else "works, and sees everything")
-    for group, why in off.items():
-        yield Check("backend", name, Finding.NOTE, f"does not see {group}: {why}")
+    for why in dict.fromkeys(off.values()):
+        groups = ", ".join(group for group, reason in off.items() if reason == why)
+        yield Check("backend", name, Finding.NOTE, f"does not see {groups}: {why}")
 
 
 def _kernel(
