@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import support_probe as kernel
+from support import in_a_calm_moment
 from support_servers import Servers
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def check(exchange: wire.ExchangeRecord, answer: Answer) -> None:
     assert exchange.first_in > answer.began
 
 
+@in_a_calm_moment
 def test_each_request_on_a_kept_connection_is_an_exchange() -> None:
     with serving(LENGTH) as server:
         asked = ask("keep_alive", server.port, REQUESTS)
@@ -144,6 +146,7 @@ def test_each_request_on_a_kept_connection_is_an_exchange() -> None:
     assert asked.end.folded_exchanges == 0
 
 
+@in_a_calm_moment
 def test_how_long_an_answer_took_to_come() -> None:
     with serving(LENGTH) as server:
         asked = ask("keep_alive", server.port, [(10, 5_000, LENGTH, 60), (0, 4, LENGTH, 30)])
@@ -154,6 +157,7 @@ def test_how_long_an_answer_took_to_come() -> None:
         check(exchange, answer)
 
 
+@in_a_calm_moment
 def test_a_request_in_two_sends_is_one() -> None:
     with serving(LENGTH) as server:
         asked = ask("in_two_sends", server.port, [(20, 10, LENGTH), (0, 20, LENGTH)])
@@ -164,6 +168,7 @@ def test_a_request_in_two_sends_is_one() -> None:
         check(exchange, answer)
 
 
+@in_a_calm_moment
 def test_requests_before_the_first_answer_are_one_exchange() -> None:
     requests = [(10, 100, LENGTH), (10, 200, LENGTH), (10, 300, LENGTH)]
     with serving(LENGTH) as server:
@@ -176,6 +181,7 @@ def test_requests_before_the_first_answer_are_one_exchange() -> None:
     )
 
 
+@in_a_calm_moment
 def test_a_server_that_speaks_first() -> None:
     with serving(LENGTH, b"hello") as server:
         asked = ask("greeted", server.port, [(20, 10, LENGTH), (0, 20, LENGTH)])
