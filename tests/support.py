@@ -27,7 +27,7 @@ def require(condition: object, reason: str) -> None:
 
 
 def in_a_calm_moment(test: Callable[..., None]) -> Callable[..., None]:
-    """A test that compares times of two sides, on a machine that is a guest and is stopped at times.
+    """A test that compares times of two sides, on a machine that may be stopped in between.
 
     What is measured wrongly is wrong each time; what the machine was busy for is not.
     """
