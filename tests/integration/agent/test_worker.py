@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import support_agent as agent
+from support import in_a_calm_moment
 from support_agent import Echo, Function, Gate, invoke, invoking, ok
 
 from lambdatrace import wire
@@ -133,8 +134,10 @@ def test_a_worker_that_hangs_is_replaced(function: Function, echo: Echo) -> None
     assert silent in line
 
 
+@in_a_calm_moment  # the killer, a process like others, may come too late
 def test_killed_before_it_was_ready(function: Function, echo: Echo) -> None:
     port = echo.port()
+    function.log.clear()
     killer = function.folder / "killer.py"
     killer.write_text(KILLER)
     command = ("sh", "-c", f'{sys.executable} -I -S {killer} & exec "$@"', "sh", *agent_command())

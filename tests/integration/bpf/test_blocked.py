@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import support_probe as kernel
+from support import in_a_calm_moment
 
 from lambdatrace import wire
 
@@ -75,6 +76,7 @@ def path(record: wire.BlockedRecord) -> str | None:
         ("closed_and_piped", {"read"}),
     ],
 )
+@in_a_calm_moment
 def test_what_waits_is_there_once_with_its_times(tmp_path: Path, way: str, ops: set[str]) -> None:
     waited = Waited(way, tmp_path)
     record, told = waited.one, waited.told

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import support_probe as kernel
-from support import require
+from support import in_a_calm_moment, require
 
 from lambdatrace import wire
 from lambdatrace.bpf import plan
@@ -60,6 +60,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kernel.compiled("busy.c", tmp_path_factory.mktemp("busy"))
 
 
+@in_a_calm_moment
 def test_a_busy_thread_is_on_a_cpu_for_as_long_as_the_kernel_says(busy: Path) -> None:
     ran = run([busy, "1", "300", "-1", "0"])
     assert ran.cpu >= 290 * MS
@@ -77,6 +78,7 @@ def test_who_sleeps_uses_no_cpu(busy: Path) -> None:
     assert ran.figures.runqueue < 4 * 400 * MS / 4  # four threads slept all that time
 
 
+@in_a_calm_moment
 def test_threads_on_several_cpus_are_summed_and_their_wall_time_is_not(busy: Path) -> None:
     require((os.cpu_count() or 1) > 1, "there is one CPU only")
     ran = run([busy, "2", "200", "-1", "0"])
@@ -86,6 +88,7 @@ def test_threads_on_several_cpus_are_summed_and_their_wall_time_is_not(busy: Pat
     assert ran.figures.cpu_wall <= ran.took
 
 
+@in_a_calm_moment
 def test_two_busy_threads_on_one_cpu_wait_for_each_other(busy: Path) -> None:
     cpu = min(os.sched_getaffinity(0))
     ran = run([busy, "2", "200", str(cpu), "0"])
@@ -125,6 +128,7 @@ def test_a_kernel_that_does_not_tell_why_a_thread_leaves(
     assert ran.figures.runqueue >= 200 * MS
 
 
+@in_a_calm_moment
 def test_a_branch_is_all_its_processes(busy: Path) -> None:
     script = f"{busy} 1 100 -1 0; {busy} 1 50 -1 0 & {busy} 1 50 -1 0; wait"
     ran = run(["sh", "-c", script])
@@ -156,6 +160,7 @@ def test_figures_of_a_branch_that_still_runs(busy: Path) -> None:
     assert statistics.median(differences) < SLACK_NS
 
 
+@in_a_calm_moment
 def test_two_branches_have_figures_of_their_own(busy: Path) -> None:
     with kernel.watching() as watch:
         works = subprocess.Popen([busy, "1", "200", "-1", "0"], stdout=subprocess.DEVNULL)

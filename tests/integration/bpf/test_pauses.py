@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import support_probe as kernel
-from support import require
+from support import in_a_calm_moment, require
 from support_cgroup import cpu_quota
 
 from lambdatrace import wire
@@ -147,6 +147,7 @@ def test_who_has_no_cpu_pauses_too(tmp_path: Path) -> None:
     assert not any(each.idle for each in turns)
 
 
+@in_a_calm_moment
 def test_who_has_used_up_its_cpu_limit_waits_beside_an_idle_cpu(tmp_path: Path) -> None:
     script = (
         "import sys, time; open(sys.argv[1] + '/cgroup.procs', 'w').write('0')\n"
