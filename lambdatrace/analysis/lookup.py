@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from lambdatrace import items as stored
@@ -82,8 +83,7 @@ def recent(store: Store, until_ns: int, function: str | None = None) -> Recent:
     of the index are looked at. Raises StoreError.
     """
     found = Recent(function)
-    rows = store.index(max(0, until_ns - _COMPARED_NS), until_ns - 1)
-    for _, row in zip(range(LOOKED_AT), rows, strict=False):
+    for row in _rows_before(store, until_ns):
         found.add_older(row)
         if function is not None and found.has_enough(function):
             break
@@ -92,10 +92,8 @@ def recent(store: Store, until_ns: int, function: str | None = None) -> Recent:
 
 def compared_with(store: Store, execution: Execution) -> list[Execution]:
     """The executions that `recent` finds for `execution`, newest first. Raises StoreError."""
-    until_ns = execution.started_at_ns
     found: list[Execution] = []
-    rows = store.index(max(0, until_ns - _COMPARED_NS), until_ns - 1)
-    for _, row in zip(range(LOOKED_AT), rows, strict=False):
+    for row in _rows_before(store, execution.started_at_ns):
         try:
             other = read_execution(stored.read_summary(row))
         except StoreError:
@@ -105,6 +103,11 @@ def compared_with(store: Store, execution: Execution) -> list[Execution]:
         if len(found) == MOST:
             break
     return found
+
+
+def _rows_before(store: Store, until_ns: int) -> Iterator[Item]:
+    """The index rows that are looked at for what is usual at `until_ns`, newest first."""
+    return islice(store.index(max(0, until_ns - _COMPARED_NS), until_ns - 1), LOOKED_AT)
 
 
 def everything(_: Execution) -> bool:

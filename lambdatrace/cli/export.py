@@ -218,17 +218,15 @@ def _named(
     with_usual: bool,
 ) -> Generator[_Wanted]:
     """The executions that were named, each once, and those they are compared with."""
-    from lambdatrace.analysis.lookup import compared_with, find_execution
-    from lambdatrace.analysis.usual import usual_figures
+    from lambdatrace.analysis.lookup import compared_with, find_execution, recent
 
     wanted = execution_filter(selection.where)
     window = selection.window(environment)
     seen = set()
     for name in names:
         one = find_execution(store, name, window, selection.function, lambda it: keeps(wanted, it))
-        compared = compared_with(store, one)
-        figures = usual_figures(compared)
-        for each in (one, *(compared if with_usual else ())):
+        figures = recent(store, one.started_at_ns, one.function).usual(one.function)
+        for each in (one, *(compared_with(store, one) if with_usual else ())):
             key = (each.execution_id, each.started_at_ns)
             if key not in seen:
                 seen.add(key)

@@ -15,7 +15,7 @@ import time
 from lambdatrace import partition, wire
 from lambdatrace.errors import ProbeError
 from lambdatrace.preload import layout
-from lambdatrace.preload.ring import SharedRing
+from lambdatrace.preload.ring import SharedRing, lives
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Preload:
             slot = layout.ConnectionSlot.unpack(self._bytes, at)
             record = wire.ConnectionRecord.unpack(self._bytes, at + slot.SIZE)
             exchange = wire.Exchange.unpack(self._bytes, at + slot.SIZE + record.SIZE)
-            is_open = _lives(slot.owner)
+            is_open = lives(slot.owner)
             if not is_open:
                 record.closed = record.closed or max(
                     record.started, record.last_out, record.last_in
@@ -226,7 +226,7 @@ class Preload:
         for number in range(self._header.connections):
             at = begin + number * stride
             slot = layout.ConnectionSlot.unpack(self._bytes, at)
-            if slot.state == layout.SLOT_OPEN and slot.awaits_invocation and _lives(slot.owner):
+            if slot.state == layout.SLOT_OPEN and slot.awaits_invocation and lives(slot.owner):
                 return True
         return False
 
@@ -481,16 +481,6 @@ def _make(path: str, size: int) -> tuple[int, int]:
         os.close(file)
         raise
     return file, pipe
-
-
-def _lives(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _idle(process: layout.ProcessSlot) -> list[int]:

@@ -117,7 +117,7 @@ class SharedRing:
         now = time.monotonic()
         if self._stuck[0] != position:
             self._stuck = (position, now)
-        if (not writer or _lives(writer)) and now - self._stuck[1] < _PATIENCE_S:
+        if (not writer or lives(writer)) and now - self._stuck[1] < _PATIENCE_S:
             return False
         self.given_up += 1
         self._mark(begin, self.stride)
@@ -125,7 +125,8 @@ class SharedRing:
         return True
 
 
-def _lives(process_id: int) -> bool:
+def lives(process_id: int) -> bool:
+    """Whether a process has not ended, or has not been reaped."""
     try:
         os.kill(process_id, 0)
     except ProcessLookupError:
