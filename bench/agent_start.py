@@ -17,7 +17,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from _harness import REPOSITORY, interleave, report
+from _harness import REPOSITORY, cpu_ns, interleave, report
 
 from lambdatrace.emulator import agent_command
 from lambdatrace.layer.unpacked import unpacked_layer
@@ -71,8 +71,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _cpu_ms(pid: int) -> float:
-    # schedstat counts in ns; stat's ticks are too coarse for 50 ms.
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
+    return cpu_ns(pid) / 1e6
 
 
 def _kilobytes(pid: int, file: str, name: str) -> int:

@@ -25,7 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _harness import matrix
+from _harness import cpu_ns, matrix
 from soak import HANDLER, SERVER, agents
 
 from lambdatrace.emulator import Emulator, agent_command
@@ -50,7 +50,7 @@ def init_cost(mark: str) -> str:
     """CPU and memory of the agent so far."""
     parts = []
     for name, pid in zip(("registered process", "worker"), agents(mark), strict=True):
-        cpu = int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
+        cpu = cpu_ns(pid) / 1e6
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         pss = next(int(line.split()[1]) for line in rollup if line.startswith("Pss:")) / 1024
         parts.append(f"{name} {cpu:.0f} ms of CPU, {pss:.1f} MB (PSS)")
