@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from lambdatrace.bpf import plan
-from lambdatrace.bpf.libbpf import open_library
+from lambdatrace.bpf import native, plan
+from lambdatrace.bpf.kernel import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,20 +75,18 @@ def empty_probe(command: Sequence[str]) -> None:
 
     Every syscall of every process takes the kernel's slow way in and out while they are attached.
     """
-    library = open_library()
+    kernel = Kernel()
     descriptors = []
     try:
-        for event in (b"sys_enter", b"sys_exit"):
-            body = _RETURN_ZERO
-            program = library.bcc_prog_load(
-                plan.RAW_TRACEPOINT, b"empty", body, len(body), b"GPL", 0, 0, None, 0
-            )
+        place = native.address(_RETURN_ZERO)
+        for event in ("sys_enter", "sys_exit"):
+            program = kernel.load(plan.RAW_TRACEPOINT, "empty", place, len(_RETURN_ZERO) // 8)
             if program < 0:
                 raise MissingError("the kernel refuses an empty program")
             descriptors.append(program)
-            link = library.bpf_attach_raw_tracepoint(program, event)
+            link = kernel.attach_raw(program, event)
             if link < 0:
-                raise MissingError(f"the kernel refuses a program on {event.decode()}")
+                raise MissingError(f"the kernel refuses a program on {event}")
             descriptors.append(link)
         subprocess.run(command, check=True)
     finally:

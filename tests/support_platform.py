@@ -86,7 +86,6 @@ class Platform:
         }
         log = self._function.folder / "log"
         root = f"{unpacked_layer()}/lambdatrace"
-        environ["LD_LIBRARY_PATH"] = f"{root}/lib"
         # As the layer starts it, but with a clock that can be moved.
         skewed = str(HANDLERS / "skewed_agent.py")
         agent = (sys.executable, "-I", "-S", "-B", skewed, f"{root}/packages/start.py")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import ctypes.util
 import json
 import os
 import shutil
@@ -38,10 +37,6 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 def require_probe() -> None:
     """Go on only where the kernel takes the probe."""
     require(os.geteuid() == 0, "eBPF needs root")
-    require(
-        ctypes.util.find_library("bcc_bpf") or os.environ.get("LAMBDATRACE_LIBBCC_BPF"),
-        "libbcc_bpf is not installed (libbpfcc)",
-    )
 
 
 def environment(**more: str) -> dict[str, str]:

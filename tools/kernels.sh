@@ -1,7 +1,7 @@
 #!/bin/bash
 # The probe's self-test on Debian's kernels, under qemu: the stock one, and the newest of every other
 # series that apt-get offers here (KERNELS="PACKAGE ..." for others). Nothing of them is installed.
-# MACHINE=aarch64 does so for arm64, emulated all of it, Python and libbcc_bpf included.
+# MACHINE=aarch64 does so for arm64, emulated all of it, Python included.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/lib.sh
@@ -31,7 +31,7 @@ esac
 STOCK=linux-image-cloud-$architecture
 [ -x /usr/bin/python3 ] && command -v apt-get >/dev/null ||
     die "the guests are made of Debian's packages, and this is not Debian"
-install_missing "$emulator" cpio libbpfcc python3
+install_missing "$emulator" cpio python3
 
 mkdir -p .tools/kernels
 scratch=$(mktemp -d .tools/kernels/building.XXXXXX)
@@ -100,14 +100,13 @@ fetch_kernel() {
 own_python() {
     local root=$1 python binaries libraries
     python=$(readlink -f /usr/bin/python3)
-    binaries=("$python" "$(ldconfig -p | sed -n 's/.*libbcc_bpf\.so\.0 .*x86-64.*=> //p' | head -1)"
-        /usr/lib/"$(basename "$python")"/lib-dynload/*.so)
+    binaries=("$python" /usr/lib/"$(basename "$python")"/lib-dynload/*.so)
     libraries=$(ldd "${binaries[@]}" | grep -oE '/[^ ]+\.so[^ ]*' | grep -v ':$' | sort -u)
     mkdir -p "$root"/lib64
     # As in Debian, where /lib is /usr/lib: the libraries are known by both names.
     mkdir -p "$root/usr/lib/x86_64-linux-gnu"
     ln -s usr/lib "$root/lib"
-    cp -L $libraries "${binaries[1]}" "$root/usr/lib/x86_64-linux-gnu/"
+    cp -L $libraries "$root/usr/lib/x86_64-linux-gnu/"
     cp -L /lib64/ld-linux-x86-64.so.2 "$root/lib64/"
     cp -L "$python" "$root/usr/bin/python3"
     tar -c -C /usr/lib --exclude test --exclude tests --exclude ensurepip --exclude idlelib \
@@ -121,10 +120,9 @@ packaged_python() {
     version=$(apt-cache "${foreign[@]}" depends --important python3-minimal |
         sed -n 's/.*Depends: \(python3\.[0-9]*\)-minimal$/\1/p')
     download "$version-minimal" "lib$version-minimal" "lib$version-stdlib" libc6 libgcc-s1 libstdc++6 \
-        zlib1g libexpat1 libffi8 libssl3 libuuid1 libcrypt1 libelf1 libbpf1 libbpfcc
+        zlib1g libexpat1 libffi8 libssl3 libuuid1 libcrypt1
     for package in "$scratch"/*.deb; do
-        # Bcc's other half is the compiler.
-        dpkg-deb --fsys-tarfile "$package" | tar -x -C "$root" --exclude './usr/share/*' --exclude '*/libbcc.so*'
+        dpkg-deb --fsys-tarfile "$package" | tar -x -C "$root" --exclude './usr/share/*'
         rm "$package"
     done
     cp -a "$root/lib/." "$root/usr/lib/"

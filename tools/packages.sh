@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 wanted=(
     python3 python3-venv            # runs everything
-    python3-bpfcc libbpfcc          # compiles the probe; loads it
+    python3-bpfcc                   # compiles the probe
     util-linux mount iproute2       # namespaces
     dnsmasq-base nftables tcpdump   # the demo's and the tests' own network
     strace                          # what the traces are checked against

@@ -56,6 +56,7 @@ def build() -> bytes:
         raise ProbeError(f"bcc refused the probe: {error}", "its messages stand above") from error
     maps, by_fd = _maps(bcc.lib, module.module)
     programs: list[tuple[Any, ...]] = []
+    references: list[list[int]] = [[] for _ in maps]
     code = b""
     names = sorted(
         _text(bcc.lib.bpf_function_name(module.module, number))
@@ -63,13 +64,16 @@ def build() -> bytes:
     )
     for name in names:
         instructions, relocations = _relocatable(module.dump_func(name.encode()), by_fd)
-        programs.append(
-            (name, len(code) // _INSN.size, len(instructions) // _INSN.size, relocations)
-        )
+        first = len(code) // _INSN.size
+        programs.append((name, first, len(instructions) // _INSN.size))
+        for instruction, index in relocations:
+            references[index].append(first + instruction)
+        if name == "on_edge":
+            _check_ring_numbers({maps[index][0] for _, index in relocations})
         code += instructions
-    _check_ring_numbers(maps, programs)
     source = hashlib.sha256(text.encode()).hexdigest()
-    return image.pack(image.Image(source, maps, programs, code))
+    rows = [(*row, instructions) for row, instructions in zip(maps, references, strict=True)]
+    return image.pack(image.Image(source, rows, programs, code))
 
 
 def _maps(lib: ctypes.CDLL, module: object) -> tuple[list[tuple[Any, ...]], dict[int, int]]:
@@ -108,13 +112,9 @@ def _relocatable(code: bytes, by_fd: dict[int, int]) -> tuple[bytes, list[tuple[
     return bytes(patched), relocations
 
 
-def _check_ring_numbers(maps: list[tuple[Any, ...]], programs: list[tuple[Any, ...]]) -> None:
-    """probe.c names the two rings by bcc's internal numbers: make sure they are the rings."""
-    names = [row[0] for row in maps]
-    uses = {
-        name: {names[target] for _, target in relocations} for name, _, _, relocations in programs
-    }
-    if not {"events", "syscalls"} <= uses["on_edge"]:
+def _check_ring_numbers(named: set[str]) -> None:
+    """probe.c names the two rings by bcc's internal numbers: on_edge names both, in other words."""
+    if not {"events", "syscalls"} <= named:
         raise ProbeError(
             "EVENTS_MAP or SYSCALLS_MAP in probe.c no longer names its ring",
             "count the maps above them: bcc numbers them -1, -2, … in order of declaration",

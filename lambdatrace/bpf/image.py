@@ -2,8 +2,9 @@
 
 A head of lines, an empty line, and then the programs' instructions back to back:
     lambdatrace-probe FORMAT SHA-256-OF-HEADER-AND-SOURCE
-    map NAME TYPE KEY-SIZE VALUE-SIZE MAX-ENTRIES FLAGS
-    program NAME FIRST-INSTRUCTION INSTRUCTIONS [INSTRUCTION:MAP …]
+    map NAME TYPE KEY-SIZE VALUE-SIZE MAX-ENTRIES FLAGS [INSTRUCTION …]
+    program NAME FIRST-INSTRUCTION INSTRUCTIONS
+The instructions behind a map are those that name it.
 Plain words, because importing json would be a tenth of the agent's start.
 """
 
@@ -14,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 _MARK = "lambdatrace-probe"
 
 
 class Image:
     """The compiled probe: `maps` in order of their index, `programs` by name, and `code`.
 
-    A map is (name, type, key size, value size, max entries, flags), sizes in bytes; a program is
-    (name, first instruction, instructions, relocations), a relocation (instruction, map index).
+    A map is (name, type, key size, value size, max entries, flags, instructions), sizes in bytes,
+    the instructions by number in `code`; a program is (name, first instruction, how many).
     """
 
     __slots__ = ("code", "maps", "programs", "source")
@@ -43,10 +44,9 @@ class Image:
 def pack(image: Image) -> bytes:
     """The content of the file."""
     lines = [f"{_MARK} {FORMAT} {image.source}"]
-    lines += [" ".join(("map", *map(str, row))) for row in image.maps]
-    for name, first, count, relocations in image.programs:
-        places = [f"{instruction}:{index}" for instruction, index in relocations]
-        lines.append(" ".join(("program", name, str(first), str(count), *places)))
+    for *row, instructions in image.maps:
+        lines.append(" ".join(map(str, ("map", *row, *instructions))))
+    lines += [" ".join(map(str, ("program", *row))) for row in image.programs]
     return "\n".join([*lines, "", ""]).encode() + image.code
 
 
@@ -60,11 +60,12 @@ def unpack(content: bytes) -> Image:
     maps: list[tuple[Any, ...]] = []
     programs: list[tuple[Any, ...]] = []
     for row in rows:
-        kind, name, *numbers = row.split(" ")
+        kind, name, *rest = row.split(" ")
+        numbers = list(map(int, rest))
         if kind == "map":
-            maps.append((name, *map(int, numbers)))
+            type_, key, value, entries, flags, *instructions = numbers
+            maps.append((name, type_, key, value, entries, flags, instructions))
         else:
-            places = [place.split(":") for place in numbers[2:]]
-            relocations = [(int(instruction), int(index)) for instruction, index in places]
-            programs.append((name, int(numbers[0]), int(numbers[1]), relocations))
+            start, count = numbers
+            programs.append((name, start, count))
     return Image(words[2], maps, programs, code)

@@ -7,7 +7,7 @@ import struct
 
 from lambdatrace import wire
 from lambdatrace.bpf import native
-from lambdatrace.bpf.libbpf import open_library
+from lambdatrace.bpf.kernel import Kernel
 from lambdatrace.bpf.loading import NEVER_NS, Loading, Wanted, refusal
 from lambdatrace.bpf.plan import EXTENSIONS
 from lambdatrace.bpf.ring import Ring
@@ -17,8 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
-
-    from lambdatrace.bpf.native import Library
 
 # Bytes. 512 kB hold 2,000 events, 4 MB 87,000 syscall records (0.4 s at 200,000 a second). The
 # smallest ring a kernel takes is one page.
@@ -81,10 +79,10 @@ class Probe:
     why = ""
     blind: tuple[int, ...] = ()
 
-    def __init__(self, library: Library, handover: Handover) -> None:
+    def __init__(self, kernel: Kernel, handover: Handover) -> None:
         """See `load` and `adopt`."""
         layout = handover.layout
-        self._library = library
+        self._kernel = kernel
         self._descriptors = handover.descriptors
         self._layout = layout
         self._value_sizes: dict[str, int] = layout["value_sizes"]
@@ -167,7 +165,7 @@ class Probe:
         loading = Loading(wanted)
         try:
             loading.run()
-            return cls(loading.library, Handover(loading.descriptors, loading.layout()))
+            return cls(loading.kernel, Handover(loading.descriptors, loading.layout()))
         except BaseException:
             for fd in loading.descriptors:
                 os.close(fd)
@@ -176,7 +174,7 @@ class Probe:
     @classmethod
     def adopt(cls, handover: Handover) -> Probe:
         """The probe that another process loaded. Raises ProbeError."""
-        return cls(open_library(), handover)
+        return cls(Kernel(), handover)
 
     def handover(self) -> Handover:
         """What another process needs in order to adopt this probe."""
@@ -202,7 +200,7 @@ class Probe:
         counts = []
         for number in range(len(wire.COUNTERS)):
             key = struct.pack("<I", number)
-            if self._library.bpf_lookup_elem(self._maps["lost"], key, value) != 0:
+            if self._kernel.look_up(self._maps["lost"], key, value) < 0:
                 raise refusal("reading the probe's counters")
             counts.append(sum(struct.unpack(f"<{cpus}Q", value.raw)))
         return tuple(counts)
@@ -227,7 +225,7 @@ class Probe:
                 record.closed = record.closed or max(
                     record.started, record.last_out, record.last_in
                 )
-                self._library.bpf_delete_elem(self._maps["connections"], key)
+                self._kernel.delete(self._maps["connections"], key)
             yield record, exchange, is_open
 
     def figures(self, branch: int, now: int) -> wire.EdgeRecord | None:
@@ -319,10 +317,7 @@ class Probe:
         Raises ProbeError.
         """
         key = struct.pack("<I", process_id)
-        if (
-            self._library.bpf_update_elem(self._maps["adopted"], key, bytes(_ADOPTED_VALUE.size), 0)
-            != 0
-        ):
+        if self._kernel.update(self._maps["adopted"], key, bytes(_ADOPTED_VALUE.size)) < 0:
             raise refusal("writing the map 'adopted'")
 
     def followed_branches(self) -> set[int]:
@@ -384,21 +379,17 @@ class Probe:
 
     def _lookup(self, name: str, key: bytes, size: int) -> bytes | None:
         value = native.buffer(size)
-        if self._library.bpf_lookup_elem(self._maps[name], key, value) != 0:
+        if self._kernel.look_up(self._maps[name], key, value) < 0:
             return None
         found: bytes = value.raw
         return found
 
     def _entries(self, name: str, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
-        keys = []
-        key = native.buffer(key_size)
+        keys: list[bytes] = []
         following = native.buffer(key_size)
         fd = self._maps[name]
-        more = self._library.bpf_get_first_key(fd, key, key_size) == 0
-        while more:
-            keys.append(key.raw)
-            more = self._library.bpf_get_next_key(fd, key, following) == 0
-            key, following = following, key
+        while self._kernel.next_key(fd, keys[-1] if keys else None, following) == 0:
+            keys.append(following.raw)
         found = []
         for raw in dict.fromkeys(keys):
             value = self._lookup(name, raw, value_size)

@@ -6,12 +6,13 @@ The other half, written in Python, is 2 ms of CPU at the agent's start.
 from __future__ import annotations
 
 import os
+import sys
 from _ctypes import (
     FUNCFLAG_CDECL,
     FUNCFLAG_USE_ERRNO,
     CFuncPtr,
     _SimpleCData,
-    byref,
+    addressof,
     dlopen,
     get_errno,
 )
@@ -20,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Int", "Library", "Pointer", "Size", "Text", "Unsigned", "Word", "buffer", "byref"]
+__all__ = ["Int", "Library", "Pointer", "Size", "Unsigned", "address", "addressof", "buffer"]
 __all__ += ["get_errno"]
 
 
@@ -36,28 +37,20 @@ class Unsigned(_SimpleCData):  # type: ignore[type-arg]
     _type_ = "I"
 
 
-class Word(_SimpleCData):  # type: ignore[type-arg]
-    """A C unsigned long long."""
-
-    _type_ = "Q"
-
-
 class Size(_SimpleCData):  # type: ignore[type-arg]
     """A C size_t, of 64 bits."""
 
     _type_ = "L"
 
 
-class Text(_SimpleCData):  # type: ignore[type-arg]
-    """A C char *, from bytes."""
-
-    _type_ = "z"
-
-
 class Pointer(_SimpleCData):  # type: ignore[type-arg]
     """A C void *, from bytes, a buffer or an array."""
 
     _type_ = "P"
+
+
+class _Text(_SimpleCData):  # type: ignore[type-arg]
+    _type_ = "z"
 
 
 class _Character(_SimpleCData):  # type: ignore[type-arg]
@@ -70,20 +63,28 @@ class _Function(CFuncPtr):
 
 
 class Library:
-    """A shared library; its functions are its attributes, take what `argtypes` says, return an int.
+    """A shared library. `name` None: what this process has linked already.
 
-    `name` None: what this process has linked already. Raises OSError if there is none.
+    Raises OSError if there is none.
     """
 
     def __init__(self, name: str | None) -> None:
         # Where _ctypes looks for it.
         self._handle = dlopen(name, os.RTLD_NOW)  # type: ignore[arg-type]
 
-    def __getattr__(self, name: str) -> Any:
-        """One of its functions. Raises AttributeError if it has none of that name."""
+    def function(self, name: str, *arguments: type) -> Any:
+        """One of its functions, which takes `arguments`, and returns an int.
+
+        Raises AttributeError if it has none of that name.
+        """
         function = _Function((name, self))  # type: ignore[arg-type]
-        setattr(self, name, function)
+        function.argtypes = arguments
         return function
+
+
+def address(data: bytes) -> int:
+    """Where `data` stands in memory, for as long as it is kept."""
+    return int.from_bytes(_Text(data), sys.byteorder)
 
 
 def buffer(size: int) -> Any:

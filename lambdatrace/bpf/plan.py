@@ -281,6 +281,12 @@ def format_fields(text: str) -> dict[str, tuple[int, int]]:
     return fields
 
 
+def format_number(text: str) -> int:
+    """The tracepoint's number in its format file; 0 if it has none, which is nobody's."""
+    number = text.partition("\nID: ")[2].partition("\n")[0]
+    return int(number) if number.isdigit() else 0
+
+
 def mismatch(attachment: Attachment, text: str) -> str:
     """Why `attachment` does not fit the format file `text`; empty when it does."""
     # As the kernel writes it; taking the text apart would be a twentieth of loading.

@@ -1,4 +1,4 @@
-"""What the layer holds: the agent's own modules, the compiled probe, the libraries, a way to start.
+"""What the layer holds: the agent's own modules, the compiled probe, the library to preload.
 
 Everything lies below /opt/lambdatrace, but for the one file that makes it an extension.
 """
@@ -13,17 +13,15 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 _OPT = Path(__file__).with_name("opt")
-_VENDOR = Path(__file__).with_name("vendor")
+_LICENCES = Path(__file__).with_name("licences")
 
 PACKAGES = "lambdatrace/packages"
 START = "lambdatrace/start"
 EXTENSION = "extensions/lambdatrace"
 WRAPPER = "lambdatrace/wrapper"
 PRELOADED = "lambdatrace/lib/liblambdatrace_preload.so"
-LIBRARIES = ("libbcc_bpf.so.0", "libbpf.so.1", "libelf.so.1")
 
 _ENTRY = "lambdatrace.agent.__main__"
-_EXTENSION = b'#!/bin/sh\nexec "${0%/*}/../lambdatrace/start"\n'
 MODE = 0o644
 EXECUTABLE = 0o755
 
@@ -52,7 +50,8 @@ class LayerFile:
 def files(architecture: Architecture) -> tuple[LayerFile, ...]:
     """All files of the layer, by name."""
     found = [
-        LayerFile(EXTENSION, EXECUTABLE, _EXTENSION),
+        # The same twice: one that started the other would be a shell more.
+        LayerFile(EXTENSION, EXECUTABLE, (_OPT / "start").read_bytes()),
         LayerFile(START, EXECUTABLE, (_OPT / "start").read_bytes()),
         LayerFile("lambdatrace/idle", EXECUTABLE, (_OPT / "idle").read_bytes()),
         LayerFile(WRAPPER, EXECUTABLE, (_OPT / "wrapper").read_bytes()),
@@ -61,12 +60,8 @@ def files(architecture: Architecture) -> tuple[LayerFile, ...]:
         _packaged(_PACKAGE / "bpf/probe.bin"),
         *(_packaged(path) for path in modules().values()),
         *(
-            LayerFile(f"lambdatrace/lib/{name}", MODE, (_VENDOR / architecture / name).read_bytes())
-            for name in LIBRARIES
-        ),
-        *(
             LayerFile(f"lambdatrace/licences/{path.name}", MODE, path.read_bytes())
-            for path in _licences()
+            for path in _LICENCES.iterdir()
         ),
     ]
     return tuple(sorted(found, key=lambda file: file.name))
@@ -135,8 +130,3 @@ def layer_path(path: Path) -> str:
 
 def _packaged(path: Path) -> LayerFile:
     return LayerFile(layer_path(path), MODE, path.read_bytes())
-
-
-def _licences() -> list[Path]:
-    """Those of the libraries, and what they come from."""
-    return [*sorted((_VENDOR / "licences").iterdir()), _VENDOR / "MANIFEST"]

@@ -46,7 +46,7 @@ def test_loading_the_probe_loads_nothing_heavy(statements: tuple[str, ...]) -> N
     assert "lambdatrace.bpf.loader" in loaded
     assert not {name for name in loaded if name.split(".")[0] in HEAVY or name in HEAVY}
     assert {name for name in loaded if name.startswith("lambdatrace.")} == {
-        "lambdatrace.bpf", "lambdatrace.bpf.image", "lambdatrace.bpf.libbpf",
+        "lambdatrace.bpf", "lambdatrace.bpf.image", "lambdatrace.bpf.kernel",
         "lambdatrace.bpf.loader", "lambdatrace.bpf.loading", "lambdatrace.bpf.native",
         "lambdatrace.bpf.plan", "lambdatrace.bpf.ring",
         "lambdatrace.capture", "lambdatrace.errors", "lambdatrace.wire",

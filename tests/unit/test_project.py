@@ -101,6 +101,10 @@ def test_the_licences_are_whole() -> None:
     assert "END OF TERMS AND CONDITIONS" in text("LICENSE")
     assert "GNU GENERAL PUBLIC LICENSE" in text("LICENSE.GPL-2.0")
     assert "END OF TERMS AND CONDITIONS" in text("LICENSE.GPL-2.0")
+    # What is in the layer is under them as well.
+    assert text("lambdatrace/layer/licences/Apache-2.0").split() == text("LICENSE").split()
+    gpl = "lambdatrace/layer/licences/GPL-2.0"
+    assert text(gpl).split() == text("LICENSE.GPL-2.0").split()
     files = tomllib.loads(text("pyproject.toml"))["project"]["license-files"]
     assert sorted(files) == ["LICENSE", "LICENSE.GPL-2.0"]
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import support_probe as kernel
+from support import in_a_calm_moment
 from support_link import FAR, SlowLink
 from support_servers import Servers
 
@@ -16,6 +17,7 @@ MS = 1_000_000
 ONE_WAY_S = 0.025
 
 
+@in_a_calm_moment
 def test_the_connect_time_is_the_handshake_s_and_not_the_syscall_s() -> None:
     with (
         kernel.Network() as near,

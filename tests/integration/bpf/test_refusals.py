@@ -15,7 +15,7 @@ import support_probe as kernel
 from support import require
 from support_servers import Servers
 
-from lambdatrace.bpf import libbpf, plan
+from lambdatrace.bpf import plan
 from lambdatrace.bpf.loader import Probe
 from lambdatrace.errors import ProbeError
 
@@ -108,25 +108,15 @@ def test_a_kernel_without_a_place_for_tracefs() -> None:
     assert answer["error"] == "tracefs is not mounted (No such file or directory)"
 
 
-def test_without_the_library_the_error_names_its_package(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    broken = tmp_path / "libbcc_bpf.so.0"
-    broken.write_bytes(b"not a library")
-    monkeypatch.setattr(libbpf, "_SONAMES", (str(broken), "libbcc_bpf_that_is_not_there.so"))
-    monkeypatch.setenv("LAMBDATRACE_LIBBCC_BPF", str(tmp_path / "nowhere.so"))
+def test_another_machine_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = os.uname()
+    other = os.uname_result((*here[:4], "riscv64"))
+    monkeypatch.setattr(os, "uname", lambda: other)
     before = open_descriptors()
-    with pytest.raises(ProbeError, match="libbcc_bpf, bcc's run-time library, is not") as caught:
+    with pytest.raises(ProbeError, match="does not know the syscalls of riscv64") as caught:
         Probe.load()
-    assert caught.value.hint == "install it: apt-get install libbpfcc"
+    assert caught.value.hint == "lambdatrace runs on x86_64 and aarch64"
     assert open_descriptors() == before
-
-
-def test_a_wrong_path_to_the_library_falls_back_on_the_system_s(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("LAMBDATRACE_LIBBCC_BPF", "/nowhere/libbcc_bpf.so")
-    libbpf.open_library()
 
 
 def test_a_moved_field_is_an_error_where_the_probe_cannot_do_without(

@@ -16,33 +16,30 @@ ROOT = Path(__file__).parents[3]
 
 def test_a_call_and_its_answer() -> None:
     library = native.Library(None)
-    library.strlen.argtypes = [native.Text]
-    assert library.strlen(b"four\0more") == 4
+    assert library.function("strlen", native.Pointer)(b"four\0more") == 4
     written = native.buffer(16)
-    library.strcpy.argtypes = [native.Pointer, native.Text]
-    library.strcpy(written, b"text")
+    library.function("strcpy", native.Pointer, native.Pointer)(written, b"text")
     assert (written.raw, written.value) == (b"text" + bytes(12), b"text")
 
 
 def test_a_call_that_fails() -> None:
-    library = native.Library(None)
-    assert library.close(-1) == -1
+    assert native.Library(None).function("close", native.Int)(-1) == -1
     assert native.get_errno() == errno.EBADF
 
 
-def test_a_number_that_a_function_changes() -> None:
-    library = native.Library(None)
-    number = native.Unsigned(7)
-    library.memset.argtypes = [native.Pointer, native.Int, native.Size]
-    library.memset(native.byref(number), 0, 4)
-    assert number.value == 0
+def test_addresses() -> None:
+    """What a struct that the kernel reads has of them."""
+    text, read = b"from here", native.buffer(4)
+    copy = native.Library(None).function("memcpy", native.Size, native.Size, native.Size)
+    copy(native.addressof(read), native.address(text) + 5, 4)
+    assert read.raw == b"here"
 
 
 def test_what_is_not_there() -> None:
     with pytest.raises(OSError, match="nowhere"):
         native.Library("libnowhere.so")
     with pytest.raises(AttributeError):
-        _ = native.Library(None).no_such_function
+        native.Library(None).function("no_such_function")
 
 
 def test_it_does_without_ctypes() -> None:

@@ -16,7 +16,7 @@ import pytest
 from lambdatrace.errors import LayerError
 from lambdatrace.layer import build as building
 from lambdatrace.layer.build import build, compiled, compiled_here
-from lambdatrace.layer.contents import LIBRARIES, Architecture, modules
+from lambdatrace.layer.contents import Architecture, modules
 
 ROOT = Path(__file__).parents[3]
 BUILD = """
@@ -72,7 +72,7 @@ def test_what_is_in_it(architecture: Architecture) -> None:
         }  # fmt: skip
     assert {entry.external_attr >> 16 for entry in entries} == {0o100644, 0o100755}
     packaged = "lambdatrace/packages/lambdatrace"
-    assert {f"lambdatrace/lib/{name}" for name in LIBRARIES} <= set(names)
+    assert {"lambdatrace/licences/Apache-2.0", "lambdatrace/licences/GPL-2.0"} <= set(names)
     assert {f"{packaged}/bpf/probe.bin", f"{packaged}/agent/worker.py"} <= set(names)
     for absent in ("cli", "analysis", "emulator", "layer", "model.py", "store/dynamodb.py"):
         assert not [name for name in names if name.startswith(f"{packaged}/{absent}")]
