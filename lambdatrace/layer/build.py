@@ -40,16 +40,30 @@ MOST_BYTES = 5_000_000
 MINORS = range(12, 15)
 
 # Reads {file: [module, source]} from standard input and answers with the file that opt/start.py
-# reads, its name on a line before it; run by the interpreter that is to read it.
+# reads, its name on a line before it; run by the interpreter that is to read it. After MAGIC_NUMBER
+# and the length of what follows (4 bytes) stands {module: (is a package, where, bytes)}, and behind
+# it, counted from there, the code of each. `from __future__` becomes what it tells the compiler: at
+# run time it would be a module more to find.
 _COMPILE = """
-import importlib.util, json, marshal, sys
-found = {}
+import __future__, ast, importlib.util, json, marshal, sys
+found, codes = {}, b""
 for file, (module, source) in json.load(sys.stdin).items():
-    code = compile(source, "/opt/" + file, "exec", dont_inherit=True, optimize=2)
-    found[module] = file.endswith("/__init__.py"), marshal.dumps(code)
+    tree, flags, body = ast.parse(source), 0, []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            for alias in node.names:
+                flags |= getattr(__future__, alias.name).compiler_flag
+        else:
+            body.append(node)
+    tree.body = body
+    code = compile(tree, "/opt/" + file, "exec", flags, dont_inherit=True, optimize=2)
+    dumped = marshal.dumps(code)
+    found[module] = file.endswith("/__init__.py"), len(codes), len(dumped)
+    codes += dumped
 name = "compiled." + sys.implementation.cache_tag + "\\n"
-head = importlib.util.MAGIC_NUMBER
-sys.stdout.buffer.write(name.encode() + head + marshal.dumps(found))
+index = marshal.dumps(found)
+head = importlib.util.MAGIC_NUMBER + len(index).to_bytes(4, "little") + index
+sys.stdout.buffer.write(name.encode() + head + codes)
 """
 
 

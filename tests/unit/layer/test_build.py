@@ -10,6 +10,7 @@ import sys
 import zipfile
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +18,9 @@ from lambdatrace.errors import LayerError
 from lambdatrace.layer import build as building
 from lambdatrace.layer.build import build, compiled, compiled_here
 from lambdatrace.layer.contents import Architecture, modules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[3]
 BUILD = """
@@ -121,13 +125,24 @@ def test_bytecode_is_what_an_interpreter_takes_without_the_source(tmp_path: Path
     assert "AWS_LAMBDA_RUNTIME_API is not set" in started(packages)
 
 
-@pytest.mark.parametrize("content", [b"", b"of another Python", MAGIC_NUMBER, MAGIC_NUMBER + b"x"])
-def test_bytecode_that_is_of_no_use_leaves_the_sources(tmp_path: Path, content: bytes) -> None:
+SPOILED: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "of another Python": lambda content: b"spam" + content[4:],
+    "its head alone": lambda _: MAGIC_NUMBER,
+    "its index cut short": lambda content: content[:100],
+    "no index": lambda _: MAGIC_NUMBER + b"\1\0\0\0x",
+    "an empty index": lambda _: MAGIC_NUMBER + b"\2\0\0\0{0",
+    "cut short": lambda content: content[:-1],
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_bytecode_that_is_of_no_use_leaves_the_sources(tmp_path: Path, how: str) -> None:
     with zipfile.ZipFile(io.BytesIO(build(Architecture.X86_64).content)) as archive:
         archive.extractall(tmp_path)
-    packages = tmp_path / "lambdatrace/packages"
-    (packages / f"compiled.{sys.implementation.cache_tag}").write_bytes(content)
-    assert "AWS_LAMBDA_RUNTIME_API is not set" in started(packages)
+    [file] = compiled([Path(sys.executable)])
+    (tmp_path / file.name).write_bytes(SPOILED[how](file.content))
+    assert "AWS_LAMBDA_RUNTIME_API is not set" in started(tmp_path / "lambdatrace/packages")
 
 
 def started(packages: Path) -> str:
