@@ -303,7 +303,7 @@ BPF_TABLE("lru_hash", struct socket_key, struct path, files, 512);
 
 BPF_TABLE("percpu_array", u32, u64, lost, LOST_COUNT);
 #define LAST_NUMBER 0
-#define LAST_PAUSED 2 // task whose pause is to be told
+#define LAST_PAUSED 2 // task whose pause is to be told, if a scheduler's event ended it
 #define LAST_KILLED 1 // task that the kernel itself sent SIGKILL last
 BPF_TABLE("percpu_array", u32, u64, numbers, 3);
 // Room for what is too large for the stack, or would have to be cleared there.
@@ -333,10 +333,11 @@ BPF_TABLE("hash", u32, struct adopted, adopted, 16);
 
 // -1 below 0, else 0. Here and below arithmetic stands where one would write a branch: each branch in
 // an inlined function doubles what the verifier has to walk, and loading time is the verifier's.
-// Opaque, or the compiler makes the branch again.
+// Opaque before and after, or the compiler makes the branch again; the verifier does, where -1 or 0 is
+// combined with a number it knows.
 static inline s64 sign(s64 value)
 {
-    return (s64)opaque(value) >> 63;
+    return opaque((s64)opaque(value) >> 63);
 }
 
 // 1 for anything but 0.

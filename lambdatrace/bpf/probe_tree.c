@@ -154,8 +154,9 @@ static inline void tell_pause(struct thread *t)
     if (!cfg || !b)
         return;
     u32 waits = t->paused_by, number = t->number;
+    u64 turn = is_set(waits ^ WAITS_RUNQUEUE) ^ 1;
     // Counted apart, or a crowded CPU would leave no room for what is waited for.
-    u32 *count = waits == WAITS_RUNQUEUE ? &b->turns : &b->pauses;
+    u32 *count = &b->pauses + (opaque(turn) & 1);
     if (*count >= cfg->most_pauses) {
         lock_xadd(&b->folded_pauses, 1);
         return;
@@ -170,7 +171,7 @@ static inline void tell_pause(struct thread *t)
     record->kind = KIND_PAUSE;
     record->waits = waits;
     // At a switch this is still the one who leaves, and process 0 is nobody: the idle task.
-    record->idle = waits == WAITS_RUNQUEUE && !(u32)bpf_get_current_pid_tgid();
+    record->idle = turn & (is_set((u32)bpf_get_current_pid_tgid()) ^ 1);
     record->tgid = t->tgid;
     record->tid = t->tid;
     record->branch = t->branch;
@@ -178,22 +179,31 @@ static inline void tell_pause(struct thread *t)
     record->started = started;
     record->ended = t->changed;
     struct operation *operation = operations.lookup(&number);
-    if (operation && waits < WAITS_FAULT)
-        record->op = operation->op;
+    if (operation)
+        record->op = operation->op & sign((s64)waits - WAITS_FAULT);
     struct connection *c = find_connection(t->connection, t->connection_started);
-    if (c && waits == WAITS_NETWORK)
-        record->connection = c->record.id;
+    if (c)
+        record->connection = c->record.id & (is_set(waits ^ WAITS_NETWORK) - 1);
     events.ringbuf_submit(record, when_half_full(cfg));
 }
 
-// Of the thread that a scheduler's event was about.
+// Of the thread that a scheduler's event was about, which then is done; or of the current one, which goes
+// on with its system call.
 int on_pause(raw *ctx)
 {
     u32 key = LAST_PAUSED;
-    u64 *task = numbers.lookup(&key);
-    struct thread *t = task ? threads.lookup(task) : 0;
-    if (t)
-        tell_pause(t);
+    u64 *last = numbers.lookup(&key);
+    if (!last)
+        return 0;
+    u64 task = *last, own = bpf_get_current_task() & (is_set(task) - 1);
+    *last = 0;
+    task |= own;
+    struct thread *t = threads.lookup(&task);
+    if (!t)
+        return 0;
+    tell_pause(t);
+    if (own)
+        hand_on(ctx, t, t->next);
     return 0;
 }
 
@@ -315,11 +325,11 @@ static inline void get_cpu(struct thread *t, struct branch *b, struct config *cf
 
 // Kernels call no program for switches that some of their own tasks make (seen with those of the init
 // process of a Firecracker guest). Who turns out to be on a CPU unseen had lost it to one of these, for
-// a moment: what was taken for a wait in the run queue was time on a CPU.
-static inline void correct(struct thread *t, struct branch *b, u64 now)
+// a moment: what was taken for a wait in the run queue was time on a CPU. If `applies`, all ones or 0.
+static inline void correct(struct thread *t, struct branch *b, u64 now, u64 applies)
 {
     advance(b, now);
-    u64 unseen = is_set(t->place ^ RUNNABLE) - 1, alone = is_set(b->running) - 1;
+    u64 unseen = (is_set(t->place ^ RUNNABLE) - 1) & applies, alone = is_set(b->running) - 1;
     u64 span = (now - t->changed) & unseen;
     b->runqueue -= span;
     b->cpu += span;
@@ -340,22 +350,12 @@ int on_resume(raw *ctx)
         u64 now = bpf_ktime_get_ns();
         if (t->place == WAITING)
             wake(t, b, cfg, now);
-        else if (t->next == AT_SYS_ENTER)
-            correct(t, b, now);
+        // After wake() there is nothing to correct: it has just changed.
+        correct(t, b, now, is_set(t->next ^ AT_SYS_ENTER) - 1);
         come_to(t, b, RUNNING, now);
     }
     t->place = RUNNING;
-    hand_on(ctx, t, t->paused ? AT_RESUMED : t->next);
-    return 0;
-}
-
-int on_resumed(raw *ctx)
-{
-    struct thread *t = current_thread();
-    if (!t)
-        return 0;
-    tell_pause(t);
-    hand_on(ctx, t, t->next);
+    hand_on(ctx, t, t->paused ? AT_PAUSE : t->next);
     return 0;
 }
 
@@ -384,7 +384,7 @@ static inline void take_turns(raw *ctx, u64 waits, u64 known)
     struct thread *t = find_thread(ctx->args[1]);
     struct branch *b = t ? branches.lookup(&t->branch) : 0;
     if (b) {
-        correct(t, b, now);
+        correct(t, b, now, ~0ULL);
         come_to(t, b, RUNNABLE - waits, now);
         t->sleeps += waits;
         t->slept += now * (waits & ~is_set(t->slept));

@@ -188,7 +188,7 @@ def at(*places: str) -> set[str]:
         ("exchanges", at("EXCHANGE")),
         ("cpu", attached("cpu") | at("COME", "RESUME")),
         # Sleep is seen by the scheduler's events.
-        ("blocked", attached("cpu") | at("BLOCKED", "COME", "PAUSE", "RESUME", "RESUMED")),
+        ("blocked", attached("cpu") | at("BLOCKED", "COME", "PAUSE", "RESUME")),
         ("processes", attached("processes")),
     ],
 )
