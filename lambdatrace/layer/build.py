@@ -148,7 +148,8 @@ def _zipped(found: Iterable[LayerFile]) -> bytes:
 def _compiled(interpreter: Path, sources: dict[str, tuple[str, str]]) -> LayerFile:
     try:
         done = subprocess.run(  # noqa: S603  # the user's own interpreter
-            [interpreter, "-I", "-S", "-c", _COMPILE],
+            # Without the columns of tracebacks: a twelfth less to read.
+            [interpreter, "-I", "-S", "-X", "no_debug_ranges", "-c", _COMPILE],
             input=json.dumps(sources).encode(),
             capture_output=True,
             check=True,

@@ -42,9 +42,8 @@ def test_what_runs_is_the_layer_and_not_the_sources(function: Function) -> None:
     # As on Lambda, nobody can write there.
     (mount,) = [line.split() for line in mounts if line.split()[4] == "/opt/lambdatrace"]
     assert mount[5].split(",")[0] == "ro"
-    libraries = set(re.findall(r"\S+/lib(?:bcc_bpf|bpf|elf)\.so\S*", mapped))
-    assert {Path(name).parent for name in libraries} == {Path("/opt/lambdatrace/lib")}
-    assert len(libraries) == 3
+    # The interpreter's own libraries and the platform's: nothing of bcc's, which Lambda has not.
+    assert not re.search("lib(bcc|bpf|elf|stdc)", mapped)
     assert command[-2].endswith("/lambdatrace/packages/start.py")
     assert function.read(request_id).summary["edges"] == "kernel"
 

@@ -1,0 +1,123 @@
+"""What the agent adds to a response: warm invocations with it and without, in turn; and to init.
+
+    latency.py [INVOCATIONS [MS]]     of each kind, 500 unless said otherwise; how long the server
+                                      that the handler asks takes, 20 ms unless said otherwise
+
+Two environments of the same function under AWS's emulator, one with the agent and one without, are
+invoked in turn, so that a busy moment of the machine hits both; which of them comes first changes
+each time. The handler asks a server on this machine one thing. Measured is what the caller waits
+for, and what the runtime takes from the event to the response. The emulator answers its caller when
+the extensions are done, too: Lambda's own callers get the response when the runtime has posted it.
+The third kind is a second environment without the agent: what it differs by is noise.
+
+Init: CPU and memory of the agent's two processes once the first execution is stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from _harness import cpu_ns, matrix
+from soak import HANDLER, SERVER, agents
+
+from lambdatrace.emulator import Emulator, agent_command
+
+INVOCATIONS = 500
+SERVER_MS = 20
+WITH, WITHOUT, AGAIN = "with the agent", "without", "without, again"
+STUB = "stub"
+COLUMNS = {
+    "caller p50": "caller p50",
+    "caller p99": "caller p99",
+    "runtime p50": "runtime p50",
+    "runtime p99": "runtime p99",
+}
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """One of a hundred quantiles."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def init_cost(mark: str) -> str:
+    """CPU and memory of the agent so far."""
+    parts = []
+    for name, pid in zip(("registered process", "worker"), agents(mark), strict=True):
+        cpu = cpu_ns(pid) / 1e6
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        pss = next(int(line.split()[1]) for line in rollup if line.startswith("Pss:")) / 1024
+        parts.append(f"{name} {cpu:.0f} ms of CPU, {pss:.1f} MB (PSS)")
+    return "; ".join(parts)
+
+
+def main() -> None:
+    """Measure and print."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else INVOCATIONS
+    wait_ms = float(sys.argv[2]) if len(sys.argv) > 2 else SERVER_MS
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(wait_ms / 1e3)], stdout=subprocess.PIPE, text=True
+    )
+    event = json.dumps({"port": int(server.stdout.readline())}).encode()
+    caller: dict[str, list[float]] = {}
+    runtime: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        (Path(folder) / "app.py").write_text(HANDLER)
+        name = "LAMBDATRACE_SOAK"
+        environ = {
+            "PATH": os.environ["PATH"],
+            "LAMBDATRACE_STORE": f"sqlite://{folder}/latency.db",
+            name: folder,
+        }
+        emulators = {}
+        for kind in (WITH, WITHOUT, AGAIN, STUB):
+            emulators[kind] = stack.enter_context(
+                Emulator(
+                    "app.handler",
+                    Path(folder),
+                    timeout_s=20,
+                    environ=environ,
+                    extensions={"lambdatrace": agent_command()}
+                    if kind == WITH
+                    else {"lambdatrace": (sys.executable, "-I", "/tmp/w/stub_ext.py")}
+                    if kind == STUB
+                    else {},
+                )
+            )
+            emulators[kind].invoke(event)
+        time.sleep(0.5)
+        cost = init_cost(f"{name}={folder}")
+        kinds = list(emulators)
+        for _ in range(count):
+            for kind in kinds:
+                began = time.perf_counter()
+                invocation = emulators[kind].invoke(event)
+                if invocation.error:
+                    raise SystemExit(f"{kind}: {invocation.error}")
+                caller.setdefault(kind, []).append((time.perf_counter() - began) * 1e3)
+                runtime.setdefault(kind, []).append(invocation.duration_ms)
+            kinds = [*kinds[1:], kinds[0]]
+    server.kill()
+    server.wait()
+    rows: dict[str, dict[str, str]] = {kind: {} for kind in emulators}
+    for prefix, found in (("caller", caller), ("runtime", runtime)):
+        for percent in (50, 99):
+            base = percentile(found[WITHOUT], percent)
+            for kind, values in found.items():
+                value = percentile(values, percent)
+                rows[kind][f"{prefix} p{percent}"] = f"{value:.2f} ms, x {value / base:.3f}"
+    title = f"Latency of {count} warm invocations each, server {wait_ms:g} ms, x {WITHOUT}"
+    matrix(title, COLUMNS, rows)
+    print(f"After the first execution: {cost}")
+    print()
+
+
+if __name__ == "__main__":
+    main()
