@@ -11,7 +11,7 @@ import os
 import time
 
 from lambdatrace.bpf.ring import fence, without_headers
-from lambdatrace.preload.layout import MAP_RING_HEADER_BYTES
+from lambdatrace.preload.layout import MAP_BUSY, MAP_RING_HEADER_BYTES
 
 _BUSY = b"\x80"
 _PID = 0xFFFFFF  # of a header's first word, its writer's
@@ -113,7 +113,10 @@ class SharedRing:
             return False
         position = int(self._tail[0])
         begin = position % self._size
-        writer = int.from_bytes(self._data[begin : begin + 4], "little") & _PID
+        word = int.from_bytes(self._data[begin : begin + 4], "little")
+        if not word & MAP_BUSY:
+            return True  # finished meanwhile: it is no pid that stands there
+        writer = word & _PID
         now = time.monotonic()
         if self._stuck[0] != position:
             self._stuck = (position, now)
