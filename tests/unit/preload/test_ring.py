@@ -59,8 +59,8 @@ def mapping() -> Iterator[memoryview]:
 
 @pytest.fixture
 def ring(mapping: memoryview) -> Iterator[SharedRing]:
+    mapping[DATA : DATA + SLOTS * STRIDE] = b"".join(rings.blank(RECORD, SLOTS * STRIDE))
     ring = SharedRing(mapping, 0, DATA, SLOTS * STRIDE, RECORD)
-    ring.prepare()
     yield ring
     ring.close()
 
