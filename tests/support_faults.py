@@ -30,6 +30,8 @@ def without_agent(function: Function, **options: object) -> Emulator:
     emulator._extensions = {
         name: command for name, command in emulator._extensions.items() if name != "lambdatrace"
     }
+    # The wrapper is the layer's, which comes with the agent.
+    emulator._environ.pop("AWS_LAMBDA_EXEC_WRAPPER", None)
     return emulator
 
 

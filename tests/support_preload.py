@@ -52,10 +52,10 @@ class PreloadWatch(Watch):
 
 
 @contextlib.contextmanager
-def preloading(**options: Any) -> Iterator[PreloadWatch]:
-    """A new mapping; Preload.create's options."""
-    with tempfile.TemporaryDirectory(prefix="lambdatrace-test-") as folder:
-        path = os.path.join(folder, "map")  # noqa: PTH118  # a string is what is passed on
+def preloading(folder: Path | None = None, **options: Any) -> Iterator[PreloadWatch]:
+    """A new mapping, in `folder`; Preload.create's options."""
+    with tempfile.TemporaryDirectory(prefix="lambdatrace-test-", dir=folder) as own:
+        path = os.path.join(own, "map")  # noqa: PTH118  # a string is what is passed on
         known = {"capture": frozenset(CAPTURE), "threshold_ns": 1_000_000, **options}
         sensor = Preload.create(path, **known)
         try:

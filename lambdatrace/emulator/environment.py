@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _ENTER = Path(__file__).with_name("enter.sh")
 _EXECUTABLE = 0o755
 AGENT = "lambdatrace"  # as which it registers
+# Files that the agent and a preloaded library share in an environment (agent/choice.py). In a real
+# one they end with it; here /tmp is the machine's.
+MAP_PREFIX = "/tmp/lambdatrace-preload-"  # noqa: S108  # removed here, never opened
+_MAP_SUFFIXES = ("", ".wake")
 _KILL_S = 2.0
 
 
@@ -90,6 +94,12 @@ class Room:
         # instead of emptying it.
         (self.folder / "opt").rmdir()
         shutil.rmtree(self.folder)
+
+
+def remove_mapping(runtime_api_port: int) -> None:
+    """Remove what an agent that was killed has left in /tmp, whoever it was."""
+    for suffix in _MAP_SUFFIXES:
+        Path(f"{MAP_PREFIX}{runtime_api_port}{suffix}").unlink(missing_ok=True)
 
 
 def namespace_of(process_id: int) -> str:

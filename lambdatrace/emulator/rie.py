@@ -37,6 +37,7 @@ from lambdatrace.emulator.environment import (
     check_machine,
     end_all,
     namespace_of,
+    remove_mapping,
 )
 from lambdatrace.errors import EmulatorError, UsageError
 
@@ -239,6 +240,7 @@ class Emulator:
             *([wrapper] if (wrapper := self._environ.get("AWS_LAMBDA_EXEC_WRAPPER")) else []),
             *(self._runtime or ()),
         ]
+        cleanup.callback(remove_mapping, runtime_api_port)
         process = subprocess.Popen(  # noqa: S603  # the user's own function and binaries
             room.command(command),
             cwd=self._task_root,

@@ -15,7 +15,7 @@ import time
 from lambdatrace import partition, wire
 from lambdatrace.errors import ProbeError
 from lambdatrace.preload import layout
-from lambdatrace.preload.ring import SharedRing, lives
+from lambdatrace.preload.ring import SharedRing, blank, lives
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ UNUSED_SLOTS = 1
 WAKE_SUFFIX = ".wake"
 
 _WORD = 4
+_MAGIC_BYTES = 8
 
 
 class Handover:
@@ -131,33 +132,19 @@ class Preload:
             **{f"records_{group}": int(group in capture) for group in _GROUPS},
         )
         try:
-            file, pipe = _make(path, size)
+            descriptors = _make(path, header)
         except OSError as error:
             raise ProbeError(
                 f"{path} cannot be made: {error.strerror}",
                 "lambdatrace's preload backend needs a place in /tmp",
             ) from error
-        with mmap.mmap(file, size) as mapping:
-            view = memoryview(mapping)
-            for at, length, record in (
-                (events_at, events, wire.EVENT_BYTES),
-                (events_at + events, calls, wire.SyscallRecord.SIZE),
-            ):
-                ring = SharedRing(view, _place("events_head"), at, length, record)
-                ring.prepare()
-                ring.close()
-            # The library looks for the magic: it comes last.
-            packed = header.pack()
-            view[8 : len(packed)] = packed[8:]
-            view[:8] = packed[:8]
-            view.release()
         known = {
             "backend": cls.backend,
             "why": why,
             "path": path,
             "unavailable": dict.fromkeys(_UNSEEN, "a preloaded library does not see them"),
         }
-        return cls(Handover([file, pipe], known))
+        return cls(Handover(descriptors, known))
 
     @classmethod
     def adopt(cls, handover: Handover) -> Preload:
@@ -317,11 +304,7 @@ class Preload:
 
     def leave(self) -> None:
         """Remove the files."""
-        for name in (self._layout["path"], self._layout["path"] + WAKE_SUFFIX):
-            try:
-                os.unlink(name)
-            except FileNotFoundError:
-                continue
+        _unlink(self._layout["path"])
 
     def take_wakes(self) -> bytes:
         """Empty the pipe; returns edges (events) of runtimes that have ended without a word."""
@@ -463,24 +446,57 @@ def _place(name: str) -> int:
     return layout.Header.offset(name)
 
 
-def _make(path: str, size: int) -> tuple[int, int]:
-    """(descriptor of a new file of `size` bytes, both ends of a new pipe). Raises OSError."""
+def _make(path: str, header: layout.Header) -> list[int]:
+    """Descriptors of a new file with its contents, and of both ends of a new pipe.
+
+    Raises OSError, and leaves nothing behind then.
+    """
+    _unlink(path)
+    made: list[int] = []
+    new_file = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    # Both ends: it is never without a writer, and never ends.
+    both_ends = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        made.append(os.open(path, new_file, 0o600))
+        _fill(made[0], _contents(header))
+        os.mkfifo(path + WAKE_SUFFIX, 0o600)
+        made.append(os.open(path + WAKE_SUFFIX, both_ends))
+    except OSError:
+        for fd in made:
+            os.close(fd)
+        _unlink(path)
+        raise
+    return made
+
+
+def _contents(header: layout.Header) -> Iterator[bytes]:
+    """A new mapping, piece by piece; at its beginning the magic is left out."""
+    packed = header.pack()
+    yield bytes(_MAGIC_BYTES) + packed[_MAGIC_BYTES:].ljust(header.events_at - _MAGIC_BYTES, b"\0")
+    yield from blank(wire.EVENT_BYTES, header.events_bytes)
+    yield from blank(wire.SyscallRecord.SIZE, header.syscalls_bytes)
+
+
+def _fill(file: int, pieces: Iterator[bytes]) -> None:
+    """Raises OSError.
+
+    Written, not mapped, and all of it: its pages cost whoever touches them less, and no disk that
+    is full by then can have a process killed that writes to one.
+    """
+    for piece in pieces:
+        left = piece
+        while left:
+            left = left[os.write(file, left) :]
+    # The library looks for it.
+    os.pwrite(file, layout.MAP_MAGIC.to_bytes(_MAGIC_BYTES, "little"), 0)
+
+
+def _unlink(path: str) -> None:
     for name in (path, path + WAKE_SUFFIX):
         try:
             os.unlink(name)
         except FileNotFoundError:
             continue
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    file = os.open(path, flags, 0o600)
-    try:
-        os.ftruncate(file, size)
-        os.mkfifo(path + WAKE_SUFFIX, 0o600)
-        # Both ends: it is never without a writer, and never ends.
-        pipe = os.open(path + WAKE_SUFFIX, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        os.close(file)
-        raise
-    return file, pipe
 
 
 def _idle(process: layout.ProcessSlot) -> list[int]:

@@ -11,13 +11,26 @@ import os
 import time
 
 from lambdatrace.bpf.ring import fence, without_headers
-from lambdatrace.preload.layout import MAP_RING_HEADER_BYTES
+from lambdatrace.preload.layout import MAP_BUSY, MAP_RING_HEADER_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _BUSY = b"\x80"
 _PID = 0xFFFFFF  # of a header's first word, its writer's
 # How long a slot may be in the works (s): its writer may be kept from a CPU for a while. One whose
 # process has ended is given up at once.
 _PATIENCE_S = 2.0
+_PIECE = 1 << 16  # bytes
+
+
+def blank(record_size: int, size: int) -> Iterator[bytes]:
+    """The data of a new ring, `size` bytes of slots that are not written yet, piece by piece."""
+    stride = record_size + MAP_RING_HEADER_BYTES
+    piece = (bytes(3) + _BUSY).ljust(stride, b"\0") * max(1, _PIECE // stride)
+    for at in range(0, size, len(piece)):
+        yield piece[: size - at]
 
 
 class SharedRing:
@@ -47,10 +60,6 @@ class SharedRing:
         self.stride = record_size + MAP_RING_HEADER_BYTES
         self.given_up = 0  # slots that nobody finished
         self._stuck: tuple[int, float] = (-1, 0.0)  # position, since when (s, time.monotonic)
-
-    def prepare(self) -> None:
-        """Make a new ring's slots ones that are not written yet."""
-        self._mark(0, self._size)
 
     @property
     def position(self) -> int:
@@ -113,7 +122,10 @@ class SharedRing:
             return False
         position = int(self._tail[0])
         begin = position % self._size
-        writer = int.from_bytes(self._data[begin : begin + 4], "little") & _PID
+        word = int.from_bytes(self._data[begin : begin + 4], "little")
+        if not word & MAP_BUSY:
+            return True  # finished meanwhile: it is no pid that stands there
+        writer = word & _PID
         now = time.monotonic()
         if self._stuck[0] != position:
             self._stuck = (position, now)

@@ -97,28 +97,52 @@ static int is_failure(int error)
         && error != EAGAIN;
 }
 
-// A stream's connect() has returned.
+// A stream begins to connect. It is known before the call: who waits in that may never return.
+static struct connection *begin_connecting(int fd, struct descriptor *d,
+                                           const struct destination *to, u64 started)
+{
+    u32 number = 0;
+    struct connection *c = new_connection(fd, PROTOCOL_TCP, to, started, &number);
+    if (!c)
+        return 0;
+    c->record.state = IS_SYN_SENT;
+    d->id = c->record.id;
+    STORE(&d->slot, number);
+    return c;
+}
+
+// Of a connection there never was one.
+static void take_back(struct descriptor *d, struct connection *c)
+{
+    STORE(&d->slot, 0);
+    STORE_RELEASE(&c->slot.state, SLOT_FREE);
+}
+
+// A stream's connect() has returned; `begun` is the id of the connection that began with it, if one did.
 static void on_connect(int fd, struct descriptor *d, const struct destination *to, int error,
-                       u64 started, u64 now)
+                       u64 started, u64 now, u32 begun)
 {
     struct connection *c = connection_of(d);
-    if (c && !c->record.closed && !c->record.error) { // a later call on a socket that is connecting
+    int has_begun = c && c->record.id == begun;
+    if (c && !has_begun && !c->record.closed && !c->record.error) {
+        // A later call on a socket that is connecting.
         if (c->slot.connecting)
             look_whether_connected(fd, c, now);
     } else {
-        if (error == EISCONN || error == ECONNABORTED)
-            return; // it only tells of the attempt before
-        if (c)
-            finish_connection(c, now); // a socket that is tried again
-        u32 number = 0;
-        c = new_connection(fd, PROTOCOL_TCP, to, started, &number);
-        if (!c)
+        if (error == EISCONN || error == ECONNABORTED) { // it only tells of the attempt before
+            if (has_begun)
+                take_back(d, c);
             return;
-        d->id = c->record.id;
-        STORE(&d->slot, number);
-        c->record.state = IS_SYN_SENT;
+        }
+        if (!has_begun) {
+            if (c)
+                finish_connection(c, now); // a socket that is tried again
+            c = begin_connecting(fd, d, to, started);
+            if (!c)
+                return;
+        }
         if (!error || error == EINPROGRESS || error == EINTR || error == EAGAIN) {
-            c->slot.connecting = 1;
+            STORE(&c->slot.connecting, 1);
             ADD(&connecting, 1);
             look_whether_connected(fd, c, now);
         } else {
@@ -156,7 +180,15 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t length)
         return CALL(connect)(fd, address, length);
     struct call call;
     int kind = read_destination(address, length, &to);
-    begin_call(&call, OP_CONNECT, WAITS_NETWORK, fd, 0);
+    u32 begun = 0;
+    begin_call(&call, OP_CONNECT, WAITS_NETWORK, fd, id_of(d));
+    if (kind == 0 && d->kind == STREAM && !LOAD(&d->slot) && enter(&kept)) {
+        struct connection *c = is_other_process() ? 0
+            : begin_connecting(fd, d, &to, call.started);
+        if (c)
+            waits_for(&call, begun = c->record.id);
+        leave(kept);
+    }
     int result = CALL(connect)(fd, address, length);
     int error = result ? errno : 0;
     if (!enter(&kept))
@@ -166,7 +198,7 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t length)
         u32 id = 0;
         struct connection *c = connection_of(d);
         if (kind == 0 && d->kind == STREAM)
-            on_connect(fd, d, &to, error, call.started, now);
+            on_connect(fd, d, &to, error, call.started, now, begun);
         else if (kind == 1 && d->kind == STREAM && c && !error && !c->record.closed)
             c->record.closed = now; // dissolved: the socket may be connected anew
         else if (kind >= 0 && c && d->kind == DATAGRAM && !error)

@@ -49,7 +49,7 @@ static void begin_by_send(const struct call *call, int fd, const struct msghdr *
     if (LIKELY(!(flags & MSG_FASTOPEN)) || d->kind != STREAM || !enter(&kept))
         return;
     if (!read_destination(message->msg_name, message->msg_namelen, &to))
-        on_connect(fd, d, &to, result < 0 ? kept : 0, call->started, now_ns());
+        on_connect(fd, d, &to, result < 0 ? kept : 0, call->started, now_ns(), 0);
     leave(kept);
 }
 
@@ -99,11 +99,6 @@ static void end_many(const struct call *call, int fd, int how, s64 result,
                      how & IS_SEND ? call->started : now_ns());
         leave(kept);
     }
-}
-
-static u32 id_of(struct descriptor *d)
-{
-    return LOAD(&d->slot) ? d->id : 0;
 }
 
 #define ON_SOCKET(fd) struct descriptor *d = me.inside ? 0 : tracked(fd)

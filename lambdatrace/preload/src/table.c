@@ -55,6 +55,12 @@ static inline struct connection *connection_of(struct descriptor *d)
     return c->record.id == d->id && LOAD(&c->slot.state) == SLOT_OPEN ? c : 0;
 }
 
+// Of the connection that a descriptor leads to, for whoever waits for it; 0: none.
+static inline u32 id_of(struct descriptor *d)
+{
+    return LOAD(&d->slot) ? d->id : 0;
+}
+
 // 0 for an internet address, 1 for AF_UNSPEC, -1 for others.
 static int read_destination(const struct sockaddr *from, socklen_t length, struct destination *d)
 {

@@ -28,6 +28,14 @@ static inline void begin_call(struct call *call, u8 op, u8 waits, int fd, u32 co
     }
 }
 
+// What it waits for is known only now.
+static void waits_for(struct call *call, u32 connection)
+{
+    call->connection = connection;
+    if (me.serves && branch)
+        branch->connection = connection;
+}
+
 static void tell_pause(const struct call *call, u64 now)
 {
     if (!map->records_cpu || !may_tell(&branch->pauses, &branch->folded_pauses, map->most_pauses))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+MAP_PREFIX = choice.MAP_PREFIX
 WRAPPED = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/lambdatrace/wrapper"}
 REFUSED = ProbeError("the kernel refused eBPF (EPERM)", "run as root")
 
@@ -95,6 +96,20 @@ def test_the_wrapper_names_the_same_file() -> None:
     wrapper = contents._OPT.joinpath("wrapper").read_text()
     assert '/tmp/lambdatrace-preload-${AWS_LAMBDA_RUNTIME_API##*:}"' in wrapper
     assert choice.map_path("169.254.100.1:9001").endswith("9001")
+
+
+def test_the_emulator_removes_the_same_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, opened: list[Any]
+) -> None:
+    from lambdatrace.emulator import environment
+
+    assert environment.MAP_PREFIX == MAP_PREFIX
+    monkeypatch.setattr(environment, "MAP_PREFIX", choice.MAP_PREFIX)
+    opened.append(choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1))
+    assert len(list(tmp_path.iterdir())) == 2
+    for _ in range(2):
+        environment.remove_mapping(9001)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_had_is_an_error_in_words(

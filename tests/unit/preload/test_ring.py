@@ -59,8 +59,8 @@ def mapping() -> Iterator[memoryview]:
 
 @pytest.fixture
 def ring(mapping: memoryview) -> Iterator[SharedRing]:
+    mapping[DATA : DATA + SLOTS * STRIDE] = b"".join(rings.blank(RECORD, SLOTS * STRIDE))
     ring = SharedRing(mapping, 0, DATA, SLOTS * STRIDE, RECORD)
-    ring.prepare()
     yield ring
     ring.close()
 
@@ -120,6 +120,24 @@ def test_what_somebody_is_writing_is_waited_for(ring: SharedRing, writer: Writer
         assert ring.drain() == b""
     writer.finish(at, 1)
     assert values(ring.drain()) == [1, 2]
+
+
+def test_what_is_finished_meanwhile_is_not_given_up(
+    ring: SharedRing, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a pid stood there is the record's size by then, and no process of that number."""
+    take, slots = ring._take, [writer.reserve(os.getpid())]
+
+    def look_too_early(until: int | None) -> bytes:
+        taken = take(until)
+        if slots:
+            writer.finish(slots.pop(), 7)
+        return taken
+
+    monkeypatch.setattr(ring, "_take", look_too_early)
+    monkeypatch.setattr(rings, "lives", lambda process_id: process_id == os.getpid())
+    assert values(ring.drain()) == [7]
+    assert ring.given_up == 0
 
 
 def test_what_a_dead_process_left_is_given_up_at_once(ring: SharedRing, writer: Writer) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -93,6 +94,8 @@ def do(
         os._exit(3)
     elif what == "segfault":
         ctypes.string_at(0)
+    elif what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 for number in os.environ.get("PORTS_AT_INIT", "").split():
