@@ -37,7 +37,11 @@ def confined_rie(folder: Path) -> Path:
 
 
 class ConfinedFunction(Function):
-    """Its store is a file in a folder that everybody may write to."""
+    """Its store is a file in a folder that everybody may write to; `wrapper` "": it has none."""
+
+    def __init__(self, folder: Path, wrapper: str = WRAPPER) -> None:
+        super().__init__(folder)
+        self._wrapper = wrapper
 
     def emulator(
         self,
@@ -46,7 +50,7 @@ class ConfinedFunction(Function):
         **options: Any,
     ) -> Emulator:
         return super().emulator(
-            {"AWS_LAMBDA_EXEC_WRAPPER": WRAPPER, **(environ or {})},
+            {"AWS_LAMBDA_EXEC_WRAPPER": self._wrapper, **(environ or {})},
             extensions,
             rie_path=confined_rie(self.folder),
             **options,
