@@ -378,10 +378,10 @@ UNSEEN_CPU = 0x2000  # what the execution had of the CPU is not known
 UNSEEN_IO_URING = 0x1000  # the branch set up io_uring: what goes through it is not seen
 
 # Flags of the backend that only looks now and then (proc), beside the probe's above.
-# ConnectionRecord: `started` and `closed` are when it was first and last seen; when it was
-# established is not known, and its calls were not counted.
+# ConnectionRecord: `started` and `closed` are when it was first and last seen, `established` when
+# it was last seen to be connecting, or `started`. Its calls were not counted, nor its bytes and
+# retransmits if its descriptor is -1.
 SAMPLED_CONNECTION = 2048
-SAMPLED_UNCOUNTED = 4096  # nor were its bytes and retransmits
 # EdgeRecord: it was not before `born`, where that is not 0, nor after `time`.
 SAMPLED_EDGE = 0x4000
 

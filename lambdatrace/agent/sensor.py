@@ -76,7 +76,10 @@ if TYPE_CHECKING:
             """The platform has told of an execution (ns, the records' clock)."""
 
         def due_in(self) -> float | None:
-            """How soon `events` is to be drained though nothing wakes for it (s); None: never."""
+            """How soon it wants to `look` though nothing wakes for it (s); None: never."""
+
+        def look(self) -> bool:
+            """Look, if it is due; whether `events` is to be drained though nothing wakes for it."""
 
         def handover(self) -> Handover:
             """For whoever takes over."""

@@ -142,7 +142,7 @@ class Serving:
                 received = self._channel.receive(time.monotonic())
                 if received is not None:
                     self._handle_message(received[0])
-            if events in ready or self._sensor.due_in() == 0:
+            if events in ready or self._sensor.look():
                 self._handle_events()
             elif self._sensor.syscalls_fd in ready:
                 self._recorder.drain_syscalls()
@@ -315,6 +315,8 @@ class Serving:
         reason = message["reason"].lower()
         without_runtime = not self._attribution.sees_runtime
         status = attribution.OK if without_runtime else attribution.UNFINISHED
+        if without_runtime and reason in _FAILURES:
+            status = attribution.CRASH  # before it was seen
         status = attribution.TIMEOUT if reason == "timeout" else status
         death = self._attribution.death
         if death is not None and self._has_begun and reason == "spindown" and _ended_well(death):

@@ -202,6 +202,10 @@ class Probe:
         """None: whoever has something to say wakes the agent."""
         return None
 
+    def look(self) -> bool:
+        """Nothing: as above."""
+        return False
+
     def lost(self) -> tuple[int, ...]:
         """What could not be kept since the probe was loaded, in the order of wire.COUNTERS."""
         cpus = _possible_cpus()

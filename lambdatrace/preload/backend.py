@@ -188,6 +188,10 @@ class Preload:
         """None: whoever has something to say wakes the agent."""
         return None
 
+    def look(self) -> bool:
+        """Nothing: as above."""
+        return False
+
     def lost(self) -> tuple[int, ...]:
         """What could not be kept, in the order of wire.COUNTERS."""
         at = _place("lost_events")

@@ -20,7 +20,7 @@ from lambdatrace.proc.sockets import Diagnosis, Tables, open_sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from lambdatrace.proc.sockets import Socket
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 # need be its end may be seen, within bounds (ns).
 _PART = 16
 _SHORTEST_NS, _LONGEST_NS = 1_000_000, 20_000_000
-# Looking at all sockets and threads of the function takes ten times as long.
+# Looking at all sockets and threads of the function takes longer, the more there are; it is to take
+# no more than a fiftieth of the CPU that the function has.
 _PART_OF_ALL = 2
-_LONGEST_OF_ALL_NS = 100_000_000
+_LONGEST_OF_ALL_NS = 250_000_000
+_COSTS = 50
+_NS_PER_S = 1_000_000_000
 # MB with which a function has a CPU for itself. One with less has as much less of it, and looks
 # (20 µs each) take no larger part of that.
 _MB_OF_A_CPU = 1769
@@ -64,6 +67,16 @@ class Looks:
         """Put a record behind the others."""
         self._waiting.append(record.pack().ljust(self.stride, b"\0"))
 
+    def extend(self, records: Iterable[wire.Record]) -> None:
+        """Put several there."""
+        for record in records:
+            self.add(record)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is any."""
+        return bool(self._waiting)
+
     def drain(self, until: int | None = None) -> bytes:
         """All that waits; positions are not told here, so `until` makes no difference."""
         taken, self._waiting = self._waiting, []
@@ -80,6 +93,7 @@ class EventLooks(Looks):
     def drain(self, until: int | None = None) -> bytes:
         """What there is to be seen, and all that waits."""
         self._owner.look()
+        self._owner.look_at_end()
         return super().drain(until)
 
 
@@ -108,8 +122,9 @@ class Proc:
         self._request_id = ""
         self._invoked = 0  # ns; 0: nothing is under way
         self._next = self._next_of_all = 0  # when to look again (ns)
-        share = _MB_OF_A_CPU / max(1, layout["memory_mb"] or _MB_OF_A_CPU)
-        self._shortest = min(_LONGEST_NS, max(_SHORTEST_NS, int(_SHORTEST_NS * share)))
+        # How many times less than a CPU the function has, as far as is known.
+        self._scarcity = max(1.0, _MB_OF_A_CPU / max(1, layout["memory_mb"] or _MB_OF_A_CPU))
+        self._shortest = min(_LONGEST_NS, int(_SHORTEST_NS * self._scarcity))
 
     @classmethod
     def create(
@@ -179,23 +194,29 @@ class Proc:
             edge.flags |= wire.SAMPLED_EDGE
             edge.text = b"request-id: " + request_id.encode()
             self.events.add(edge)
-        # What is there already was opened before, unless this look comes late.
-        self._look_at_all(runtime, now, at_ns - 1 if in_time else now)
+        self.events.extend(self._look_at_all(runtime, now, at_ns if in_time else now))
         self._next = now
 
-    def look(self) -> None:
-        """Take down what there is to be seen now, if it is time to."""
+    def look(self) -> bool:
+        """Take down what there is to be seen now, if it is time to; whether there is anything."""
+        now, runtime = time.monotonic_ns(), self._runtime
+        if runtime is not None and self._invoked and now >= self._next and self._can_tell:
+            self._look(runtime, now)
+        return self.events.is_waiting
+
+    def look_at_end(self) -> None:
+        """Whether the runtime has ended."""
         if self._poll.poll(0):
             self._bury()
-        now, runtime = time.monotonic_ns(), self._runtime
-        if runtime is None or not self._invoked or now < self._next or not self._can_tell:
-            return
+
+    def _look(self, runtime: _Runtime, now: int) -> None:
         self._next = now + self._apart(now, _PART, _LONGEST_NS)
         answered = runtime.answered(self._sockets, now)
         if answered is not None or now >= self._next_of_all:
             # What is new at the very end was opened before it.
             opened = now if answered is None else answered[1] - 1
-            self._look_at_all(runtime, now, opened, is_last=answered is not None)
+            is_last = answered is not None
+            self.events.extend(self._look_at_all(runtime, now, opened, is_last=is_last))
         if answered is not None:
             earliest, latest = answered
             edge = runtime.edge(wire.EDGE_RESPONSE, latest, fresh=False)
@@ -206,12 +227,15 @@ class Proc:
 
     def _look_at_all(
         self, runtime: _Runtime, now: int, opened: int, *, is_last: bool = False
-    ) -> None:
-        """`opened`: since when what is new is there (ns)."""
-        self._next_of_all = now + self._apart(now, _PART_OF_ALL, _LONGEST_OF_ALL_NS)
+    ) -> list[wire.ConnectionRecord]:
+        """Connections that are gone. `opened`: since when what is new is there (ns)."""
+        began = time.process_time_ns()
         runtime.take_times()
-        for record in runtime.connections.look(self._sockets, now, opened, is_last=is_last):
-            self.events.add(record)
+        gone = runtime.connections.look(self._sockets, now, opened, is_last=is_last)
+        cost = int((time.process_time_ns() - began) * _COSTS * self._scarcity)
+        apart = self._apart(now, _PART_OF_ALL, _LONGEST_OF_ALL_NS)
+        self._next_of_all = now + max(apart, min(_NS_PER_S, cost))
+        return gone
 
     def _apart(self, now: int, part: int, longest: int) -> int:
         """How long to wait for the next look (ns)."""
@@ -223,12 +247,13 @@ class Proc:
     def _find(self) -> _Runtime | None:
         """The process that asks for invocations."""
         asking = {each.inode: each for each in self._sockets.sockets() if self._is_api(each)}
-        known = processes.parents()
-        mine = set(processes.descendants(os.getppid(), known))
+        lists = processes.lists_children()
+        mine = {*processes.tree(os.getppid()), os.getpid()}
         found = [
             process_id
-            for process_id in processes.descendants(self._root, known)[1:]
+            for process_id in (processes.tree(self._root) if lists else processes.everybody())
             if process_id not in mine
+            and process_id != self._root
             and processes.is_runtime(process_id)
             and asking.keys() & processes.sockets(process_id).keys()
         ]
@@ -252,21 +277,30 @@ class Proc:
         self._poll.unregister(runtime.pidfd)
         os.close(runtime.pidfd)
         now = time.monotonic_ns()
-        for record in runtime.connections.end():
-            self.events.add(record)
+        self.events.extend(runtime.connections.end(now))
+        self._invoked = 0
+        if not self._can_tell:
+            # Nor whether it had answered: an end by the platform would be taken for a crash.
+            return
         edge = runtime.edge(wire.EDGE_PROCESS_EXIT, now, fresh=False)
         edge.flags |= wire.ENDING_UNKNOWN
         edge.text = runtime.name
         self.events.add(edge)
-        self._invoked = 0
 
     def followed_connections(
         self,
     ) -> Iterator[tuple[wire.ConnectionRecord, wire.Exchange, bool]]:
         """Every connection that was there at the latest look at all of them."""
-        if self._runtime is not None:
-            for record in self._runtime.connections.open_ones():
-                yield record, wire.Exchange(*[0] * len(wire.Exchange.NAMES)), True
+        if self._runtime is None:
+            return
+        no_exchange = wire.Exchange(*[0] * len(wire.Exchange.NAMES))
+        if self._invoked:
+            # It is told of before its end was seen: shortly before its deadline.
+            now = time.monotonic_ns()
+            for record in self._look_at_all(self._runtime, now, now):
+                yield record, no_exchange, False
+        for record in self._runtime.connections.open_ones():
+            yield record, no_exchange, True
 
     def followed_branches(self) -> set[int]:
         """None: other extensions are not looked at."""

@@ -74,9 +74,11 @@ class Connections:
                 self._open[inode] = record, socket
         return gone
 
-    def end(self) -> list[wire.ConnectionRecord]:
-        """Its process has ended; returns all that was open."""
+    def end(self, now: int) -> list[wire.ConnectionRecord]:
+        """Its process has ended at `now` and took with it what was open, which is returned."""
         gone = [record for record, _ in self._open.values()]
+        for record in gone:
+            record.closed = now
         self._open = {}
         return gone
 
@@ -127,12 +129,15 @@ _EMPTY = [b"" if kind[0] == "b" else 0 for kind in wire.ConnectionRecord.__annot
 
 
 def _update(record: wire.ConnectionRecord, socket: Socket, now: int) -> None:
-    connecting = socket.state == SYN_SENT
-    record.state = wire.TCP_SYN_SENT if connecting else wire.TCP_ESTABLISHED
-    record.established = 0 if connecting else record.established or now
+    if socket.state == SYN_SENT:
+        record.state = wire.TCP_SYN_SENT
+    else:
+        record.state = wire.TCP_ESTABLISHED
+        # It was at it at the look before, if there was one.
+        record.established = record.established or record.closed or record.started
     record.closed = max(now, record.started)  # so far
     if socket.bytes_out is None or socket.bytes_in is None:
-        record.flags |= wire.SAMPLED_UNCOUNTED
+        record.fd = -1  # nothing is counted
         return
     record.bytes_out, record.bytes_in = socket.bytes_out, socket.bytes_in
     record.retransmits = socket.retransmits or 0

@@ -6,7 +6,7 @@ import os
 import time
 
 # Of the words behind a process's name in /proc/<pid>/stat, proc(5).
-_PARENT, _CHILDREN_USER, _CHILDREN_SYSTEM, _STARTED = 1, 13, 14, 19
+_CHILDREN_USER, _CHILDREN_SYSTEM, _STARTED = 13, 14, 19
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 # What Lambda gives a runtime and no extension.
 _RUNTIMES_OWN = b"_HANDLER="
@@ -31,36 +31,24 @@ def name_of(process_id: int) -> bytes:
     return content(f"/proc/{process_id}/comm").rstrip(b"\n")
 
 
-def parents() -> dict[int, int]:
-    """Every process's parent."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            words = _stat(int(name))
-            if len(words) > _PARENT:
-                found[int(name)] = int(words[_PARENT])
-    return found
-
-
-def descendants(of: int, known: dict[int, int]) -> list[int]:
-    """A process and all that descend from it, by generation; `known` is what parents() found."""
-    children: dict[int, list[int]] = {}
-    for process_id, parent in known.items():
-        children.setdefault(parent, []).append(process_id)
-    found = [of]
-    for process_id in found:
-        found += children.get(process_id, ())
-    return found
-
-
 def tree(process_id: int) -> list[int]:
-    """A process and all that descend from it; it alone where the kernel does not list children."""
+    """A process and all that descend from it, by generation."""
     found = [process_id]
     for each in found:
         for thread in threads(each):
             listed = content(f"/proc/{each}/task/{thread}/children").split()
-            found += [int(word) for word in listed if int(word) not in found]
+            found += [int(word) for word in listed]
     return found
+
+
+def lists_children() -> bool:
+    """Whether this kernel tells whose children are whose (CONFIG_PROC_CHILDREN)."""
+    return os.path.exists("/proc/thread-self/children")
+
+
+def everybody() -> list[int]:
+    """All processes there are."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def threads(process_id: int) -> list[int]:
