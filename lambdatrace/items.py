@@ -33,7 +33,8 @@ records' clock:
 A summary is one JSON object. Its keys, "ns" being nanoseconds:
     execution_id, function, version (or null), started_ns (since the epoch), monotonic_ns (the same
     moment on the clock of the records), duration_ns, status, cold_start, backend, level, edges,
-    backend_why (why not by a better one; only where there is something to say),
+    backend_why (why not by a better one; only where there is something to say), tolerance_ns (it
+    may have ended so much earlier; only where its end was looked for),
     in_init (true; only where it failed before there was a runtime to give it to),
     memory_mb (or null), command (or null), exit_code (or null), connections, errors,
     chunks (how many items besides this one hold records), kept (false: there are none, by the

@@ -82,7 +82,7 @@ class Connection(Value):
     local_port: int | None
     protocol: Protocol
     process_id: int
-    thread_id: int
+    thread_id: int | None
     process_name: str
     fd: int
     started_ns: int
@@ -96,9 +96,9 @@ class Connection(Value):
     bytes_in: int
     waited_ns: int  # from bytes out to the answer, summed over all exchanges that got one
     transferred_ns: int  # between receives that follow one another, summed
-    sends: int
-    receives: int
-    retransmits: int
+    sends: int | None  # None: calls were not counted
+    receives: int | None
+    retransmits: int | None
     exchanges: int | None  # None: not told apart (UDP, or the group is off)
     tls_started_ns: int | None  # None: no TLS
     tls_ns: int | None  # the handshake's duration; None: none, or not done
@@ -111,11 +111,17 @@ class Connection(Value):
     stale: bool | None  # kept when the peer had already given it up; None: not known
     reused: bool  # opened before this execution
     before: bool  # ended before this execution began (init, or between two executions)
+    # Only looked at now and then: it was there at least from `started_ns` on for `duration_ns`.
+    sampled: bool
 
     @property
     def transfers_seen(self) -> bool:
-        """Whether its bytes were counted: not on one that io_uring opened, without a descriptor."""
-        return self.fd >= 0 or self.sends + self.receives > 0
+        """Whether its bytes were counted.
+
+        They were not on one that io_uring opened, without a descriptor, nor where /proc/net/tcp was
+        all that told of it.
+        """
+        return self.fd >= 0 or bool(self.sends or self.receives)
 
 
 class Exchange(Value):
@@ -249,7 +255,9 @@ class DestinationFigures(Value):
     errors: int
     bytes_out: int
     bytes_in: int
-    time_ns: int  # sum over its connections of the time spent connecting, waiting, transferring
+    # Sum over its connections of the time spent connecting, waiting, transferring; 0 for TCP, which
+    # takes some time always, means that none was seen.
+    time_ns: int
     connect_ns: tuple[int, ...]  # sorted; above 32 connections 32 evenly spaced quantiles
     # What follows is not told by older agents. The times are whole microseconds, sorted; of more
     # than 8, 8 evenly spaced quantiles.
@@ -258,6 +266,11 @@ class DestinationFigures(Value):
     wait_ns: tuple[int, ...] = ()  # one for each request, answered or not
     tls_ns: tuple[int, ...] = ()  # one for each handshake that was done
     dns_ns: tuple[int, ...] = ()  # one for each time its name was looked up, answered or not
+
+    @property
+    def time_seen(self) -> bool:
+        """Whether its time, and with it its requests, were seen."""
+        return self.time_ns > 0 or self.protocol is Protocol.UDP
 
 
 class AgentCost(Value):
@@ -373,7 +386,9 @@ class Execution(Value):
     cold_start: bool
     backend: str
     level: Level
-    edges: str  # "kernel": exact, "extension": from the Extensions API, "process": a command's life
+    # "kernel": exact, "looks": seen between two of them (tolerance_ns), "extension": from the
+    # Extensions API, "process": a command's life
+    edges: str
     memory_mb: int | None
     command: str | None
     exit_code: int | None
@@ -396,6 +411,7 @@ class Execution(Value):
     destinations: tuple[DestinationFigures, ...]
     xray: Xray | None = None  # None: not told
     backend_why: str | None = None  # why no better backend did the sensing
+    tolerance_ns: int | None = None  # its end may have been so much earlier; None: not told
 
 
 class Elsewhere(Value):

@@ -170,7 +170,7 @@ class EdgeRecord(Record):
     folded_blocked: u32
     parent: u32  # EDGE_PROCESS_EXIT: the process that forked it, 0 if that is the root
     exit_code: u32  # EDGE_PROCESS_EXIT
-    born: u64  # EDGE_PROCESS_EXIT: when it was forked
+    born: u64  # EDGE_PROCESS_EXIT: when it was forked; with SAMPLED_EDGE see there
     # EDGE_START: headers of the runtime API's reply, which hold the request id. EDGE_RESPONSE,
     # EDGE_ERROR: that id. EDGE_PROCESS_EXIT: its name. NUL-padded.
     text: b96
@@ -376,6 +376,14 @@ ENDING_OUT_OF_MEMORY = 0x100
 ENDING_UNKNOWN = 0x200  # it has ended, and nobody could see how
 UNSEEN_CPU = 0x2000  # what the execution had of the CPU is not known
 UNSEEN_IO_URING = 0x1000  # the branch set up io_uring: what goes through it is not seen
+
+# Flags of the backend that only looks now and then (proc), beside the probe's above.
+# ConnectionRecord: `started` and `closed` are when it was first and last seen, `established` when
+# it was last seen to be connecting, or `started`. Its calls were not counted, nor its bytes and
+# retransmits if its descriptor is -1.
+SAMPLED_CONNECTION = 2048
+# EdgeRecord: it was not before `born`, where that is not 0, nor after `time`.
+SAMPLED_EDGE = 0x4000
 
 BLOCKED_FAULT = 0xFFFF  # BlockedRecord.number
 # -ERESTARTSYS; it and those down to -516 are what the kernel has for a call that a signal ended.

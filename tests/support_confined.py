@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lambdatrace.emulator import Emulator
 
 CONFINED = Path(__file__).parent / "integration/preload/confined.py"
+NO_NETLINK = "--no-netlink"
 WRAPPER = "/opt/lambdatrace/wrapper"
 # Started in the emulator's place: what the function prints is to get through, and all is confined.
 _START = """#!/bin/sh
@@ -24,20 +25,28 @@ for word in "$@"; do
         */lambdatrace-*/output) chmod 666 "$word"; chmod 711 "${{word%/*}}" ;;
     esac
 done
-exec {python} -I {confined} {rie} "$@"
+exec {python} -I {confined} {netlink} {rie} "$@"
 """
 
 
-def confined_rie(folder: Path) -> Path:
+def confined_rie(folder: Path, *, allows_netlink: bool = True) -> Path:
     """A script in `folder` that starts AWS's emulator, and with it everything, confined."""
     start = folder / "confined-rie"
-    start.write_text(_START.format(python=sys.executable, confined=CONFINED, rie=find_rie()))
+    netlink = "" if allows_netlink else NO_NETLINK
+    start.write_text(
+        _START.format(python=sys.executable, confined=CONFINED, netlink=netlink, rie=find_rie())
+    )
     start.chmod(0o755)
     return start
 
 
 class ConfinedFunction(Function):
-    """Its store is a file in a folder that everybody may write to."""
+    """Its store is a file in a folder that everybody may write to; `wrapper` "": it has none."""
+
+    def __init__(self, folder: Path, wrapper: str = WRAPPER) -> None:
+        super().__init__(folder)
+        self._wrapper = wrapper
+        self.allows_netlink = True
 
     def emulator(
         self,
@@ -46,8 +55,8 @@ class ConfinedFunction(Function):
         **options: Any,
     ) -> Emulator:
         return super().emulator(
-            {"AWS_LAMBDA_EXEC_WRAPPER": WRAPPER, **(environ or {})},
+            {"AWS_LAMBDA_EXEC_WRAPPER": self._wrapper, **(environ or {})},
             extensions,
-            rie_path=confined_rie(self.folder),
+            rie_path=confined_rie(self.folder, allows_netlink=self.allows_netlink),
             **options,
         )

@@ -23,6 +23,7 @@ UNFINISHED: Final = "unfinished"
 
 KERNEL: Final = "kernel"
 EXTENSION: Final = "extension"
+LOOKS: Final = "looks"
 
 _SIGKILL, _SIGTERM = 9, 15  # importing signal would cost 6 ms of CPU, for enum
 # What the kernel reads of the reply to `next` begins in the midst of the first one's name.
@@ -113,6 +114,7 @@ class Cut:
         "started",
         "status",
         "syscalls_position",
+        "tolerance",
         "was_written",
     )
 
@@ -122,6 +124,7 @@ class Cut:
         self.started = started
         self.edges = edges
         self.ended = 0
+        self.tolerance = 0  # ns by which it may have ended earlier
         # Wall clock minus records' clock, ns: whoever writes the cut first takes it, once, because
         # the execution's keys are made from it.
         self.offset: int | None = None
@@ -387,6 +390,8 @@ class Attribution:
         # Nobody answers for another runtime, unless it is not known which of them is one.
         if cut.branch == edge.branch:
             cut.figures = edge
+            if edge.flags & wire.SAMPLED_EDGE:
+                cut.tolerance = edge.time - max(edge.born, cut.started)
         elif not cut.is_contested:
             self._refused += 1
             return []
@@ -409,7 +414,8 @@ class Attribution:
             left = branch.cuts[0]
             left.figures = edge
             unfinished = [self.end(left, UNFINISHED, edge.time, edge.syscalls_position)]
-        cut = Cut(request_id, edge.branch, edge.time, KERNEL)
+        edges = LOOKS if edge.flags & wire.SAMPLED_EDGE else KERNEL
+        cut = Cut(request_id, edge.branch, edge.time, edges)
         cut.figures_before = edge
         cut.deadline_ms = deadline_in(edge.text)
         branch.cuts.append(cut)

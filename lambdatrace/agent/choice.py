@@ -19,6 +19,8 @@ MANAGED_SCALE = 4
 WRAPPER_VARIABLE = "AWS_LAMBDA_EXEC_WRAPPER"
 # Where the wrapper tells the library to look. Emulators on one machine share /tmp, not ports.
 MAP_PREFIX = "/tmp/lambdatrace-preload-"  # noqa: S108  # made for this user alone, see preload/
+# Of Managed Instances.
+_NOT_MANAGED = "/proc does not tell executions apart that run side by side"
 
 
 def map_path(runtime_api: str) -> str:
@@ -30,16 +32,30 @@ def open_sensor(settings: Settings, root: int) -> Sensor:
     """A sensor for what `root` (a process id) is going to start. Raises LambdatraceError."""
     if settings.backend == "preload":
         return _preload(settings, "asked for")
+    if settings.backend == "proc":
+        return _proc(settings, root, "asked for")
     try:
         return _probe(settings, root)
     except ProbeError as error:
         if settings.backend == "ebpf":
             raise
-        if WRAPPER_VARIABLE not in settings.environ:
-            # Nothing would bring the library into the runtime.
-            raise
-        log(f"no eBPF here, the preloaded library traces instead: {error.message}")
-        return _preload(settings, error.message)
+        refused = error
+    why = refused.message
+    if settings.environ.get(WRAPPER_VARIABLE):
+        try:
+            sensor = _preload(settings, why)
+        except ProbeError as error:
+            why = f"{why}; {error.message}"
+        else:
+            log(f"no eBPF here, the preloaded library traces instead: {why}")
+            return sensor
+    else:
+        why = f"{why}; {WRAPPER_VARIABLE} is not set, so nothing preloads the library"
+    if settings.is_managed:
+        raise ProbeError(f"{why}; {_NOT_MANAGED}", refused.hint)
+    sensor = _proc(settings, root, why)
+    log(f"no eBPF and no library here, /proc has to do: {why}")
+    return sensor
 
 
 def adopt(descriptors: list[int], layout: dict[str, Any]) -> Sensor:
@@ -48,9 +64,23 @@ def adopt(descriptors: list[int], layout: dict[str, Any]) -> Sensor:
         from lambdatrace.preload import backend
 
         return backend.Preload.adopt(backend.Handover(descriptors, layout))
+    if layout.get("backend") == "proc":
+        from lambdatrace.proc.backend import Proc
+
+        return Proc(layout)
     from lambdatrace.bpf.loader import Handover, Probe
 
     return Probe.adopt(Handover(descriptors, layout))
+
+
+def _proc(settings: Settings, root: int, why: str) -> Sensor:
+    if settings.is_managed:
+        raise ProbeError(_NOT_MANAGED, "take another backend: LAMBDATRACE_BACKEND")
+    from lambdatrace.proc.backend import Proc
+
+    return Proc.create(
+        root, runtime_api=settings.runtime_api, memory_mb=settings.memory_mb, why=why
+    )
 
 
 def _preload(settings: Settings, why: str) -> Sensor:

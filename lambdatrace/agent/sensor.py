@@ -72,6 +72,15 @@ if TYPE_CHECKING:
         def syscalls_fd(self) -> int:
             """Readable (epoll) when `syscalls` is half full."""
 
+        def invoked(self, request_id: str, at_ns: int) -> None:
+            """The platform has told of an execution (ns, the records' clock)."""
+
+        def due_in(self) -> float | None:
+            """How soon it wants to `look` though nothing wakes for it (s); None: never."""
+
+        def look(self) -> bool:
+            """Look, if it is due; whether `events` is to be drained though nothing wakes for it."""
+
         def handover(self) -> Handover:
             """For whoever takes over."""
 

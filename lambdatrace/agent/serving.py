@@ -142,7 +142,7 @@ class Serving:
                 received = self._channel.receive(time.monotonic())
                 if received is not None:
                     self._handle_message(received[0])
-            if events in ready:
+            if events in ready or self._sensor.look():
                 self._handle_events()
             elif self._sensor.syscalls_fd in ready:
                 self._recorder.drain_syscalls()
@@ -156,8 +156,12 @@ class Serving:
     def _timeout(self) -> float:
         """Until when to sleep if nothing happens, in seconds; -1: for ever."""
         now = time.monotonic()
+        look_in = self._sensor.due_in()
         if self._deadline is not None:
-            return max(0.0, self._deadline - now)
+            left = max(0.0, self._deadline - now)
+            return left if look_in is None else min(left, look_in)
+        if look_in is not None:
+            return look_in
         due_in = self._delivery.due_in()
         if due_in is None or self._invocation is not None:
             return -1.0
@@ -213,7 +217,7 @@ class Serving:
             return
         if self._managed:
             self._tell_waiting()
-        if self._answer(cut.request_id) and cut.edges == attribution.KERNEL:
+        if self._answer(cut.request_id) and cut.edges != attribution.EXTENSION:
             self._delivery.answered(time.monotonic_ns() - cut.ended)
 
     def _begin(self, invocation: dict[str, Any]) -> None:
@@ -224,6 +228,7 @@ class Serving:
             self._recorder.begin_afresh()
         self._take_deadline(invocation)
         self._traces.told(invocation["request_id"], invocation.get("tracing", ""))
+        self._sensor.invoked(invocation["request_id"], invocation["at_ns"])
         early = self._authority.announce(invocation["request_id"])
         if early is not None:
             self._finish(early)
@@ -310,6 +315,8 @@ class Serving:
         reason = message["reason"].lower()
         without_runtime = not self._attribution.sees_runtime
         status = attribution.OK if without_runtime else attribution.UNFINISHED
+        if without_runtime and reason in _FAILURES:
+            status = attribution.CRASH  # before it was seen
         status = attribution.TIMEOUT if reason == "timeout" else status
         death = self._attribution.death
         if death is not None and self._has_begun and reason == "spindown" and _ended_well(death):

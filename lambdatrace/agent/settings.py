@@ -16,7 +16,7 @@ SNAP_START = "snap-start"
 MANAGED_INSTANCES = "lambda-managed-instances"
 # What LAMBDATRACE_BACKEND chooses among.
 AUTO = "auto"
-BACKENDS = (AUTO, "ebpf", "preload")
+BACKENDS = (AUTO, "ebpf", "preload", "proc")
 DEFAULT_TTL_DAYS = 14
 DEFAULT_SPOOL_MB = 16  # of the 512 that /tmp has at least
 DEFAULT_SPOOL = "/tmp/lambdatrace-spool"  # noqa: S108  # made for this user alone, see spool.py

@@ -92,7 +92,8 @@ def destinations(
             row[_REUSED] += 1
             continue
         row[8] += max(0, (record.established or record.closed or ended) - record.started)
-        if record.established:
+        sampled = bool(record.flags & wire.SAMPLED_CONNECTION)
+        if record.established and record.established >= record.started + sampled:
             row[_CONNECT].append(record.established - record.started)
         if record.tls_ended:
             row[_TLS].append(record.tls_ended - record.tls_started)

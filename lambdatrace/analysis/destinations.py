@@ -69,7 +69,7 @@ class DestinationRow(Value):
     executions: int
     connections: int
     reused: int
-    requests: int
+    requests: int | None  # None, as the time: none of its connections' exchanges were seen
     errors: int
     bytes_out: int
     bytes_in: int
@@ -77,8 +77,8 @@ class DestinationRow(Value):
     connect: Quantiles
     tls: Quantiles
     wait: Quantiles
-    time_ns: int
-    share: float  # of all destinations' time, 0 to 1
+    time_ns: int | None
+    share: float | None  # of all destinations' time, 0 to 1
     change: float | None  # of the time an execution took here; None: not there before
     cells: tuple[int, ...]  # time (ns) in each of CELLS equal stretches of the window
 
@@ -281,7 +281,7 @@ class Tally:
         ]
         return sorted(
             found,
-            key=lambda row: (-row.time_ns, row.host or row.address or "", row.port or 0),
+            key=lambda row: (-(row.time_ns or 0), row.host or row.address or "", row.port or 0),
         )
 
     def time_per_execution(self) -> dict[Key, float]:
@@ -333,8 +333,10 @@ def _row(by: By, key: Key, group: _Group, total: int, before: float | None) -> D
     for (_, _, address, _, _), place in group.places:
         by_address[address] = by_address.get(address, 0) + place.sums[_CONNECTIONS]
     hosts = {host for (_, host, _, _, _), _ in group.places}
-    time_ns = sums[_TIME]
     function, _, port, protocol = key
+    # A TCP connection takes some time always.
+    is_seen = bool(sums[_TIME]) or protocol == Protocol.UDP
+    time_ns = sums[_TIME] if is_seen else None
     has_address = by in (By.HOST, By.ADDRESS)
     connect, wait, tls, dns = (
         Quantiles(*Times.quantiles([place.times[n] for place in places], (50, 95, 99), unit_ns))
@@ -353,7 +355,7 @@ def _row(by: By, key: Key, group: _Group, total: int, before: float | None) -> D
         executions=group.executions,
         connections=sums[_CONNECTIONS],
         reused=sums[_REUSED],
-        requests=sums[_REQUESTS],
+        requests=sums[_REQUESTS] if is_seen else None,
         errors=sums[_ERRORS],
         bytes_out=sums[_BYTES_OUT],
         bytes_in=sums[_BYTES_IN],
@@ -362,7 +364,7 @@ def _row(by: By, key: Key, group: _Group, total: int, before: float | None) -> D
         tls=tls,
         wait=wait,
         time_ns=time_ns,
-        share=time_ns / total if total else 0.0,
-        change=time_ns / group.executions / before - 1 if before else None,
+        share=None if time_ns is None else time_ns / total if total else 0.0,
+        change=time_ns / group.executions / before - 1 if before and time_ns is not None else None,
         cells=tuple(map(sum, zip(*(place.cells for place in places), strict=True))),
     )

@@ -200,6 +200,7 @@ def read_execution(summary: Mapping[str, Any]) -> Execution:
         # Before there were policies, everything was kept.
         kept=fields.boolean("kept") if fields.has("kept") else True,
         keep=fields.text("keep") if fields.has("keep") else "all",
+        tolerance_ns=fields.integer("tolerance_ns") if fields.has("tolerance_ns") else None,
         backend_why=fields.text("backend_why") if fields.has("backend_why") else None,
         destinations=tuple(
             _read_destination(fields, row)

@@ -531,7 +531,8 @@ def _connection(
     if ended is None:
         ended = records.execution.duration_ns
     address = wire.address_text(record.family, record.address)
-    known = record.established >= record.started
+    sampled = bool(record.flags & wire.SAMPLED_CONNECTION)
+    known = record.established >= record.started + sampled
     outcome = _outcome(record, protocol)
     told_apart = protocol is Protocol.TCP and "exchanges" in records.execution.capture
     server_name, version, alert = hosts.tls(record.id)
@@ -543,7 +544,7 @@ def _connection(
         local_port=record.local_port or None,
         protocol=protocol,
         process_id=record.tgid,
-        thread_id=record.tid,
+        thread_id=None if sampled else record.tid,
         process_name=record.comm.split(b"\0", 1)[0].decode("utf-8", "replace"),
         fd=record.fd,
         started_ns=started,
@@ -557,9 +558,9 @@ def _connection(
         bytes_in=record.bytes_in,
         waited_ns=record.waited,
         transferred_ns=record.transferred,
-        sends=record.sends,
-        receives=record.receives,
-        retransmits=record.retransmits,
+        sends=None if sampled else record.sends,
+        receives=None if sampled else record.receives,
+        retransmits=None if sampled and record.fd < 0 else record.retransmits,
         exchanges=_count_exchanges(record, told, parting) if told_apart else None,
         tls_started_ns=relative(record.tls_started),
         tls_ns=record.tls_ended - record.tls_started if record.tls_ended else None,
@@ -572,6 +573,7 @@ def _connection(
         stale=_is_stale(record, outcome, told) if told_apart else None,
         reused=bool(record.flags & wire.CONNECTION_REUSED),
         before=bool(record.flags & wire.CONNECTION_BEFORE),
+        sampled=sampled,
     )
 
 

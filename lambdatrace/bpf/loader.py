@@ -193,6 +193,17 @@ class Probe:
     def leave(self) -> None:
         """Nothing is left behind: the kernel detaches it with the last descriptor."""
 
+    def invoked(self, request_id: str, at_ns: int) -> None:
+        """An execution has been told of: its own traffic says so better."""
+
+    def due_in(self) -> float | None:
+        """None: whoever has something to say wakes the agent."""
+        return None
+
+    def look(self) -> bool:
+        """Nothing: as above."""
+        return False
+
     def lost(self) -> tuple[int, ...]:
         """What could not be kept since the probe was loaded, in the order of wire.COUNTERS."""
         cpus = _possible_cpus()

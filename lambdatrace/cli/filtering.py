@@ -20,9 +20,9 @@ ROWS = "rows"
 EXECUTION_FIELDS: dict[str, Kind] = {
     "execution_id": TEXT, "function": TEXT, "version": TEXT, "started_at": MOMENT,
     "duration_ms": NUMBER, "status": tuple(Status), "cold_start": BOOLEAN, "backend": TEXT,
-    "backend_why": TEXT,
-    "level": tuple(Level), "edges": TEXT, "memory_mb": NUMBER, "command": TEXT,
-    "exit_code": NUMBER, "connection_count": NUMBER, "error_count": NUMBER, "dropped": NUMBER,
+    "backend_why": TEXT, "level": tuple(Level), "edges": TEXT, "tolerance_ms": NUMBER,
+    "memory_mb": NUMBER, "command": TEXT, "exit_code": NUMBER, "connection_count": NUMBER,
+    "error_count": NUMBER, "dropped": NUMBER,
     **{f"partition.{part}_ms": NUMBER for part in Part},
 }  # fmt: skip
 _PLACE: dict[str, Kind] = {
@@ -46,7 +46,7 @@ CONNECTION_FIELDS: dict[str, Kind] = {
     **dict.fromkeys(_NUMBERS, NUMBER),
     **dict.fromkeys(_TEXTS, TEXT),
     "outcome": tuple(Outcome),
-    **dict.fromkeys(("stale", "reused", "before"), BOOLEAN),
+    **dict.fromkeys(("stale", "reused", "before", "sampled"), BOOLEAN),
 }
 # Of what top-destinations makes of many executions.
 ROW_FIELDS: dict[str, Kind] = {

@@ -167,7 +167,7 @@ def _weight(row: DestinationRow, sort: Sort) -> float:
     if sort in (Sort.DNS, Sort.CONNECT, Sort.TLS, Sort.WAIT):
         return getattr(row, sort).p95 or 0
     return {
-        Sort.TIME: row.time_ns,
+        Sort.TIME: row.time_ns or 0,
         Sort.CHANGE: row.change or 0.0,
         Sort.EXECUTIONS: row.executions,
         Sort.CONNECTIONS: row.connections,

@@ -43,8 +43,8 @@ _PARTITION, _AGENT, _ENDING = "partition", "agent", "ending"
 _EXECUTION: dict[str, str] = {
     "function": TEXT, "version": TEXT, "started_at": MOMENT, "duration_ms": FLOAT, "status": TEXT,
     "cold_start": BOOLEAN, "backend": TEXT, "backend_why": TEXT, "level": TEXT, "edges": TEXT,
-    "memory_mb": INTEGER, "command": TEXT, "exit_code": INTEGER, "connection_count": INTEGER,
-    "error_count": INTEGER, "dropped": INTEGER,
+    "tolerance_ms": FLOAT, "memory_mb": INTEGER, "command": TEXT, "exit_code": INTEGER,
+    "connection_count": INTEGER, "error_count": INTEGER, "dropped": INTEGER,
     **{f"{_PARTITION}_{part}_ms": FLOAT for part in Part},
     "shares": JSON, "dropped_by": JSON, "folded": JSON, "missing_chunks": INTEGER,
     "capture": TEXTS, "unavailable": JSON, "unseen": TEXTS, "cpu_ms": FLOAT, "cpu_wall_ms": FLOAT,
@@ -74,6 +74,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "exchanges": INTEGER, "tls_started_ms": FLOAT, "tls_ms": FLOAT, "tls_version": TEXT,
         "tls_server_name": TEXT, "tls_error": TEXT, "outcome": TEXT, "error": TEXT,
         "closed_by": TEXT, "stale": BOOLEAN, "reused": BOOLEAN, "before": BOOLEAN,
+        "sampled": BOOLEAN,
     },
     NAMELOOKUP: {
         "name": TEXT, "type": TEXT, "server": TEXT, **_SPAN, "attempts": INTEGER, "answer": TEXT,

@@ -44,12 +44,13 @@ CONNECTION_FIELDS = (
     "first_byte_in_ms", "last_byte_in_ms", "wait_ms", "transfer_ms", "duration_ms", "bytes_out",
     "bytes_in", "sends", "receives", "exchanges", "retransmits", "tls_started_ms", "tls_ms",
     "tls_version", "tls_server_name", "tls_error", "outcome", "error", "closed_by", "stale",
-    "reused", "before",
+    "reused", "before", "sampled",
 )  # fmt: skip
 LIST_FIELDS = (
     "schema_version", "execution_id", "function", "version", "started_at", "duration_ms", "status",
-    "cold_start", "backend", "backend_why", "level", "edges", "memory_mb", "command", "exit_code",
-    "connection_count", "error_count", "dropped", "partition", "shares",
+    "cold_start", "backend", "backend_why", "level", "edges", "tolerance_ms",
+    "memory_mb", "command", "exit_code", "connection_count", "error_count", "dropped", "partition",
+    "shares",
 )  # fmt: skip
 # A row has no room for objects: the partition's members stand side by side.
 LIST_CSV_FIELDS = (
@@ -91,10 +92,10 @@ def figures_document(figures: DestinationFigures) -> Document:
         "connections": figures.connections,
         "errors": figures.errors,
         "reused": figures.reused,
-        "requests": figures.requests,
+        "requests": figures.requests if figures.time_seen else None,
         "bytes_out": figures.bytes_out,
         "bytes_in": figures.bytes_in,
-        "time_ms": milliseconds(figures.time_ns),
+        "time_ms": milliseconds(figures.time_ns if figures.time_seen else None),
         **longest,
     }
 
@@ -197,6 +198,7 @@ def _execution(execution: Execution) -> Document:
         "backend_why": execution.backend_why,
         "level": str(execution.level),
         "edges": execution.edges,
+        "tolerance_ms": milliseconds(execution.tolerance_ns),
         "memory_mb": execution.memory_mb,
         "command": execution.command,
         "exit_code": execution.exit_code,
@@ -253,6 +255,7 @@ def connection_document(
         "stale": connection.stale,
         "reused": connection.reused,
         "before": connection.before,
+        "sampled": connection.sampled,
     }
 
 
@@ -394,7 +397,7 @@ def destination_document(row: DestinationRow) -> Document:
         "time_ms": milliseconds(row.time_ns),
         "share": _ratio(row.share),
         "change": _ratio(row.change),
-        "times_ms": [milliseconds(each) for each in row.cells],
+        "times_ms": None if row.time_ns is None else [milliseconds(each) for each in row.cells],
     }
 
 

@@ -168,6 +168,17 @@ class Preload:
         """The same, by another number: whoever is woken drains both."""
         return self._twin
 
+    def invoked(self, request_id: str, at_ns: int) -> None:
+        """An execution has been told of: its own traffic says so better."""
+
+    def due_in(self) -> float | None:
+        """None: whoever has something to say wakes the agent."""
+        return None
+
+    def look(self) -> bool:
+        """Nothing: as above."""
+        return False
+
     def lost(self) -> tuple[int, ...]:
         """What could not be kept, in the order of wire.COUNTERS."""
         at = _place("lost_events")

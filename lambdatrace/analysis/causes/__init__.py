@@ -14,6 +14,7 @@ from lambdatrace.analysis.causes.connections import setting_up
 from lambdatrace.analysis.causes.exchanges import exchanging
 from lambdatrace.analysis.causes.names import looking_up
 from lambdatrace.analysis.causes.processor import computing, starved, stolen
+from lambdatrace.analysis.causes.unseen import waiting
 from lambdatrace.model import Part
 
 if TYPE_CHECKING:
@@ -43,4 +44,6 @@ def finding(part: Part, trace: Trace) -> Finding:
     """What `part` of an execution went into; of its partition, where that is known."""
     partition = trace.execution.partition
     ns = (partition.of(part) if partition is not None else None) or 0
+    if part is Part.OTHER and partition is not None and partition.wait_ns is None:
+        return waiting(part, trace, ns)
     return _EXPLAINED[part](part, trace, ns)

@@ -74,7 +74,7 @@ class DestinationTable:
                 *phases,
                 numbers("time", [duration(row.time_ns) for row in rows]),
                 numbers("share", [_share(row.share) for row in rows]),
-                _ranked("change", [_change(row.change) for row in rows]),
+                _ranked("change", [_change(row) for row in rows]),
                 Column("over time", lines, _RANKS["over time"]),
             ],
         )
@@ -98,7 +98,10 @@ def _share(share: float | None) -> Text:
     return Text(UNKNOWN) if share is None else percent(round(share * 1_000_000), 1_000_000)
 
 
-def _change(change: float | None) -> Text:
+def _change(row: DestinationRow) -> Text:
+    change = row.change
+    if row.time_ns is None:
+        return Text(UNKNOWN)
     if change is None:
         return Text("new", style=DIM)
     if change > _MOST_CHANGE:

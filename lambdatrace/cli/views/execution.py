@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _EDGES = {
     "kernel": "edges exact, from the kernel",
+    "looks": "edges seen by looking",
     "extension": "edges from the Extensions API",
     "process": "edges: a command's life",
 }
@@ -107,6 +108,8 @@ def facts(execution: Execution) -> list[tuple[str, Text]]:
     edges = _EDGES.get(execution.edges, f"edges: {execution.edges}")
     if execution.edges == "kernel" and execution.backend != "ebpf":
         edges = "edges exact, from the runtime's own calls"
+    if execution.tolerance_ns is not None:
+        edges += f": it ended up to {duration_words(execution.tolerance_ns)} earlier"
     seen.append_text(safe(edges))
     off = [group for group in CAPTURE if group not in execution.capture]
     if not execution.capture:

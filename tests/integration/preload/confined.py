@@ -1,5 +1,7 @@
 """Becomes a command as a stock Lambda function's processes are: `confined.py COMMAND...`, as root.
 
+`--no-netlink` in front of it has sockets of AF_NETLINK refused as well.
+
 As a user who is nobody, without capabilities and without a way to get any, under a seccomp filter
 that refuses bpf(2), ptrace(2) and perf_event_open(2) with EPERM. Started inside a private mount
 namespace (the emulator's): what a user has to be able to read there is made so.
@@ -24,6 +26,9 @@ LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06  # classic BPF, linux/filter.h
 # bpf, ptrace, perf_event_open: arch/x86/entry/syscalls/syscall_64.tbl and
 # include/uapi/asm-generic/unistd.h
 NUMBERS = {"x86_64": (321, 101, 298), "aarch64": (280, 117, 241)}[platform.machine()]
+SOCKET = {"x86_64": 41, "aarch64": 198}[platform.machine()]
+AF_NETLINK = 16
+FIRST_ARGUMENT = 16  # where it stands in struct seccomp_data; its lower half, little-endian
 LAST_CAPABILITY = 63
 
 
@@ -71,12 +76,21 @@ def drop(libc: ctypes.CDLL) -> None:
         sys.exit("no_new_privs is refused")
 
 
-def refuse(libc: ctypes.CDLL) -> None:
-    """The filter."""
+def refuse(libc: ctypes.CDLL, *, netlink: bool) -> None:
+    """The filter; `netlink`: sockets of it, too."""
     steps = [(LOAD, 0, 0, 0)]  # the number of the call
     for place, number in enumerate(NUMBERS):
         steps.append((JUMP_IF_EQUAL, len(NUMBERS) - place, 0, number))
     steps += [(RETURN, 0, 0, SECCOMP_RET_ALLOW), (RETURN, 0, 0, SECCOMP_RET_EPERM)]
+    if netlink:
+        # Behind the number's load; whoever makes no such socket goes on as before.
+        steps[1:1] = [
+            (JUMP_IF_EQUAL, 0, 3, SOCKET),
+            (LOAD, 0, 0, FIRST_ARGUMENT),
+            (JUMP_IF_EQUAL, 0, 1, AF_NETLINK),
+            (RETURN, 0, 0, SECCOMP_RET_EPERM),
+            (LOAD, 0, 0, 0),
+        ]
     packed = b"".join(struct.pack("<HBBI", *step) for step in steps)
     program = Program(len(steps), packed)
     if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0):
@@ -88,8 +102,10 @@ def main() -> None:
     let_read([Path(sys.base_prefix), Path(sys.prefix), Path(__file__).resolve().parents[3]])
     libc = ctypes.CDLL(None, use_errno=True)
     drop(libc)
-    refuse(libc)
-    os.execvp(sys.argv[1], sys.argv[1:])
+    command = sys.argv[1:]
+    netlink = command[0] == "--no-netlink"
+    refuse(libc, netlink=netlink)
+    os.execvp(command[netlink], command[netlink:])
 
 
 main()

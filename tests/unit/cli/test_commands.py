@@ -89,6 +89,7 @@ def test_show_json(store: str) -> None:
         "backend_why": None,
         "level": "flows",
         "edges": "kernel",
+        "tolerance_ms": None,
         "memory_mb": 512,
         "command": None,
         "exit_code": None,
