@@ -13,18 +13,20 @@ from lambdatrace import items as stored
 from lambdatrace.analysis import glimpse
 from lambdatrace.analysis.slo import NAMES, taken_ns
 from lambdatrace.errors import CorruptItemError, StoreError
+from lambdatrace.glance import UNKNOWN
 from lambdatrace.model import Part, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lambdatrace.glance import StoredGlance
     from lambdatrace.items import Row
     from lambdatrace.model import Execution
 
-UNKNOWN = -1
 # As in summary.py.
 _MOST = 2**60
 _PARTS = len(Part)
+_NS_BYTES = 8
 _STATUSES = frozenset(Status)
 
 
@@ -59,6 +61,28 @@ class Taken:
                     self._add(function, *figures(text))
             except StoreError as error:
                 self.unreadable.append(error)
+
+    def add_glances(self, glances: Iterable[StoredGlance]) -> None:
+        """Add what is counted of executions (glance.py)."""
+        # Those alike in all that is no time, together.
+        alike: dict[tuple[str, str, int, int], list[bytes]] = {}
+        for _, function, status, cold_start, taken, *_ in glances:
+            if self.function is None or function == self.function:
+                alike.setdefault((function, status, cold_start, len(taken)), []).append(taken)
+        for (function, status, cold_start, size), times in alike.items():
+            values = array("q", b"".join(times)) if size % _NS_BYTES == 0 else array("q")
+            width = size // _NS_BYTES
+            # Older agents told of no parts.
+            if status not in _STATUSES or width not in (1, 1 + _PARTS) or min(values) < UNKNOWN:
+                self.unreadable += [CorruptItemError("what is counted of it is corrupt")] * len(
+                    times
+                )
+                continue
+            self.functions[function] += len(times)
+            self.statuses[status] += len(times)
+            self.cold_starts += cold_start * len(times)
+            for n, column in enumerate(self.columns.values()):
+                column.extend(values[n::width] if n < width else array("q", [UNKNOWN]) * len(times))
 
     def add_executions(self, executions: Iterable[Execution]) -> None:
         """Add executions that have been read and checked."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from lambdatrace import items as stored
 from lambdatrace.analysis import glimpse
-from lambdatrace.analysis.taken import UNKNOWN, figures, known_ns
+from lambdatrace.analysis.taken import figures, known_ns
 from lambdatrace.errors import StoreError
+from lambdatrace.glance import UNKNOWN
 from lambdatrace.model import Part, Status
 from lambdatrace.values import Value
 

@@ -24,6 +24,7 @@ from lambdatrace.errors import StoreError
 from lambdatrace.items import HOUR_NS, INDEX_SHARDS, Item, index_buckets, row_of
 from lambdatrace.store import attributes
 from lambdatrace.store.attributes import HASH_KEY, RANGE_KEY
+from lambdatrace.store.base import WithoutGlances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -53,7 +54,7 @@ _THROTTLED = (
 Page = tuple[list[dict[str, Any]], dict[str, Any] | None]
 
 
-class DynamoStore:
+class DynamoStore(WithoutGlances):
     """Items in one table. `now` gives s since the epoch.
 
     Raises StoreError from every method: what happened and what to do.
