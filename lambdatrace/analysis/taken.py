@@ -69,20 +69,17 @@ class Taken:
         for _, function, status, cold_start, taken, *_ in glances:
             if self.function is None or function == self.function:
                 alike.setdefault((function, status, cold_start, len(taken)), []).append(taken)
-        for (function, status, cold_start, size), times in alike.items():
-            values = array("q", b"".join(times)) if size % _NS_BYTES == 0 else array("q")
-            width = size // _NS_BYTES
-            # Older agents told of no parts.
-            if status not in _STATUSES or width not in (1, 1 + _PARTS) or min(values) < UNKNOWN:
-                self.unreadable += [CorruptItemError("what is counted of it is corrupt")] * len(
-                    times
-                )
+        for (function, status, cold_start, _), times in alike.items():
+            try:
+                columns = _columns(status, b"".join(times), len(times))
+            except CorruptItemError as error:
+                self.unreadable += [error] * len(times)
                 continue
             self.functions[function] += len(times)
             self.statuses[status] += len(times)
             self.cold_starts += cold_start * len(times)
-            for n, column in enumerate(self.columns.values()):
-                column.extend(values[n::width] if n < width else array("q", [UNKNOWN]) * len(times))
+            for mine, more in zip(self.columns.values(), columns, strict=True):
+                mine.extend(more)
 
     def add_executions(self, executions: Iterable[Execution]) -> None:
         """Add executions that have been read and checked."""
@@ -115,6 +112,30 @@ class Taken:
         self.statuses.update(statuses)
         self.cold_starts += cold_starts
         self.unreadable += [StoreError(message, hint) for message, hint in errors]
+
+
+def _columns(status: str, taken: bytes, count: int) -> list[array[int]]:
+    """Times taken by so many executions (glance.py), in all and in each part.
+
+    Raises CorruptItemError.
+    """
+    width, rest = divmod(len(taken), count * _NS_BYTES)
+    values = array("q") if rest else array("q", taken)
+    # Older agents told of no parts.
+    if status not in _STATUSES or width not in (1, 1 + _PARTS) or not values:
+        raise CorruptItemError("what a store has noted of an execution is corrupt")
+    if min(values) < UNKNOWN or min(values[::width]) < 0 or max(values) > _MOST:
+        raise CorruptItemError("what a store has noted of an execution is corrupt")
+    unknown = array("q", [UNKNOWN]) * count
+    return [values[n::width] if n < width else unknown for n in range(1 + _PARTS)]
+
+
+def glanced(status: str, taken: bytes) -> list[int]:
+    """Times (ns or UNKNOWN) in all and of each part, as a store has noted them.
+
+    Raises CorruptItemError.
+    """
+    return [column[0] for column in _columns(status, taken, 1)]
 
 
 def known_ns(execution: Execution) -> list[int]:

@@ -66,6 +66,11 @@ SELECT_BUCKET = f"""SELECT * FROM items WHERE execution_id = :id
 _GLANCED = """(typeof(function) = 'text' AND typeof(status) = 'text'
     AND typeof(cold_start) = 'integer' AND typeof(taken) = 'blob'
     AND typeof(left_out) = 'integer' AND typeof(shapes) = 'text' AND typeof(figures) = 'blob')"""
+SELECT_INDEX = """SELECT items.*, function, status, taken
+    FROM glances JOIN items USING (execution_id, timestamp_nano, tie)
+    WHERE glances.timestamp_nano BETWEEN :since AND :until
+    AND (items.expires_at = 0 OR items.expires_at > :now)
+    ORDER BY glances.timestamp_nano DESC, glances.tie DESC"""
 SELECT_GLANCES = f"""SELECT timestamp_nano, function, status, cold_start, taken, left_out, shapes,
     figures FROM glances WHERE timestamp_nano BETWEEN :since AND :until AND {_ALIVE}
     AND {_GLANCED} ORDER BY timestamp_nano DESC"""  # noqa: S608
@@ -127,12 +132,25 @@ class SqliteStore:
     def index(self, since_ns: int, until_ns: int) -> Iterator[Item]:
         """Index rows of executions begun in [since, until] (ns since the epoch), newest first.
 
-        Goes from one bucket that exists to the next, so empty hours cost nothing. Raises
-        StoreError.
+        Raises StoreError.
+        """
+        since, until = max(0, since_ns), min(until_ns, _MAX_INTEGER)
+        if not self._keeps_glances():
+            yield from self._merged_index(since, until)
+            return
+        for *row, function, status, taken in self._rows(SELECT_INDEX, since=since, until=until):
+            item = item_of(tuple(row))
+            if type(function) is type(status) is str and type(taken) is bytes:
+                item.glance = function, status, taken
+            yield item
+
+    def _merged_index(self, since: int, until: int) -> Iterator[Item]:
+        """The same from the index itself, which is kept by hours and shards.
+
+        Goes from one bucket that exists to the next, so empty hours cost nothing.
         """
         import heapq  # the agent never reads
 
-        since, until = max(0, since_ns), min(until_ns, _MAX_INTEGER)
         for hour in self._hours(since, until):
             shards = [
                 self._items(SELECT_BUCKET, id=f"{hour}#{shard}", since=since, until=until)
@@ -167,10 +185,11 @@ class SqliteStore:
         since, until = max(0, since_ns), min(until_ns, _MAX_INTEGER)
         if self._keeps_glances():
             yield from self._batches(SELECT_UNGLANCED, since=since, until=until)
-        else:  # it was last written by an older version
+        else:
             yield from self.batches(since_ns, until_ns)
 
     def _keeps_glances(self) -> bool:
+        """Whether there are any; without, the file was last written by an older version."""
         try:
             return "glances" in _tables(self._reading())
         except sqlite3.Error as error:

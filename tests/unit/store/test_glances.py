@@ -11,6 +11,7 @@ import pytest
 import support_traces as traces
 
 from lambdatrace.analysis.destinations import By, Tally
+from lambdatrace.analysis.lookup import recent
 from lambdatrace.analysis.taken import Taken
 from lambdatrace.analysis.tallying import Tallied
 from lambdatrace.analysis.times import Window
@@ -21,6 +22,8 @@ from lambdatrace.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lambdatrace.analysis.usual import Usual
 
 WINDOW = Window(traces.STARTED_NS, traces.STARTED_NS + traces.HOUR_NS)
 DROP = "DROP TABLE glances; DROP TRIGGER items_written; DROP TRIGGER items_deleted;"
@@ -106,7 +109,8 @@ def many() -> list[Item]:
     generator = random.Random(5)
     rows = []
     for number in range(500):
-        partition = [generator.choice([None, 0, 2**40]) for _ in PARTS]
+        known = [generator.randrange(2**40) for _ in PARTS[:6]]
+        partition = known + [generator.choice([None, 0, 2**40]) for _ in PARTS[6:]]
         changes: dict[str, Any] = {
             "destinations": [any_destination(generator) for _ in range(generator.randrange(5))],
             "destinations_left_out": generator.randrange(3),
@@ -252,3 +256,24 @@ def test_only_index_rows_have_glances(path: str) -> None:
 def test_what_is_not_as_the_agent_writes_it_is_read_in_full(odd: dict[str, Any]) -> None:
     looked_at_when_counted = odd in WORDS
     assert (glance_of(index_row(**odd)) is not None) is looked_at_when_counted
+
+
+def seen(path: str, many: list[Item]) -> tuple[list[Item], list[Usual]]:
+    """(part of the index, what is usual)."""
+    store = SqliteStore(path, lambda: 0)
+    recents = recent(store, WINDOW.until_ns), recent(store, WINDOW.until_ns, "checkout")
+    usual = [each.usual(name) for each in recents for name in ("checkout", "überweisung")]
+    index = list(store.index(many[30].timestamp_nano, many[400].timestamp_nano))
+    store.close()
+    return index, usual
+
+
+def test_the_index_and_what_is_usual_are_the_same_with_glances(path: str, many: list[Item]) -> None:
+    filled(path, many).close()
+    with_glances = seen(path, many)
+    executed(path, DROP)
+    without = seen(path, many)
+    assert with_glances == without
+    assert any(item.glance for item in with_glances[0])
+    assert not any(item.glance for item in without[0])
+    assert with_glances[1][0].parts
