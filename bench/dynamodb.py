@@ -1,8 +1,9 @@
 """`top-destinations` from DynamoDB, against the bare parallel queries that it cannot do without.
 
 AWS's own engine (DynamoDB Local) on this machine; BENCH_EXECUTIONS says how many executions it
-holds (20,000 unless said otherwise: it keeps them in memory). The rival asks for the same pages
-with the same client and as many threads, and looks at nothing in them.
+holds (20,000 unless said otherwise: it keeps them in memory). The rival asks for the same pages,
+those of the window and of the window before, with the same client and as many threads, and looks at
+nothing in them. One that asks for the window alone is there to compare with.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def pages(name):
         start = answer.get("LastEvaluatedKey")
 now = time.time_ns()
 with ThreadPoolExecutor(_THREADS) as pool:
-    list(pool.map(pages, index_buckets(now - 24 * 3_600_000_000_000, now)))
+    list(pool.map(pages, index_buckets(now - int(sys.argv[2]) * 3_600_000_000_000, now)))
 """
 
 
@@ -123,7 +124,8 @@ def main() -> None:
         found = interleave(
             _ROUNDS,
             {
-                "the bare queries": lambda: timed(sys.executable, "-c", BARE, url),
+                "the bare queries": lambda: timed(sys.executable, "-c", BARE, url, "48"),
+                "those of the window alone": lambda: timed(sys.executable, "-c", BARE, url, "24"),
                 "top-destinations": lambda: timed(*ours),
             },
         )

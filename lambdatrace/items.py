@@ -162,9 +162,15 @@ _INFLATE = zlib.decompressobj(zdict=_DICTIONARY_3)
 
 
 class Item:
-    """One stored item. `timestamp_nano` is ns since the epoch, `expires_at` s since the epoch."""
+    """One stored item. `timestamp_nano` is ns since the epoch, `expires_at` s since the epoch.
 
-    __slots__ = ("body", "execution_id", "expires_at", "kind", "schema", "tie", "timestamp_nano")
+    `glance` is what its store has noted of an index row, if anything: function, status, times taken
+    (glance.py). It says nothing that the body does not.
+    """
+
+    __slots__ = (
+        "body", "execution_id", "expires_at", "glance", "kind", "schema", "tie", "timestamp_nano",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -183,6 +189,7 @@ class Item:
         self.body = body
         self.expires_at = expires_at
         self.schema = schema
+        self.glance: tuple[str, str, bytes] | None = None
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -190,9 +197,7 @@ class Item:
         return (self.execution_id, self.timestamp_nano, self.tie)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Item) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
-        )
+        return isinstance(other, Item) and row_of(self) == row_of(other)
 
     def __hash__(self) -> int:
         return hash(self.key)

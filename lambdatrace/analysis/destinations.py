@@ -13,11 +13,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace.analysis.quantiles import Batch, Times
+from lambdatrace.analysis.shapes import Shape
+from lambdatrace.glance import KEY, NUMBERS, TIMES
 from lambdatrace.model import Protocol
 from lambdatrace.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from lambdatrace.analysis.times import Window
     from lambdatrace.model import DestinationFigures, Execution
@@ -25,19 +27,17 @@ if TYPE_CHECKING:
 # A sparkline's cells.
 CELLS = 16
 _PROTOCOLS = frozenset(Protocol)
-# Of a stored row (items.py): what says where, and where behind that its numbers stand.
-_KEY = 4
-_NUMBERS = (0, 1, 2, 3, 4, 6, 7)
-_CONNECTIONS, _ERRORS, _BYTES_OUT, _BYTES_IN, _TIME, _REUSED, _REQUESTS = range(len(_NUMBERS))
-# And its times: connect (ns), wait, tls and dns (us). From so many on a summary keeps only as many,
-# evenly spaced (model.py).
-_TIMES = ((5, 32), (8, 8), (9, 8), (10, 8))
+_CONNECTIONS, _ERRORS, _BYTES_OUT, _BYTES_IN, _TIME, _REUSED, _REQUESTS = range(len(NUMBERS))
+# From so many connect, wait, tls and dns times on a summary keeps only as many, evenly
+# spaced (model.py).
+_MOST_TIMES = (32, 8, 8, 8)
 _US = 1_000
 # What a row means of which so much is missing.
 _LENGTH = 11
 _LATER: dict[int, list[Any]] = {n: [0, 0, [], [], []][5 - n :] for n in range(6)}
-# So many executions are added up at once.
+# So many executions are added up at once, and so many of which there are glances.
 _BATCH = 1_000
+_GLANCES = 50_000
 
 
 class By(StrEnum):
@@ -97,20 +97,22 @@ _WRONG = (TypeError, ValueError, OverflowError, LookupError, RecursionError)
 class _Place:
     """All rows of one host, address, port, protocol (and function), added up.
 
-    `waiting` are rows that have not been yet: many at once take a fraction of the time.
+    `waiting` are rows that have not been yet, and so may be in `shapes`: many at once take a
+    fraction of the time.
     """
 
-    __slots__ = ("cells", "group", "sums", "times", "waiting")
+    __slots__ = ("cells", "group", "shapes", "sums", "times", "waiting")
 
     def __init__(self, group: _Group) -> None:
         self.group = group
-        self.sums = [0] * len(_NUMBERS)
-        self.times = [Times() for _ in _TIMES]
+        self.sums = [0] * len(NUMBERS)
+        self.times = [Times() for _ in TIMES]
         self.cells = [0] * CELLS
         self.waiting: list[bytes] = []
+        self.shapes: list[Shape] = []
 
     def add_up(self, cell: int) -> None:
-        """Take in what waits, all of it of one cell; all or nothing.
+        """Take in what waits in `waiting`, all of it of one cell; all or nothing.
 
         Raises one of _WRONG for what is not as it should be.
         """
@@ -122,14 +124,25 @@ class _Place:
             row += _LATER[_LENGTH - len(row)]
         columns = list(zip(*rows, strict=True))
         # An array takes whole numbers from 0 on and nothing else.
-        numbers = [array("Q", columns[place]) for place in _NUMBERS]
+        numbers = [array("Q", columns[place]) for place in NUMBERS]
+        self._take(cell, numbers, [columns[place] for place in TIMES])
+
+    def add_up_shapes(self, cell: int) -> None:
+        """Take in what waits in `shapes`, all of it of one cell."""
+        for shape in self.shapes:
+            if shape.waiting:
+                self._take(cell, *shape.take(_MOST_TIMES))
+
+    def _take(
+        self,
+        cell: int,
+        numbers: Sequence[array[int]],
+        times_of_all: Sequence[Sequence[Sequence[int]]],
+    ) -> None:
         connections, reused = numbers[_CONNECTIONS], numbers[_REUSED]
         made = [max(0, all_ - old) for all_, old in zip(connections, reused, strict=True)]
         counts = (made, numbers[_REQUESTS], made, None)
-        batches = [
-            Batch(columns[place], count, most)
-            for (place, most), count in zip(_TIMES, counts, strict=True)
-        ]
+        batches = list(map(Batch, times_of_all, counts, _MOST_TIMES))
         for n, column in enumerate(numbers):
             self.sums[n] += sum(column)
         for times, batch in zip(self.times, batches, strict=True):
@@ -162,8 +175,9 @@ class Tally:
         self._groups: dict[Key, _Group] = {}
         # By function, where that makes a row, and host, address, port, protocol.
         self._places: dict[str | None, dict[Key, _Place]] = {}
-        # The same by what is stored.
+        # The same by what is stored, in rows and in glances.
         self._by_text: dict[str | None, dict[bytes, _Place]] = {}
+        self._by_shape: dict[str | None, dict[str, tuple[Shape, _Group | None]]] = {}
         self._executions = 0
         self._cell = 0
 
@@ -176,12 +190,7 @@ class Tally:
 
         Executions of one time after the other are added up soonest.
         """
-        number = self._executions
-        self._executions += 1
-        cell = (started_ns - self._since_ns) * CELLS // self._span_ns
-        if cell != self._cell or not number % _BATCH:
-            self._add_up()
-            self._cell = cell
+        number = self._begun(started_ns, _BATCH)
         named = function if self.by is By.FUNCTION else None
         places = self._by_text.setdefault(named, {})
         for where, figures in rows:
@@ -196,9 +205,42 @@ class Tally:
                 group.last = number
                 group.executions += 1
 
+    def add_glance(self, started_ns: int, function: str, shapes: str, figures: bytes) -> None:
+        """One execution with its destinations as a store has them at a glance (glance.py)."""
+        number = self._begun(started_ns, _GLANCES)
+        named = function if self.by is By.FUNCTION else None
+        known = self._by_shape.setdefault(named, {})
+        begin = 0
+        for text in shapes.split("\n") if shapes else ():
+            try:
+                shape, group = known.get(text) or self._shape(named, text)
+            except _WRONG:
+                self.corrupt += 1
+                return  # where the next one begins is not known
+            end = begin + shape.size
+            if group is not None and group.last != number:
+                group.last = number
+                group.executions += 1
+            if group is None or end > len(figures):
+                self.corrupt += 1
+            else:
+                shape.waiting.append(figures[begin:end])
+            begin = end
+
+    def _begun(self, started_ns: int, most: int) -> int:
+        """The number of one more execution. What waits is of its cell, and of `most` others."""
+        number = self._executions
+        self._executions += 1
+        cell = (started_ns - self._since_ns) * CELLS // self._span_ns
+        if cell != self._cell or not number % most:
+            self._add_up()
+            self._cell = cell
+        return number
+
     def _add_up(self) -> None:
         cell = min(CELLS - 1, max(0, self._cell))
         for place in self._all():
+            place.add_up_shapes(cell)
             if place.waiting:
                 rows = place.waiting
                 try:
@@ -222,6 +264,23 @@ class Tally:
         place = self._places.get(function, {}).get(key) or self._place(function, key)
         self._by_text[function][text] = place
         return place
+
+    def _shape(self, function: str | None, text: str) -> tuple[Shape, _Group | None]:
+        """What a shape says, and the group it goes to: none if that cannot be.
+
+        Raises one of _WRONG for what is no shape.
+        """
+        shape, group = Shape(text), None
+        try:
+            self._by_text.setdefault(function, {})
+            place = self._stored_place(function, shape.where)
+        except _WRONG:
+            pass
+        else:
+            place.shapes.append(shape)
+            group = place.group
+        found = self._by_shape[function][text] = (shape, group)
+        return found
 
     def _place(self, function: str | None, key: Key) -> _Place:
         host, address, port, protocol = key
@@ -314,7 +373,7 @@ def written_row(row: Any) -> StoredRow:
         return b"", b""
     where, figures = (
         json.dumps(part, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
-        for part in (row[:_KEY], row[_KEY:])
+        for part in (row[:KEY], row[KEY:])
     )
     return where[1:-1], figures[1:-1]
 

@@ -25,11 +25,12 @@ TEXT, NUMBER, BOOLEAN, MOMENT = "text", "number", "true or false", "moment"
 # A field's kind, or what its text can be.
 Kind = str | tuple[str, ...]
 
-_CONDITION = re.compile(
-    r'\s*([a-z][a-z0-9_.]*)\s*(!=|!~|<=|>=|=|~|<|>)\s*(?:"((?:[^"\\]|\\.)*)"|([^,"]*?))\s*(?:,|$)',
-    re.DOTALL,
+# Compiled when there is a filter: that takes longer than the module.
+_CONDITION = (
+    r"(?s)\s*([a-z][a-z0-9_.]*)\s*(!=|!~|<=|>=|=|~|<|>)\s*"
+    r'(?:"((?:[^"\\]|\\.)*)"|([^,"]*?))\s*(?:,|$)'
 )
-_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?")
+_NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?"
 _OPERATORS: dict[str, tuple[str, ...]] = {
     TEXT: ("=", "!=", "~", "!~"),
     NUMBER: ("=", "!=", "<", "<=", ">", ">="),
@@ -118,7 +119,7 @@ def parse(text: str | None, scopes: Mapping[str, Mapping[str, Kind]]) -> Filter:
         return Filter(found)
     at = 0
     while at < len(text) or not found:
-        match = _CONDITION.match(text, at)
+        match = re.compile(_CONDITION).match(text, at)
         if match is None or (match.end() == len(text) and text.rstrip().endswith(",")):
             rest = text[at:].strip() or text
             raise UsageError(f"--filter: {rest!r} is not a condition", _HINT)
@@ -153,7 +154,7 @@ def _value(
         return None
     text = re.sub(r"\\(.)", r"\1", quoted or "", flags=re.DOTALL) if plain is None else plain
     if base == NUMBER:
-        if not _NUMBER.fullmatch(text):
+        if not re.fullmatch(_NUMBER, text):
             raise UsageError(f"--filter: {name} is a number, {text!r} is none", _HINT)
         return float(text)
     if base == BOOLEAN:

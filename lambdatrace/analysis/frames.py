@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from lambdatrace.analysis.taken import UNKNOWN
+from lambdatrace.glance import UNKNOWN
 
 if TYPE_CHECKING:
     from lambdatrace.analysis.taken import Taken

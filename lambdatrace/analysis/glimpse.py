@@ -6,11 +6,11 @@ asked for here is in an object within the summary.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import lru_cache
 from typing import Any
 
+from lambdatrace import plain_json
 from lambdatrace.errors import CorruptItemError
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -32,7 +32,7 @@ def plain(text: bytes, name: bytes) -> Any:
     Raises CorruptItemError.
     """
     try:
-        return json.loads(_piece(_PLAIN, text, name))
+        return plain_json.loads(_piece(_PLAIN, text, name))
     except ValueError as error:
         raise _corrupt(name) from error
 
@@ -50,7 +50,7 @@ def _piece(pattern: re.Pattern[bytes], text: bytes, name: bytes) -> bytes:
 @lru_cache(1_000)
 def _loaded(text: bytes) -> Any:
     try:
-        return json.loads(text)
+        return plain_json.loads(text)
     except ValueError:
         return None
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 TOTAL = "total"
 NAMES = (TOTAL, *Part)
-_LIMIT = re.compile(r"\s*([a-z]+)\s*=\s*([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*")
+# Compiled when there are limits.
+_LIMIT = r"\s*([a-z]+)\s*=\s*([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*"
 _MS = 1_000_000
 
 
@@ -23,7 +24,7 @@ def parse_slo(text: str | None, names: Iterable[str] = NAMES) -> dict[str, int]:
     """The limits (ns) that `text` spells, by name; none without one. Raises UsageError."""
     limits: dict[str, int] = {}
     for part in [] if text is None else text.split(","):
-        match = _LIMIT.fullmatch(part)
+        match = re.fullmatch(_LIMIT, part)
         if match is None or match[1] not in names or match[1] in limits:
             raise UsageError(
                 f"--slo: {part.strip()!r} is not a limit, or there twice",

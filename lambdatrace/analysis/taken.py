@@ -13,18 +13,20 @@ from lambdatrace import items as stored
 from lambdatrace.analysis import glimpse
 from lambdatrace.analysis.slo import NAMES, taken_ns
 from lambdatrace.errors import CorruptItemError, StoreError
+from lambdatrace.glance import UNKNOWN
 from lambdatrace.model import Part, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lambdatrace.glance import StoredGlance
     from lambdatrace.items import Row
     from lambdatrace.model import Execution
 
-UNKNOWN = -1
 # As in summary.py.
 _MOST = 2**60
 _PARTS = len(Part)
+_NS_BYTES = 8
 _STATUSES = frozenset(Status)
 
 
@@ -60,6 +62,25 @@ class Taken:
             except StoreError as error:
                 self.unreadable.append(error)
 
+    def add_glances(self, glances: Iterable[StoredGlance]) -> None:
+        """Add what is counted of executions (glance.py)."""
+        # Those alike in all that is no time, together.
+        alike: dict[tuple[str, str, int, int], list[bytes]] = {}
+        for _, function, status, cold_start, taken, *_ in glances:
+            if self.function is None or function == self.function:
+                alike.setdefault((function, status, cold_start, len(taken)), []).append(taken)
+        for (function, status, cold_start, _), times in alike.items():
+            try:
+                columns = _columns(status, b"".join(times), len(times))
+            except CorruptItemError as error:
+                self.unreadable += [error] * len(times)
+                continue
+            self.functions[function] += len(times)
+            self.statuses[status] += len(times)
+            self.cold_starts += cold_start * len(times)
+            for mine, more in zip(self.columns.values(), columns, strict=True):
+                mine.extend(more)
+
     def add_executions(self, executions: Iterable[Execution]) -> None:
         """Add executions that have been read and checked."""
         for one in executions:
@@ -91,6 +112,30 @@ class Taken:
         self.statuses.update(statuses)
         self.cold_starts += cold_starts
         self.unreadable += [StoreError(message, hint) for message, hint in errors]
+
+
+def _columns(status: str, taken: bytes, count: int) -> list[array[int]]:
+    """Times taken by so many executions (glance.py), in all and in each part.
+
+    Raises CorruptItemError.
+    """
+    width, rest = divmod(len(taken), count * _NS_BYTES)
+    values = array("q") if rest else array("q", taken)
+    # Older agents told of no parts.
+    if status not in _STATUSES or width not in (1, 1 + _PARTS) or not values:
+        raise CorruptItemError("what a store has noted of an execution is corrupt")
+    if min(values) < UNKNOWN or min(values[::width]) < 0 or max(values) > _MOST:
+        raise CorruptItemError("what a store has noted of an execution is corrupt")
+    unknown = array("q", [UNKNOWN]) * count
+    return [values[n::width] if n < width else unknown for n in range(1 + _PARTS)]
+
+
+def glanced(status: str, taken: bytes) -> list[int]:
+    """Times (ns or UNKNOWN) in all and of each part, as a store has noted them.
+
+    Raises CorruptItemError.
+    """
+    return [column[0] for column in _columns(status, taken, 1)]
 
 
 def known_ns(execution: Execution) -> list[int]:

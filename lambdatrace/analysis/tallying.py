@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from lambdatrace.analysis.destinations import StoredRow, Tally
     from lambdatrace.analysis.lookup import WindowContents
+    from lambdatrace.glance import StoredGlance
     from lambdatrace.items import Row
     from lambdatrace.model import Execution
 
@@ -52,6 +53,14 @@ class Tallied:
                 self.executions += 1
                 self.destinations_left_out += left_out
                 self.tally.add_stored(row[1], name, destinations)
+
+    def add_glances(self, glances: Iterable[StoredGlance]) -> None:
+        """Add what is counted of executions (glance.py)."""
+        for started_ns, function, _, _, _, left_out, shapes, figures in glances:
+            if self.function is None or function == self.function:
+                self.executions += 1
+                self.destinations_left_out += left_out
+                self.tally.add_glance(started_ns, function, shapes, figures)
 
     def add_chosen(
         self, contents: WindowContents, chosen: Callable[[Execution], Execution | None]

@@ -9,8 +9,9 @@ from lambdatrace.errors import UsageError
 from lambdatrace.values import Value
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_AGO = re.compile(r"([0-9]{1,9})([smhd])")
-_RFC_3339 = re.compile(
+# Compiled when there is something to look for: these take longer than a module.
+_AGO = r"([0-9]{1,9})([smhd])"
+_RFC_3339 = (
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
@@ -30,10 +31,10 @@ def parse_moment(text: str, now_ns: int) -> int:
 
     Raises UsageError.
     """
-    ago = _AGO.fullmatch(text.strip())
+    ago = re.fullmatch(_AGO, text.strip())
     if ago:
         return max(0, now_ns - int(ago[1]) * _UNITS_S[ago[2]] * 1_000_000_000)
-    absolute = _RFC_3339.fullmatch(text.strip())
+    absolute = re.fullmatch(_RFC_3339, text.strip())
     if not absolute:
         raise UsageError(f"{text!r} is neither a duration nor a time", _HINT)
     date, clock, fraction, zone = absolute.groups()

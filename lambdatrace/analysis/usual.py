@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from lambdatrace import items as stored
 from lambdatrace.analysis import glimpse
-from lambdatrace.analysis.taken import UNKNOWN, figures, known_ns
+from lambdatrace.analysis.taken import figures, glanced, known_ns
 from lambdatrace.errors import StoreError
+from lambdatrace.glance import UNKNOWN
 from lambdatrace.model import Part, Status
 from lambdatrace.values import Value
 
@@ -51,13 +52,23 @@ class Recent:
     def add_older(self, row: Item) -> None:
         """Take in an index row from before those that are known, if it can be read."""
         try:
+            if row.glance is not None:
+                function, status, taken = row.glance
+                if self._wants(function):
+                    self._take(function, status, glanced(status, taken))
+                return
             text = stored.summary_text(row)
             function = glimpse.string(text, b"function")
-            if self._function not in (None, function) or self.has_enough(function):
-                return
-            status, _, times = figures(text)
+            if self._wants(function):
+                status, _, times = figures(text)
+                self._take(function, status, times)
         except StoreError:
             return  # `list` tells of rows that cannot be read
+
+    def _wants(self, function: str) -> bool:
+        return self._function in (None, function) and not self.has_enough(function)
+
+    def _take(self, function: str, status: str, times: list[int]) -> None:
         if _says_something(status, times):
             self._of(function).appendleft(times)
 

@@ -73,7 +73,8 @@ COMMANDS = {
 def make_app(arguments: Sequence[str] | None = None) -> typer.Typer:
     """The application; of its commands only the one that `arguments` name is loaded.
 
-    The others are there by name. Loading all (None) takes several times as long as any needs.
+    Where they begin with it, the others are not there, else by name. Loading all (None) takes
+    several times as long as any needs.
     """
     app = typer.Typer(
         name="lambdatrace",
@@ -88,7 +89,10 @@ def make_app(arguments: Sequence[str] | None = None) -> typer.Typer:
     )
     app.callback()(lambdatrace)
     wanted = next((word for word in arguments or () if not word.startswith("-")), None)
+    alone = wanted in COMMANDS and arguments is not None and arguments[0] == wanted
     for name, command in COMMANDS.items():
+        if alone and wanted != name:
+            continue
         call: Callable[..., None] = _not_loaded
         examples = None
         if arguments is None or name == wanted:

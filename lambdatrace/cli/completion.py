@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LIMIT_S = 1.0
 _MOST = 50
 _MAX_BYTES = 65_536
-_SAFE = re.compile(r"[\w.@:/+-]+")
+_SAFE = r"[\w.@:/+-]+"
 _SELECTORS = ("@latest", "@slowest")
 
 
@@ -39,7 +39,7 @@ def complete_tables(context: typer.Context, incomplete: str) -> list[str]:
 
 def _fitting(names: Iterable[str], incomplete: str) -> list[str]:
     # A shell would take what else there is for a word's end, or worse: zsh evaluates it.
-    safe = (name for name in dict.fromkeys(names) if _SAFE.fullmatch(name))
+    safe = (name for name in dict.fromkeys(names) if re.fullmatch(_SAFE, name))
     return [name for name in safe if name.startswith(incomplete)][:_MOST]
 
 

@@ -1,5 +1,6 @@
 """Tallies on all CPUs: reading rows is cheap, what is in them is not.
 
+What a store has at a glance (glance.py) is added up by the one who reads it: that is no work.
 Workers are forked before a store is opened, get rows through pipes, and send what they have made of
 them in the end. Whoever hands rows out keeps those that no worker has room for.
 """
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Protocol, Self
 
+    from lambdatrace.analysis.times import Window
+    from lambdatrace.glance import StoredGlance
     from lambdatrace.items import Row
+    from lambdatrace.store.base import Store
 
 # More would wait for the one that hands out.
 _MOST_WORKERS = 7
@@ -40,6 +44,9 @@ if TYPE_CHECKING:
 
         def add(self, rows: Iterable[Row]) -> None:
             """Take in index rows."""
+
+        def add_glances(self, glances: Iterable[StoredGlance]) -> None:
+            """Take in what is counted of executions."""
 
         def portable(self) -> Any:
             """Everything it knows, in types that `marshal` takes."""
@@ -78,7 +85,13 @@ class Crew(Generic[AnyTallying]):
         for worker in self._workers:
             worker.end()
 
-    def tally(self, number: int, batches: Iterable[Sequence[Row]]) -> None:
+    def tally(self, number: int, store: Store, window: Window) -> None:
+        """Add the executions of a window to tally `number`. Raises StoreError."""
+        for glances in store.glances(window.since_ns, window.until_ns):
+            self._own[number].add_glances(glances)
+        self.tally_rows(number, store.unglanced(window.since_ns, window.until_ns))
+
+    def tally_rows(self, number: int, batches: Iterable[Sequence[Row]]) -> None:
         """Add index rows to tally `number`. Raises StoreError."""
         for rows in batches:
             for begin in range(0, len(rows), _BATCH):

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any, TypeVar
 
     from lambdatrace.cli.environment import Environment
+    from lambdatrace.glance import StoredGlance
     from lambdatrace.items import Item, Row
     from lambdatrace.store.base import Store
+
+    AnyRow = TypeVar("AnyRow", bound=tuple[Any, ...])
 
 # A result that comes sooner needs no bar before it.
 AFTER_S = 1.0
@@ -51,11 +55,28 @@ class WatchedStore:
 
         Raises StoreError.
         """
+        return self._seen(self._store.batches(since_ns, until_ns), 1, since_ns, until_ns)
+
+    def glances(self, since_ns: int, until_ns: int) -> Iterator[list[StoredGlance]]:
+        """What is counted of the rows of `batches` (glance.py), as far as it has been noted.
+
+        Raises StoreError.
+        """
+        return self._seen(self._store.glances(since_ns, until_ns), 0, since_ns, until_ns)
+
+    def unglanced(self, since_ns: int, until_ns: int) -> Iterator[list[Row]]:
+        """The rows of `batches` of which `glances` has nothing. Raises StoreError."""
+        return self._seen(self._store.unglanced(since_ns, until_ns), 1, since_ns, until_ns)
+
+    def _seen(
+        self, batches: Iterator[list[AnyRow]], place: int, since_ns: int, until_ns: int
+    ) -> Iterator[list[AnyRow]]:
+        """`batches` under a bar; at `place` a row has the moment (ns since the epoch)."""
         bar = Bar(self._environment, since_ns, until_ns)
         try:
-            for rows in self._store.batches(since_ns, until_ns):
+            for rows in batches:
                 if rows:
-                    bar.moment_ns = rows[-1][1]
+                    bar.moment_ns = rows[-1][place]
                 bar.count += len(rows)
                 yield rows
         finally:

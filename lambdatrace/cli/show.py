@@ -87,7 +87,6 @@ def show(
     from lambdatrace.analysis.slo import parse_slo
     from lambdatrace.analysis.trace import read_records, without_syscalls
     from lambdatrace.analysis.verdict import judge
-    from lambdatrace.export import documents
 
     environment: Environment = context.obj
     selection = all_of_it(environment, source, selection)
@@ -96,7 +95,11 @@ def show(
     limits = parse_slo(slo)
 
     def fits(one: Execution) -> bool:
-        return not wanted.on(EXECUTIONS) or wanted.holds(EXECUTIONS, documents.fields_document(one))
+        if not wanted.on(EXECUTIONS):
+            return True
+        from lambdatrace.export import documents
+
+        return wanted.holds(EXECUTIONS, documents.fields_document(one))
 
     with opened_store(environment, source) as opened:
         found = find(opened, execution, searched, selection.function, fits)
@@ -153,11 +156,8 @@ def _draw(
     from lambdatrace.analysis.phases import told_apart
     from lambdatrace.analysis.trace import elsewhere_left_out, syscall_totals
     from lambdatrace.analysis.waterfall import waterfall
-    from lambdatrace.cli.views.elsewhere import elsewhere_list, elsewhere_note
-    from lambdatrace.cli.views.events import event_lists
     from lambdatrace.cli.views.execution import execution_view
     from lambdatrace.cli.views.partition import PartitionView
-    from lambdatrace.cli.views.processes import failed_processes
     from lambdatrace.cli.views.verdict import verdict_view
     from lambdatrace.cli.views.waterfall import WaterfallView
 
@@ -169,15 +169,22 @@ def _draw(
         verdict_view(verdict),
         PartitionView(trace.execution, trace.pauses),
         WaterfallView(waterfall(trace, exchanges), exchanges, names, complete=complete),
-        *failed_processes(trace.processes),
     ]
-    left_out = elsewhere_left_out(records)
+    # What few executions have is not loaded for the others.
+    if trace.processes:
+        from lambdatrace.cli.views.processes import failed_processes
+
+        views += failed_processes(trace.processes)
     if events:
+        from lambdatrace.cli.views.events import event_lists
+
         views += event_lists(trace, exchanges, syscall_totals(records), names)
-    if events and trace.elsewhere:
-        views.append(elsewhere_list(trace.elsewhere, left_out))
-    elif trace.elsewhere:
-        views.append(elsewhere_note(trace.elsewhere, left_out))
+    if trace.elsewhere:
+        from lambdatrace.cli.views.elsewhere import elsewhere_list, elsewhere_note
+
+        left_out = elsewhere_left_out(records)
+        tell = elsewhere_list if events else elsewhere_note
+        views.append(tell(trace.elsewhere, left_out))
     environment.draw(*views)
 
 

@@ -84,7 +84,7 @@ def _taken(environment: Environment, source: AnySource, selection: Selection) ->
         Crew(lambda: [Taken(selection.function)]) as crew,
         opened_store(environment, source) as opened,
     ):
-        crew.tally(0, opened.batches(window.since_ns, window.until_ns))
+        crew.tally(0, opened, window)
         return crew.results()[0]
 
 

@@ -159,7 +159,7 @@ def _tallied(
         return tallied
     with Crew(empty) as crew, opened_store(environment, source) as opened:
         for number, window in enumerate(windows):
-            crew.tally(number, opened.batches(window.since_ns, window.until_ns))
+            crew.tally(number, opened, window)
         return crew.results()
 
 

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Protocol
 
+    from lambdatrace.glance import StoredGlance
     from lambdatrace.items import Item, Row
 
     class Store(Protocol):
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
             The newest hour comes first. What is in a row has not been looked at. Raises StoreError.
             """
+
+        def glances(self, since_ns: int, until_ns: int) -> Iterator[list[StoredGlance]]:
+            """What is counted of the rows of `batches` (glance.py), as far as it has been noted.
+
+            Raises StoreError.
+            """
+
+        def unglanced(self, since_ns: int, until_ns: int) -> Iterator[list[Row]]:
+            """The rows of `batches` of which `glances` has nothing. Raises StoreError."""
 
         def close(self) -> None:
             """Release what the store holds."""
@@ -69,3 +79,22 @@ if TYPE_CHECKING:
 
         def close(self) -> None:
             """Release what the writer holds."""
+
+
+class WithoutGlances:
+    """A store that notes nothing beside its items: what is counted has to be read."""
+
+    if TYPE_CHECKING:
+
+        def batches(self, since_ns: int, until_ns: int) -> Iterator[list[Row]]:
+            """The rows that there are."""
+            raise NotImplementedError
+
+    def glances(self, since_ns: int, until_ns: int) -> Iterator[list[StoredGlance]]:
+        """None: there are none."""
+        del since_ns, until_ns
+        return iter(())
+
+    def unglanced(self, since_ns: int, until_ns: int) -> Iterator[list[Row]]:
+        """All rows of `batches`. Raises StoreError."""
+        return self.batches(since_ns, until_ns)

@@ -15,6 +15,7 @@ from zlib import crc32
 from lambdatrace import interchange
 from lambdatrace.errors import StoreError
 from lambdatrace.items import INDEX, row_of
+from lambdatrace.store.base import WithoutGlances
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +88,7 @@ def _unreadable(path: str, error: Exception) -> StoreError:
     return StoreError(f"{path} cannot be read: {reason}", "check the name and its permissions")
 
 
-class FileStore:
+class FileStore(WithoutGlances):
     """A store that is read only: `Store` of store/base.py. Raises StoreError."""
 
     def __init__(self, path: str) -> None:

@@ -13,13 +13,15 @@ import sqlite3
 import time
 
 from lambdatrace.errors import StoreError
-from lambdatrace.items import INDEX_SHARDS, index_bucket, item_of, row_of
+from lambdatrace.glance import glance_of
+from lambdatrace.items import INDEX, INDEX_SHARDS, index_bucket, item_of, row_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
+    from lambdatrace.glance import StoredGlance
     from lambdatrace.items import Item, Row
 
 _CREATE = (
@@ -30,6 +32,24 @@ _CREATE = (
     "CREATE INDEX IF NOT EXISTS items_expiry ON items(expires_at)",
 )
 _INSERT = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?)"
+# Beside each index row what is counted of it (glance.py), by time. What other versions write, which
+# know nothing of this, has a row as well, without a function: the index row is to be read.
+_CREATE_GLANCES = (
+    """CREATE TABLE glances(
+        timestamp_nano INTEGER, execution_id TEXT, tie INTEGER, expires_at INTEGER,
+        function TEXT, status TEXT, cold_start INTEGER, taken BLOB, left_out INTEGER,
+        shapes TEXT, figures BLOB, PRIMARY KEY(timestamp_nano, execution_id, tie)
+    ) WITHOUT ROWID""",
+    """CREATE TRIGGER items_written AFTER INSERT ON items WHEN new.kind = 'index' BEGIN
+        INSERT OR REPLACE INTO glances(timestamp_nano, execution_id, tie, expires_at)
+        VALUES (new.timestamp_nano, new.execution_id, new.tie, new.expires_at); END""",
+    """CREATE TRIGGER items_deleted AFTER DELETE ON items WHEN old.kind = 'index' BEGIN
+        DELETE FROM glances WHERE timestamp_nano = old.timestamp_nano
+        AND execution_id = old.execution_id AND tie = old.tie; END""",
+    """INSERT INTO glances(timestamp_nano, execution_id, tie, expires_at)
+        SELECT timestamp_nano, execution_id, tie, expires_at FROM items WHERE kind = 'index'""",
+)
+_INSERT_GLANCE = "INSERT OR REPLACE INTO glances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # What DynamoDB does by TTL; a little with each write, so that no write takes long.
 _FORGET = """DELETE FROM items WHERE (execution_id, timestamp_nano, tie) IN (
     SELECT execution_id, timestamp_nano, tie FROM items
@@ -42,6 +62,21 @@ SELECT_NEWEST_BUCKET = """SELECT execution_id FROM items WHERE execution_id BETW
 SELECT_BUCKET = f"""SELECT * FROM items WHERE execution_id = :id
     AND timestamp_nano BETWEEN :since AND :until AND {_ALIVE}
     ORDER BY timestamp_nano DESC, tie DESC"""  # noqa: S608
+# SQLite keeps whatever type it is given: a glance is one with the right ones only.
+_GLANCED = """(typeof(function) = 'text' AND typeof(status) = 'text'
+    AND typeof(cold_start) = 'integer' AND typeof(taken) = 'blob'
+    AND typeof(left_out) = 'integer' AND typeof(shapes) = 'text' AND typeof(figures) = 'blob')"""
+SELECT_INDEX = """SELECT items.*, function, status, taken
+    FROM glances JOIN items USING (execution_id, timestamp_nano, tie)
+    WHERE glances.timestamp_nano BETWEEN :since AND :until
+    AND (items.expires_at = 0 OR items.expires_at > :now)
+    ORDER BY glances.timestamp_nano DESC, glances.tie DESC"""
+SELECT_GLANCES = f"""SELECT timestamp_nano, function, status, cold_start, taken, left_out, shapes,
+    figures FROM glances WHERE timestamp_nano BETWEEN :since AND :until AND {_ALIVE}
+    AND {_GLANCED} ORDER BY timestamp_nano DESC"""  # noqa: S608
+SELECT_UNGLANCED = f"""SELECT * FROM items WHERE (execution_id, timestamp_nano, tie) IN (
+    SELECT execution_id, timestamp_nano, tie FROM glances
+    WHERE timestamp_nano BETWEEN :since AND :until AND NOT {_GLANCED}) AND {_ALIVE}"""  # noqa: S608
 
 # SQLite's primary result codes (sqlite.org/rescode.html); extended ones are them plus n * 256.
 _SQLITE_BUSY = 5
@@ -97,12 +132,25 @@ class SqliteStore:
     def index(self, since_ns: int, until_ns: int) -> Iterator[Item]:
         """Index rows of executions begun in [since, until] (ns since the epoch), newest first.
 
-        Goes from one bucket that exists to the next, so empty hours cost nothing. Raises
-        StoreError.
+        Raises StoreError.
+        """
+        since, until = max(0, since_ns), min(until_ns, _MAX_INTEGER)
+        if not self._keeps_glances():
+            yield from self._merged_index(since, until)
+            return
+        for *row, function, status, taken in self._rows(SELECT_INDEX, since=since, until=until):
+            item = item_of(tuple(row))
+            if type(function) is type(status) is str and type(taken) is bytes:
+                item.glance = function, status, taken
+            yield item
+
+    def _merged_index(self, since: int, until: int) -> Iterator[Item]:
+        """The same from the index itself, which is kept by hours and shards.
+
+        Goes from one bucket that exists to the next, so empty hours cost nothing.
         """
         import heapq  # the agent never reads
 
-        since, until = max(0, since_ns), min(until_ns, _MAX_INTEGER)
         for hour in self._hours(since, until):
             shards = [
                 self._items(SELECT_BUCKET, id=f"{hour}#{shard}", since=since, until=until)
@@ -118,16 +166,34 @@ class SqliteStore:
         The newest hour comes first. What is in a row has not been looked at. Raises StoreError.
         """
         since, until = max(0, since_ns), min(until_ns, _MAX_INTEGER)
-        now = int(self._now())
         for hour in self._hours(since, until):
             for shard in range(INDEX_SHARDS):
-                values = {"id": f"{hour}#{shard}", "since": since, "until": until, "now": now}
-                try:
-                    cursor = self._reading().execute(SELECT_BUCKET, values)
-                    while rows := cursor.fetchmany(_ROWS):
-                        yield rows
-                except sqlite3.Error as error:
-                    raise _explained(error, self._path, "read") from error
+                name = f"{hour}#{shard}"
+                yield from self._batches(SELECT_BUCKET, id=name, since=since, until=until)
+
+    def glances(self, since_ns: int, until_ns: int) -> Iterator[list[StoredGlance]]:
+        """What is counted of the rows of `batches`, as far as it has been noted, newest first.
+
+        Raises StoreError.
+        """
+        since, until = max(0, since_ns), min(until_ns, _MAX_INTEGER)
+        if self._keeps_glances():
+            yield from self._batches(SELECT_GLANCES, since=since, until=until)
+
+    def unglanced(self, since_ns: int, until_ns: int) -> Iterator[list[Row]]:
+        """The rows of `batches` of which `glances` has nothing. Raises StoreError."""
+        since, until = max(0, since_ns), min(until_ns, _MAX_INTEGER)
+        if self._keeps_glances():
+            yield from self._batches(SELECT_UNGLANCED, since=since, until=until)
+        else:
+            yield from self.batches(since_ns, until_ns)
+
+    def _keeps_glances(self) -> bool:
+        """Whether there are any; without, the file was last written by an older version."""
+        try:
+            return "glances" in _tables(self._reading())
+        except sqlite3.Error as error:
+            raise _explained(error, self._path, "read") from error
 
     def _hours(self, since: int, until: int) -> Iterator[str]:
         """The hours with index rows, as these are named, the newest first."""
@@ -147,7 +213,7 @@ class SqliteStore:
 
         `deadline` is in s on `time.monotonic`.
         """
-        self._transact([], deadline)
+        self._transact([], [], deadline)
 
     def write(self, items: Iterable[Item], deadline: float) -> int:
         """Write all items or none until `deadline` (s, time.monotonic).
@@ -158,8 +224,13 @@ class SqliteStore:
         self.left = []
         self.last_error = self.last_kind = ""
         rows = [row_of(item) for item in items]
+        glances = [
+            (item.timestamp_nano, item.execution_id, item.tie, item.expires_at, *glance)
+            for item in items
+            if item.kind == INDEX and (glance := glance_of(item)) is not None
+        ]
         try:
-            self._transact(rows, deadline)
+            self._transact(rows, glances, deadline)
         except StoreError as error:
             self.last_error = error.message
             self.last_kind = "unwritable"
@@ -178,7 +249,9 @@ class SqliteStore:
                 connection.close()
         self._reader = self._writer = None
 
-    def _transact(self, rows: list[tuple[Any, ...]], deadline: float) -> None:
+    def _transact(
+        self, rows: list[tuple[Any, ...]], glances: list[tuple[Any, ...]], deadline: float
+    ) -> None:
         while True:
             try:
                 connection = self._writing(deadline)
@@ -187,6 +260,7 @@ class SqliteStore:
                 try:
                     connection.execute(_FORGET, (int(self._now()),))
                     connection.executemany(_INSERT, rows)
+                    connection.executemany(_INSERT_GLANCE, glances)
                     connection.execute("COMMIT")
                 except BaseException:
                     if connection.in_transaction:
@@ -223,6 +297,12 @@ class SqliteStore:
             connection.execute("PRAGMA synchronous=NORMAL")
             for statement in _CREATE:
                 connection.execute(statement)
+            if "glances" not in _tables(connection):
+                connection.execute("BEGIN IMMEDIATE")
+                # Unless another process was first.
+                for statement in () if "glances" in _tables(connection) else _CREATE_GLANCES:
+                    connection.execute(statement)
+                connection.execute("COMMIT")
         except BaseException:
             connection.close()
             raise
@@ -248,7 +328,7 @@ class SqliteStore:
             f"file:{escaped}?{mode}", uri=True, timeout=_READ_BUSY_TIMEOUT, isolation_level=None
         )
         try:
-            tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema")]
+            tables = _tables(connection)
         except BaseException:
             connection.close()
             raise
@@ -269,10 +349,22 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise _explained(error, self._path, "read") from error
 
+    def _batches(self, sql: str, **values: object) -> Iterator[list[Any]]:
+        try:
+            cursor = self._reading().execute(sql, {"now": int(self._now()), **values})
+            while rows := cursor.fetchmany(_ROWS):
+                yield rows
+        except sqlite3.Error as error:
+            raise _explained(error, self._path, "read") from error
+
     def _items(self, sql: str, **values: object) -> Iterator[Item]:
         for row in self._rows(sql, **values):
             # SQLite keeps whatever type it is given, so a column's type says nothing.
             yield item_of(row)
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    return [row[0] for row in connection.execute("SELECT name FROM sqlite_schema")]
 
 
 def _limit_waiting(connection: sqlite3.Connection, seconds: float) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from lambdatrace.capture import CAPTURE
+from lambdatrace.cli.views.grid import facts_grid
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,
@@ -71,14 +71,9 @@ _PARALLEL = 1.1
 
 def execution_view(execution: Execution, missing_chunks: int = 0) -> RenderableType:
     """The header of one execution, with a warning for whatever is missing from its trace."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style=DIM, no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, value in facts(execution):
-        grid.add_row(Text(label), value)
     # Reasons quote what this machine's kernel says.
     return Group(
-        grid,
+        facts_grid([(Text(label), value) for label, value in facts(execution)], DIM),
         *(safe(f"! {each}", WARNING, limit=400) for each in warnings(execution, missing_chunks)),
     )
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
 from lambdatrace.analysis.parts import PartRow, part_rows, unknown_parts, why_unknown
 from lambdatrace.cli.views.bars import share_bar
+from lambdatrace.cli.views.grid import Grid, GridColumn
 from lambdatrace.cli.views.text import DIM, cut_middle, duration, duration_words, safe
 from lambdatrace.model import Part
 
@@ -76,27 +76,35 @@ class PartitionView:
         left = options.max_width - (_LABEL + time_width + _SHARE + 4 * _GAP)
         width = min(_MOST_BAR, max(_LEAST_BAR, left * 2 // 5))
         room = max(0, left - width)
-        grid = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
-        grid.add_column(style=DIM, no_wrap=True, width=_LABEL)
-        grid.add_column(justify="right", no_wrap=True, width=time_width)
-        grid.add_column(justify="right", no_wrap=True, width=_SHARE)
-        grid.add_column(width=width, no_wrap=True)
-        grid.add_column(width=room, no_wrap=True, overflow="ellipsis")
-        for row in rows:
-            bar = share_bar(
-                row.permille / 1_000, width, ascii_only=options.ascii_only, style=STYLES[row.part]
-            )
-            grid.add_row(
+        cells = [
+            (
                 Text(part_name(row.part)),
                 duration(row.ns),
                 Text(f"{row.permille / 10:.1f}%"),
-                bar,
+                share_bar(
+                    row.permille / 1_000,
+                    width,
+                    ascii_only=options.ascii_only,
+                    style=STYLES[row.part],
+                ),
                 cut_middle(_subjects(row, room), room, ".." if options.ascii_only else "…"),
             )
+            for row in rows
+        ]
         if len(rows) > 1:
             whole = duration_words(self._execution.duration_ns)
-            grid.add_row(Text("all"), Text(whole, style=DIM), Text("100.0%", style=DIM))
-        yield grid
+            sums = Text("all"), Text(whole, style=DIM), Text("100.0%", style=DIM)
+            cells.append((*sums, Text(), Text()))
+        yield Grid(
+            [
+                GridColumn(_LABEL, DIM),
+                GridColumn(time_width, justify="right"),
+                GridColumn(_SHARE, justify="right"),
+                GridColumn(width),
+                GridColumn(room),
+            ],
+            cells,
+        )
         if unknown := unknown_parts(partition):
             names = ", ".join(map(part_name, unknown))
             yield Text(f"unavailable: {names}", style=DIM)

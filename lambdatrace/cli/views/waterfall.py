@@ -9,7 +9,6 @@ from __future__ import annotations
 from math import ceil, floor
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
 from lambdatrace.analysis.waterfall import (
@@ -21,6 +20,7 @@ from lambdatrace.analysis.waterfall import (
     trouble,
 )
 from lambdatrace.cli.views.bars import sparkline
+from lambdatrace.cli.views.grid import Grid, GridColumn
 from lambdatrace.cli.views.rows import RowWords, bytes_in, bytes_out, notes, start, took, what
 from lambdatrace.cli.views.text import (
     BAD,
@@ -187,28 +187,33 @@ class WaterfallView:
         bar_width = min(_MOST_BAR, max(_LEAST_BAR, width - used - what_width - _GAP))
         duration_ns = self._waterfall.duration_ns
         bars = [_bar(row, duration_ns, bar_width, glyphs, ascii_only) for row in rows]
-        grid = Table.grid(padding=(0, _GAP, 0, 0))
-        grid.add_column(justify="right", no_wrap=True)
-        grid.add_column(width=what_width, no_wrap=True)
-        for cells, right, heading, most in columns:
-            grid.add_column(
-                justify="right" if right else "left",
-                width=_width(heading, cells, most),
-                no_wrap=most is None,
-                overflow="fold",
-            )
-        grid.add_column(width=bar_width, no_wrap=True, overflow="crop")
+        grid = [
+            GridColumn(_width("#", numbers, None), justify="right"),
+            GridColumn(what_width),
+            *(
+                GridColumn(
+                    _width(heading, cells, most),
+                    justify="right" if right else "left",
+                    no_wrap=most is None,
+                    overflow="fold",
+                )
+                for cells, right, heading, most in columns
+            ),
+            GridColumn(bar_width, overflow="crop"),
+        ]
         names, axis = _scale(duration_ns, bar_width, glyphs)
         headings = [Text(heading, style=DIM) for _, _, heading, _ in columns]
-        grid.add_row(Text(), Text(), *(Text() for _ in columns), names)
-        grid.add_row(Text("#", style=DIM), Text("what", style=DIM), *headings, axis)
+        lines = [
+            [Text(), Text(), *(Text() for _ in columns), names],
+            [Text("#", style=DIM), Text("what", style=DIM), *headings, axis],
+        ]
         for number, row in enumerate(rows):
             line = bars[number]
             if tier < _ROOM_FOR_RESULTS:
                 _annotate(line, row)
             what = cut_middle(whats[number], what_width, glyphs.cut)
-            grid.add_row(numbers[number], what, *(cells[number] for cells, *_ in columns), line)
-        yield grid
+            lines.append([numbers[number], what, *(cells[number] for cells, *_ in columns), line])
+        yield Grid(grid, lines)
         yield self._legend(rows, bars, width, tier, glyphs)
 
     def _columns(

@@ -52,8 +52,8 @@ def rows() -> list[Row]:
 
 def counted(rows: Sequence[Row], workers: int) -> Sequence[Tallied]:
     with Crew(empty, workers) as crew:
-        crew.tally(0, [rows[:700], rows[700:]])
-        crew.tally(1, [rows[: COUNT // 2]])
+        crew.tally_rows(0, [rows[:700], rows[700:]])
+        crew.tally_rows(1, [rows[: COUNT // 2]])
         return crew.results()
 
 
@@ -75,7 +75,7 @@ def test_several_count_as_one_does(rows: list[Row], workers: int) -> None:
 def test_a_worker_that_dies_is_an_error(rows: list[Row]) -> None:
     def count() -> None:
         for _ in range(50):
-            crew.tally(0, [rows])
+            crew.tally_rows(0, [rows])
         crew.results()
 
     with Crew(empty, 1) as crew:
