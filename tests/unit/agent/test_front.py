@@ -341,8 +341,9 @@ class Platform:
     def register(self, *, invocations: bool) -> None:
         assert invocations
 
-    def next(self, wait: object) -> dict[str, Any]:
-        assert wait is None
+    def next(self, wait: Callable[[int], None]) -> dict[str, Any]:
+        with open("/dev/null", "rb") as readable:  # noqa: PTH123
+            wait(readable.fileno())
         answer = next(self._events, None)
         if answer is None:
             raise HttpError("no more")
@@ -367,6 +368,26 @@ def test_whatever_an_event_is_the_next_one_is_asked_for(
     told = lines(capfd)
     assert "an invocation is not traced" in told[0]
     assert not any("two" in line for line in told)
+
+
+def test_an_event_is_noted_when_it_comes_and_then_left_alone_for_a_moment(
+    supervise: Callable[[Behaviour], Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = supervise(lambda channel, *_: be_ready(channel))
+    read, write = os.pipe()
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append((seconds, time.monotonic_ns()))
+
+    monkeypatch.setattr(front.time, "sleep", sleep)
+    before = time.monotonic_ns()
+    os.write(write, b"x")
+    supervisor.stand_back(read)
+    ((seconds, when),) = slept
+    assert seconds == front.STAND_BACK_S
+    assert before < supervisor.event_ns < when
+    assert os.read(read, 10) == b"x"
 
 
 def test_a_platform_that_has_gone_is_not_asked_for_ever(
