@@ -105,7 +105,7 @@ def main() -> None:
         if not _rivals.why_not(_rivals.strace("-e", "trace=network")):
             cases["strace"] = lambda: straced(command, folder)
         found = interleave(ROUNDS, cases)
-    # Of the rounds of a case: their median, and the best one, which a busy machine tells less about.
+    # The median of a case's rounds, and the best, which a busy machine tells less about.
     sums = {
         case: {
             key: tuple(of([each[key] for each in runs]) for of in (statistics.median, min))

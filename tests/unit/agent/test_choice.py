@@ -137,7 +137,7 @@ def test_the_emulator_removes_the_same_files(
 
     assert environment.MAP_PREFIX == MAP_PREFIX
     monkeypatch.setattr(environment, "MAP_PREFIX", choice.MAP_PREFIX)
-    opened.append(choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1))
+    opened.append(choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1, []))
     assert len(list(tmp_path.iterdir())) == 2
     for _ in range(2):
         environment.remove_mapping(9001)
