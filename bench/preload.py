@@ -1,15 +1,18 @@
 """What the preloaded library adds to a call, beside strace: the same loops (calls.c) in turn.
 
 Plain, with the library and no mapping (a function whose agent uses eBPF), with a mapping that is
-drained as the agent does it, at both levels, and under strace.
+drained as the agent does it, at both levels, and under strace; besides, with other libraries that
+are given as NAME=PATH and take their settings from the environment.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 from typing import TYPE_CHECKING
@@ -73,6 +76,11 @@ def preloaded(command: Sequence[str], folder: str, level: str) -> dict[str, floa
         sensor.close()
 
 
+def beside(command: Sequence[str], path: str) -> dict[str, float]:
+    """Under another library."""
+    return figures(command, LD_PRELOAD=path)
+
+
 def straced(command: Sequence[str], folder: str) -> dict[str, float]:
     """Under strace, network calls only."""
     log = f"{folder}/strace"
@@ -91,21 +99,33 @@ def main() -> None:
             "flows": lambda: preloaded(command, folder, "flows"),
             "syscalls": lambda: preloaded(command, folder, "syscalls"),
         }
+        for rival in sys.argv[1:]:
+            name, _, path = rival.partition("=")
+            cases[name] = functools.partial(beside, command, path)
         if not _rivals.why_not(_rivals.strace("-e", "trace=network")):
             cases["strace"] = lambda: straced(command, folder)
         found = interleave(ROUNDS, cases)
-    middle = {
-        case: {key: statistics.median(each[key] for each in runs) for key in COLUMNS}
+    # The median of a case's rounds, and the best, which a busy machine tells less about.
+    sums = {
+        case: {
+            key: tuple(of([each[key] for each in runs]) for of in (statistics.median, min))
+            for key in COLUMNS
+        }
         for case, runs in found.items()
     }
     rows = {
         case: {
-            key: f"{value:.0f}" if case == PLAIN else f"{value - middle[PLAIN][key]:+.0f}"
-            for key, value in each.items()
+            key: "{:.0f} ({:.0f})".format(*values)
+            if case == PLAIN
+            else "{:+.0f} ({:+.0f})".format(
+                *(value - base for value, base in zip(values, sums[PLAIN][key], strict=True))
+            )
+            for key, values in each.items()
         }
-        for case, each in middle.items()
+        for case, each in sums.items()
     }
-    matrix(f"ns a call; below the first row, what is added (goal: {GOAL_NS})", COLUMNS, rows)
+    title = f"ns a call, median (best); below the first row, what is added (goal: {GOAL_NS})"
+    matrix(title, COLUMNS, rows)
 
 
 if __name__ == "__main__":

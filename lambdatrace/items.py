@@ -61,6 +61,10 @@ A summary is one JSON object. Its keys, "ns" being nanoseconds:
     where the platform told it, and in the index row alone: it is chance, which cannot be deflated,
     and the summary's item has no room for that within its write units).
 
+Beside executions an environment writes one report of itself, under `env#` and the function's name,
+when it wrote: a deflated JSON object of version, memory_mb, machine, calls (agent/confinement.py)
+and backends [{name, works, unavailable, or why and advice}, ...], those that were tried.
+
 Older schemas are read. 1: summary and index row are JSON in clear, chunks stand apart. 2: both are
 the whole summary, deflated with a dictionary of their own; records stand behind that, transposed.
 
@@ -88,6 +92,7 @@ SCHEMA_VERSION = 3
 SUMMARY = "summary"
 CHUNK = "chunk"
 INDEX = "index"
+REPORT = "report"
 
 # DynamoDB refuses items above 400 kB (its documented limit, names and keys included); the margin
 # leaves room for both.
@@ -105,6 +110,7 @@ _INDEX_ONLY = ("execution_id", "started_ns", "xray")
 
 INDEX_SHARDS = 8
 INDEX_PREFIX = "idx#"  # of the hash keys of index rows; no execution has such an id
+REPORT_PREFIX = "env#"  # of the hash keys of environments' reports, before the function's name
 HOUR_NS = 3_600_000_000_000
 TIE_DIGITS = 9
 
@@ -222,6 +228,29 @@ def item_of(row: Row) -> Item:
 def row_of(item: Item) -> Row:
     """The item as a row."""
     return (*item.key, item.kind, item.schema, item.expires_at, item.body)
+
+
+def make_report(function: str, written_ns: int, report: Mapping[str, Any], expires: int) -> Item:
+    """An environment's report of itself; `written_ns` since the epoch, `expires` s since then."""
+    body = zlib.compress(plain_json.dumps(report, ascii_only=True).encode(), 9)
+    return Item(report_key(function), written_ns, 0, REPORT, body, expires)
+
+
+def report_key(function: str) -> str:
+    """The hash key of a function's environments' reports."""
+    return REPORT_PREFIX + function
+
+
+def read_report(item: Item) -> dict[str, Any]:
+    """What a report says. Raises CorruptItemError."""
+    text, _ = _inflate(item.body, 0, MAX_SUMMARY_BYTES)
+    try:
+        report = plain_json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CorruptItemError("an environment's report is not JSON") from error
+    if item.kind != REPORT or not isinstance(report, dict):
+        raise CorruptItemError("an environment's report is not an object")
+    return report
 
 
 def pack_records(kind: int, size: int, data: bytes) -> bytes:

@@ -161,12 +161,15 @@ def blames(
     strict, loose = _Active(), _Active()
     for span in candidates:
         (loose if span.loose else strict).add(span)
-    calls: dict[int, list[wire.BlockedRecord]] = {}
+    # By thread: when each ended, and each.
+    calls: dict[int, tuple[list[int], list[wire.BlockedRecord]]] = {}
     for call in sorted(blocked, key=_ended):
-        calls.setdefault(call.tid, []).append(call)
+        ends, own = calls.setdefault(call.tid, ([], []))
+        ends.append(call.ended)
+        own.append(call)
     found = []
     for pause in pauses:
-        call_or_none = _call(pause, calls.get(pause.tid, ()))
+        call_or_none = _call(pause, *calls.get(pause.tid, ((), ())))
         if pause.waits not in _NETWORK:
             part = _OF_WAITS.get(pause.waits, OTHER)
             found.append(Blame(part, _subject(pause, call_or_none)))
@@ -228,11 +231,11 @@ def _ended(record: wire.BlockedRecord) -> int:
 
 
 def _call(
-    pause: wire.PauseRecord, calls: Sequence[wire.BlockedRecord]
+    pause: wire.PauseRecord, ends: Sequence[int], calls: Sequence[wire.BlockedRecord]
 ) -> wire.BlockedRecord | None:
     """The blocked call of the thread that ended `pause`, of all of that thread's by end."""
     # One after the other: only the first that ended no earlier can be it. There may be thousands.
-    place = bisect_left(calls, pause.ended, key=_ended)
+    place = bisect_left(ends, pause.ended)
     call = calls[place] if place < len(calls) else None
     return call if call is not None and call.started < pause.ended else None
 

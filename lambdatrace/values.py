@@ -1,10 +1,10 @@
 """Immutable values with named fields: dataclasses that cost nothing until there is one of them.
 
 `dataclasses` compiles six methods for each class when it is defined, which for all that `show`
-needs takes as long as everything else together. A `Value` compiles one, when the first object is
-made; the others are the same for all. To a type checker, and to the functions of `dataclasses`, it
-is a frozen dataclass with slots. That nothing is assigned to a field is left to the type checker:
-objects are made in a third of the time that way.
+needs takes as long as everything else together. A `Value` compiles one, and only where there are
+more than a few objects; the others are the same for all. To a type checker, and to the functions of
+`dataclasses`, it is a frozen dataclass with slots. That nothing is assigned to a field is left to
+the type checker: objects are made in a third of the time that way.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 AnyValue = TypeVar("AnyValue", bound="Value")
 
+# To compile takes as long as to make so many objects without.
+_FEW = 40
+
 
 @dataclass_transform(frozen_default=True)
 class _ValueType(type):
@@ -26,6 +29,7 @@ class _ValueType(type):
         names = tuple(namespace.get("__annotations__", ()))
         namespace["_defaults"] = {each: namespace.pop(each) for each in names if each in namespace}
         namespace["__slots__"] = namespace["__match_args__"] = names
+        namespace["_made"] = 0
         return super().__new__(mcs, name, bases, namespace)
 
 
@@ -53,8 +57,17 @@ class Value(metaclass=_ValueType):
         __dataclass_fields__ = _Fields()
 
         def __init__(self, *values: Any, **named: Any) -> None:
-            type(self).__init__ = _initialiser(type(self))
-            self.__init__(*values, **named)
+            kind = type(self)
+            kind._made += 1
+            given = dict(zip(kind.__slots__, values, strict=False)) | named
+            whole = {**kind._defaults, **given}
+            is_clear = len(given) == len(values) + len(named)
+            if kind._made <= _FEW and is_clear and whole.keys() == set(kind.__slots__):
+                for name, value in whole.items():
+                    setattr(self, name, value)
+            else:  # which also says what was wrong
+                kind.__init__ = _initialiser(kind)
+                self.__init__(*values, **named)
 
     else:
         __slots__: ClassVar[tuple[str, ...]]

@@ -442,11 +442,23 @@ WAITS_OF = {
 COUNTERS = ("events", "syscalls", "connections", "threads", "sockets")
 
 
+# Few addresses are in very many records.
+_texts: dict[tuple[int, bytes], str] = {}
+_MOST_TEXTS = 4_096
+
+
 def address_text(family: int, address: bytes) -> str:
     """16 bytes of a record as an address; an IPv4 one stands in the first four."""
-    if family == 6:
-        return _socket.inet_ntop(_socket.AF_INET6, address)
-    return _socket.inet_ntop(_socket.AF_INET, address[:4])
+    text = _texts.get((family, address))
+    if text is None:
+        if len(_texts) >= _MOST_TEXTS:
+            _texts.clear()
+        if family == 6:
+            text = _socket.inet_ntop(_socket.AF_INET6, address)
+        else:
+            text = _socket.inet_ntop(_socket.AF_INET, address[:4])
+        _texts[family, address] = text
+    return text
 
 
 def runtime_address(runtime_api: str) -> tuple[bytes, int]:

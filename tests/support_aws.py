@@ -21,11 +21,15 @@ from urllib.parse import parse_qs
 from urllib.request import Request, urlopen
 
 import boto3
+from moto.core.config import default_user_config
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+# What a function does when it is invoked, a test says.
+default_user_config["lambda"] = {"use_docker": False}
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
@@ -48,6 +52,7 @@ _LAMBDA = (
     ("GET", r"/functions/?", "ListFunctions"),
     ("GET", r"/layers/[^/]+/versions", "ListLayerVersions"),
     ("POST", r"/layers/[^/]+/versions", "PublishLayerVersion"),
+    ("POST", r"/functions/[^/]+/invocations", "Invoke"),
 )
 _TRUST = {
     "Version": "2012-10-17",
@@ -114,6 +119,8 @@ class Aws:
         self.faults: list[Fault] = []
         self.on_call: Callable[[str], None] = lambda action: None
         self.alter: Callable[[str, dict[str, Any]], None] = lambda action, answer: None
+        # What an invocation with this event does; the headers of the answer.
+        self.invoked: Callable[[bytes], dict[str, str]] = lambda event: {}
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -128,6 +135,7 @@ class Aws:
         urlopen(Request(f"{self.endpoint}/moto-api/reset", method="POST")).read()
         self.faults, self.on_call = [], lambda action: None
         self.alter = lambda action, answer: None
+        self.invoked = lambda event: {}
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         size = int(environ.get("CONTENT_LENGTH") or 0)
@@ -153,6 +161,10 @@ class Aws:
         altered = json.dumps(document).encode()
         status, headers, *_ = begun[0]
         kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        if action == "lambda:Invoke":
+            own = self.invoked(body)
+            kept = [each for each in kept if each[0].lower() not in map(str.lower, own)]
+            kept += own.items()
         start_response(status, [*kept, ("Content-Length", str(len(altered)))])
         return [altered]
 

@@ -19,6 +19,7 @@ MANAGED_SCALE = 4
 WRAPPER_VARIABLE = "AWS_LAMBDA_EXEC_WRAPPER"
 # Where the wrapper tells the library to look. Emulators on one machine share /tmp, not ports.
 MAP_PREFIX = "/tmp/lambdatrace-preload-"  # noqa: S108  # made for this user alone, see preload/
+_WRAP = "lambdatrace deploy-layer sets it; in an image of your own: docs/deploy.md"
 # Of Managed Instances.
 _NOT_MANAGED = "/proc does not tell executions apart that run side by side"
 
@@ -28,8 +29,11 @@ def map_path(runtime_api: str) -> str:
     return MAP_PREFIX + runtime_api.rpartition(":")[2]
 
 
-def open_sensor(settings: Settings, root: int) -> Sensor:
-    """A sensor for what `root` (a process id) is going to start. Raises LambdatraceError."""
+def open_sensor(settings: Settings, root: int, refused: list[dict[str, Any]]) -> Sensor:
+    """A sensor for what `root` (a process id) is going to start. Raises LambdatraceError.
+
+    Puts into `refused` what was tried in vain: name, why, and what to do about it (advice).
+    """
     if settings.backend == "preload":
         return _preload(settings, "asked for")
     if settings.backend == "proc":
@@ -39,20 +43,22 @@ def open_sensor(settings: Settings, root: int) -> Sensor:
     except ProbeError as error:
         if settings.backend == "ebpf":
             raise
-        refused = error
-    why = refused.message
+        refused.append({"name": "ebpf", "why": error.message, "advice": error.hint})
+    why: str = refused[0]["why"]
     if settings.environ.get(WRAPPER_VARIABLE):
         try:
             sensor = _preload(settings, why)
         except ProbeError as error:
-            why = f"{why}; {error.message}"
+            refused.append({"name": "preload", "why": error.message, "advice": error.hint})
         else:
             log(f"no eBPF here, the preloaded library traces instead: {why}")
             return sensor
     else:
-        why = f"{why}; {WRAPPER_VARIABLE} is not set, so nothing preloads the library"
+        unset = f"{WRAPPER_VARIABLE} is not set, so nothing preloads the library"
+        refused.append({"name": "preload", "why": unset, "advice": _WRAP})
+    why = "; ".join(each["why"] for each in refused)
     if settings.is_managed:
-        raise ProbeError(f"{why}; {_NOT_MANAGED}", refused.hint)
+        raise ProbeError(f"{why}; {_NOT_MANAGED}", refused[0]["advice"])
     sensor = _proc(settings, root, why)
     log(f"no eBPF and no library here, /proc has to do: {why}")
     return sensor

@@ -57,11 +57,21 @@ _FAILURES = ("failure", "releasefail")
 
 
 class Serving:
-    """Serves one registered process until its channel closes."""
+    """Serves one registered process until its channel closes.
+
+    `refused` are the backends that were tried in vain; None: a worker before this one has told.
+    """
 
     def __init__(
-        self, channel: Channel, settings: Settings, sensor: Sensor, writer: Writer, first: bool
+        self,
+        channel: Channel,
+        settings: Settings,
+        sensor: Sensor,
+        writer: Writer,
+        refused: list[dict[str, Any]] | None,
     ) -> None:
+        first = refused is not None
+        self._refused = refused
         self._channel = channel
         self._settings = settings
         self._sensor = sensor
@@ -377,6 +387,12 @@ class Serving:
             keep=self._keep.policy,
             **self._traces.of(cut.request_id),
         )
+        if self._refused is not None:
+            # The environment's first: no other one costs more than itself.
+            from lambdatrace.agent.report import report_items
+
+            items += report_items(self._settings, self._sensor, self._refused)
+            self._refused = None
         self._warm.add(cut.branch)
         self._cold = self._cold and self._managed
         self._keep_unseen()

@@ -41,8 +41,12 @@ def main(
 
     `lost_executions` waited to be written in the memory of a worker that died.
     """
+    refused: list[dict[str, Any]] = []
     try:
-        sensor = choice.open_sensor(settings, root) if adopted is None else choice.adopt(*adopted)
+        if adopted is None:
+            sensor = choice.open_sensor(settings, root, refused)
+        else:
+            sensor = choice.adopt(*adopted)
     except LambdatraceError as error:
         channel.send({"ready": False, "why": f"{error.message}; {error.hint}"})
         return
@@ -58,7 +62,7 @@ def main(
         log(f"this environment is not traced: {error.message}; {error.hint}")
         _answer_only(channel)
         return
-    serving = Serving(channel, settings, sensor, writer, first=adopted is None)
+    serving = Serving(channel, settings, sensor, writer, refused if adopted is None else None)
     by_reason: dict[str, list[str]] = {}
     for group, reason in sensor.unavailable.items():
         by_reason.setdefault(reason, []).append(group)

@@ -52,6 +52,11 @@ class StoreReport(Value):
 
 def checks(report: Mapping[str, Any], store: StoreReport) -> list[Check]:
     """All checks. `report` is what lambdatrace.agent.examination writes."""
+    return [*environment_checks(report), *store_checks(store)]
+
+
+def environment_checks(report: Mapping[str, Any]) -> list[Check]:
+    """Those of a machine, or of a function's environment (lambdatrace.agent.report)."""
     backends = report["backends"]
     works = any(each["works"] for each in backends)
     # What keeps one backend from working is no problem while another does.
@@ -60,7 +65,6 @@ def checks(report: Mapping[str, Any], store: StoreReport) -> list[Check]:
         *(check for each in backends for check in _backend(each, trouble)),
         *_kernel(report["machine"], report["calls"], trouble),
         *_process(report["machine"], trouble),
-        *_store(store),
     ]
 
 
@@ -137,7 +141,8 @@ def _capabilities(held: list[str]) -> str:
     return ", ".join(held) or "none"
 
 
-def _store(store: StoreReport) -> Iterator[Check]:
+def store_checks(store: StoreReport) -> Iterator[Check]:
+    """Those of a store that was read from once."""
     if store.error:
         yield Check("store", store.engine, Finding.PROBLEM, store.error, store.advice)
         return

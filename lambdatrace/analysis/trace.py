@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 AnyRecord = TypeVar("AnyRecord", bound=wire.Record)
 
 _PROTOCOLS = {wire.PROTOCOL_TCP: Protocol.TCP, wire.PROTOCOL_UDP: Protocol.UDP}
+_PARTS = tuple(map(Part, partition.PARTS))
+_KINDS = {
+    number: BlockedKind(wire.WAITS[number])
+    for number in {*wire.WAITS_OF.values(), wire.WAITS_OTHER}
+}
 _OUTCOMES = {
     "ECONNREFUSED": Outcome.REFUSED,
     "ECONNRESET": Outcome.RESET,
@@ -279,7 +284,7 @@ def _blocked(record: wire.BlockedRecord, origin_ns: int) -> Blocked:
 
 
 def _blocked_kind(op: str, path: str | None) -> BlockedKind:
-    kind = BlockedKind(wire.WAITS[wire.WAITS_OF.get(op, wire.WAITS_OTHER)])
+    kind = _KINDS[wire.WAITS_OF.get(op, wire.WAITS_OTHER)]
     # A descriptor without a path may be a pipe, a terminal, or a socket that was accepted.
     if kind is BlockedKind.FILE and path is None and op in _BYTE_OPS:
         return BlockedKind.OTHER
@@ -304,7 +309,7 @@ def pauses(records: Records) -> tuple[Pause, ...]:
     for record, blame in zip(found, partition.blames(found, candidates, calls), strict=True):
         started, ended = max(0, record.started - origin), min(end, record.ended - origin)
         if ended > started:
-            part = Part(partition.PARTS[blame.part])
+            part = _PARTS[blame.part]
             rows.append(
                 Pause(
                     part=part,
@@ -483,7 +488,7 @@ class _Hosts:
             self._by_destination[key] = figures.host if known == figures.host else None
 
     def of(self, connection: int, address: str, port: int, protocol: Protocol) -> str | None:
-        host = self._own(connection)
+        host = self._own(connection) if self._by_connection or self._tls else None
         return host if host is not None else self._by_destination.get((address, port, protocol))
 
     def known(self) -> dict[int, str]:
@@ -498,7 +503,7 @@ class _Hosts:
 
     def tls(self, connection: int) -> tuple[str | None, str | None, str | None]:
         """(server name, version, alert), None where one is not known."""
-        row = self._tls.get(str(connection))
+        row = self._tls.get(str(connection)) if self._tls else None
         if not isinstance(row, list) or [type(each) for each in row] != [str, str, str]:
             return None, None, None
         return row[0] or None, row[1] or None, row[2] or None
@@ -523,13 +528,17 @@ def _connection(
             "nothing of it can be trusted; look at another one: lambdatrace list",
         )
 
-    def relative(moment: int) -> int | None:
-        return moment - records.origin_ns if moment else None
-
-    started = record.started - records.origin_ns
-    ended = relative(record.closed)
-    if ended is None:
-        ended = records.execution.duration_ns
+    origin = records.origin_ns
+    # 0 stands for never. There may be very many: a function would take half as long again.
+    first_out, last_out, first_in, last_in, tls_started, closed = [
+        moment - origin if moment else None
+        for moment in (
+            record.first_out, record.last_out, record.first_in, record.last_in,
+            record.tls_started, record.closed,
+        )
+    ]  # fmt: skip
+    started = record.started - origin
+    ended = records.execution.duration_ns if closed is None else closed
     address = wire.address_text(record.family, record.address)
     sampled = bool(record.flags & wire.SAMPLED_CONNECTION)
     known = record.established >= record.started + sampled
@@ -549,10 +558,10 @@ def _connection(
         fd=record.fd,
         started_ns=started,
         connect_ns=record.established - record.started if known else None,
-        first_out_ns=relative(record.first_out),
-        last_out_ns=relative(record.last_out),
-        first_in_ns=relative(record.first_in),
-        last_in_ns=relative(record.last_in),
+        first_out_ns=first_out,
+        last_out_ns=last_out,
+        first_in_ns=first_in,
+        last_in_ns=last_in,
         duration_ns=max(0, ended - started),
         bytes_out=record.bytes_out,
         bytes_in=record.bytes_in,
@@ -562,7 +571,7 @@ def _connection(
         receives=None if sampled else record.receives,
         retransmits=None if sampled and record.fd < 0 else record.retransmits,
         exchanges=_count_exchanges(record, told, parting) if told_apart else None,
-        tls_started_ns=relative(record.tls_started),
+        tls_started_ns=tls_started,
         tls_ns=record.tls_ended - record.tls_started if record.tls_ended else None,
         tls_version=version,
         tls_server_name=server_name,

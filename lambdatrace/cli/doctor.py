@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,7 @@ from lambdatrace.cli.options import (
     TableOption,
     chosen_store,
 )
-from lambdatrace.errors import LambdatraceError
+from lambdatrace.errors import LambdatraceError, UsageError
 
 if TYPE_CHECKING:
     from lambdatrace.analysis.checkup import Check, StoreReport
@@ -32,16 +32,44 @@ EXAMPLES = """
 Examples:
   sudo lambdatrace doctor
   lambdatrace doctor --table lambdatrace --output json
+  lambdatrace doctor --function orders-import --payload '{"dry_run": true}'
+  lambdatrace doctor --function orders-import --no-invoke
 
 \b
 Exit codes: 0 nothing stands in the way, 1 something does.
 """
+
+_NO_EVENT = "{}"
+ExaminedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--function",
+        "-f",
+        metavar="NAME",
+        help="Examine a deployed function's environment.",
+        show_default=False,
+    ),
+]
+PayloadOption = Annotated[
+    str, typer.Option("--payload", metavar="JSON", help="The event to invoke it with.")
+]
+InvokeOption = Annotated[
+    bool,
+    typer.Option(
+        "--invoke/--no-invoke", help="Invoke it, or take the latest report that is there."
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before invoking.")]
 
 FIELDS = ("schema_version", "group", "name", "finding", "found", "advice")
 
 
 def doctor(
     context: typer.Context,
+    function: ExaminedOption = None,
+    payload: PayloadOption = _NO_EVENT,
+    invoke: InvokeOption = True,
+    yes: YesOption = False,
     store: StoreOption = None,
     table: TableOption = None,
     profile: ProfileOption = None,
@@ -52,12 +80,24 @@ def doctor(
 
     Loads what senses, as a trace would, and takes it away again. Changes nothing. To know what a
     trace would see, run it as whoever will trace: root, most often.
+
+    With --function the same of a deployed function's environment, as its agent has found it. That
+    invokes the function, once, after asking: its code runs.
     """
     from lambdatrace.analysis.checkup import Finding, checks
 
     environment: Environment = context.obj
-    reached = _reach(environment, Source(store, table, profile, region))
-    found = checks(_examined(), reached)
+    source = Source(store, table, profile, region)
+    if function is not None:
+        from lambdatrace.cli.function_doctor import examine
+
+        found = examine(
+            environment, function, source, _reach, payload=payload, invoke=invoke, yes=yes
+        )
+    elif payload != _NO_EVENT or not invoke or yes:
+        raise UsageError("--payload, --no-invoke and --yes go with --function", "name one")
+    else:
+        found = checks(_examined(), _reach(environment, source))
     _write(environment, found, output)
     problems = sum(check.finding is Finding.PROBLEM for check in found)
     if problems:

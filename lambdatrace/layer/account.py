@@ -25,6 +25,8 @@ _CONFIG = Config(
     read_timeout=60,  # a layer is uploaded in one request
     retries={"mode": "standard", "max_attempts": 5},
 )
+# A function may take 15 minutes, and is not to be invoked a second time.
+_INVOKING = Config(connect_timeout=5, read_timeout=910, retries={"total_max_attempts": 1})
 _SERVICES = {"lambda": "Lambda", "dynamodb": "DynamoDB", "iam": "IAM"}
 _DENIED = ("AccessDeniedException", "AccessDenied", "UnauthorizedOperation")
 _BUSY = ("ResourceConflictException", "ResourceInUseException", "PreconditionFailedException")
@@ -78,6 +80,22 @@ class Account:
         except (aws.ClientError, aws.BotoCoreError) as error:
             raise _explained(error, _SERVICES[service], action, what) from error
         return answer
+
+    def invoke(self, name: str, payload: bytes) -> dict[str, Any]:
+        """Invoke a function once and wait for its answer. Raises LayerError."""
+        try:
+            client = self._session.client("lambda", config=_INVOKING)
+            return dict(
+                client.invoke(
+                    FunctionName=name,
+                    InvocationType="RequestResponse",
+                    LogType="Tail",
+                    Payload=payload,
+                )
+            )
+        except (aws.ClientError, aws.BotoCoreError) as error:
+            action, what = "lambda:InvokeFunction", f"function {name}"
+            raise _explained(error, _SERVICES["lambda"], action, what) from error
 
     def pages(
         self, service: Service, method: str, what: str, items: str, **arguments: Any

@@ -19,6 +19,8 @@ from lambdatrace.store.table import create_table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support_aws import Aws
+
 REPOSITORY = Path(__file__).parents[2]
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIDLOCAL", "AWS_SECRET_ACCESS_KEY": "local"}
 _START_SECONDS = 60
@@ -100,6 +102,22 @@ def table(dynamodb_local: str, aws_environ: dict[str, str]) -> str:
     url = f"dynamodb://Traces{next(_numbers)}?region=eu-west-1&endpoint={dynamodb_local}"
     assert create_table(store_url.parse(url, {}))
     return url
+
+
+@pytest.fixture(scope="session")
+def account() -> Iterator[Aws]:
+    """One server of an AWS account for all tests."""
+    from support_aws import Aws
+
+    with Aws() as running:
+        yield running
+
+
+@pytest.fixture
+def aws(account: Aws) -> Aws:
+    """An empty account."""
+    account.reset()
+    return account
 
 
 def _runs(*command: str) -> bool:

@@ -285,9 +285,11 @@ class EmulatorWithContext(Emulator):
             return reply.status, reply.read()
 
 
-@pytest.mark.parametrize("level", ["flows", "syscalls"])
+@pytest.mark.parametrize(
+    ("level", "backend"), [("flows", "ebpf"), ("syscalls", "ebpf"), ("flows", "proc")]
+)
 def test_nothing_of_a_functions_secrets_is_kept(
-    tmp_path: Path, certificate: Path, level: str
+    tmp_path: Path, certificate: Path, level: str, backend: str
 ) -> None:
     agent.require_agent()
     work = tmp_path / "work"
@@ -302,6 +304,7 @@ def test_nothing_of_a_functions_secrets_is_kept(
             "PYTHONDONTWRITEBYTECODE": "1",
             "LAMBDATRACE_STORE": store,
             "LAMBDATRACE_LEVEL": level,
+            "LAMBDATRACE_BACKEND": backend,
             "PRIVATE": secrets["environment"],
             "AWS_ACCESS_KEY_ID": secrets["access_key"],
             "AWS_SECRET_ACCESS_KEY": secrets["secret_key"],
@@ -329,3 +332,5 @@ def test_nothing_of_a_functions_secrets_is_kept(
     check([*stored, *said], world)
     for invocation in (answer, failed):
         assert any(invocation.request_id.encode() in each for each in stored)
+    # The environment's report of itself was among what was searched.
+    assert any(b'"backends"' in each for each in stored)

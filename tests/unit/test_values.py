@@ -36,6 +36,17 @@ def test_fields_are_given_by_place_or_name_and_default() -> None:
     assert defaults_of(Point) == {"label": None, "tags": ()}
 
 
+def test_the_first_objects_are_as_those_after_them() -> None:
+    class New(Value):
+        """A class of which there is no object yet."""
+
+        x: int
+        label: str | None = None
+
+    made = [New(n % 3, *["a"][: n % 2]) for n in range(200)]
+    assert made == [New(x=n % 3, label="a" if n % 2 else None) for n in range(200)]
+
+
 def test_equal_fields_are_equal_values_of_one_class_only() -> None:
     assert Point(1, "a") == Point(1, "a")
     assert hash(Point(1, "a")) == hash(Point(1, "a"))
@@ -44,14 +55,24 @@ def test_equal_fields_are_equal_values_of_one_class_only() -> None:
     assert Point(1) != (1, None, ())
 
 
-@pytest.mark.parametrize(("values", "named"), [((), {}), ((1, "a", (), 4), {}), ((1,), {"y": 2})])
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [((), {}), ((1, "a", (), 4), {}), ((1,), {"y": 2}), ((1,), {"x": 2}), ((), {"label": "a"})],
+)
 def test_what_are_no_fields_is_refused(
     values: tuple[object, ...], named: dict[str, object]
 ) -> None:
+    class New(Value):
+        """A class of which there is no object yet."""
+
+        x: int
+        label: str | None = None
+        tags: tuple[str, ...] = ()
+
     # Twice: the first object is made differently.
     for _ in range(2):
         with pytest.raises(TypeError, match="__init__"):
-            Other(*values, **named)  # type: ignore[arg-type]
+            New(*values, **named)  # type: ignore[arg-type]
 
 
 def test_there_is_nothing_but_fields() -> None:

@@ -179,12 +179,13 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t length)
     if (!d || me.inside)
         return CALL(connect)(fd, address, length);
     struct call call;
-    int kind = read_destination(address, length, &to);
+    int kind = read_destination(address, length, &to), is_ours = 0;
     u32 begun = 0;
     begin_call(&call, OP_CONNECT, WAITS_NETWORK, fd, id_of(d));
-    if (kind == 0 && d->kind == STREAM && !LOAD(&d->slot) && enter(&kept)) {
-        struct connection *c = is_other_process() ? 0
-            : begin_connecting(fd, d, &to, call.started);
+    if (enter(&kept)) {
+        is_ours = !is_other_process();
+        struct connection *c = is_ours && kind == 0 && d->kind == STREAM && !LOAD(&d->slot)
+            ? begin_connecting(fd, d, &to, call.started) : 0;
         if (c)
             waits_for(&call, begun = c->record.id);
         leave(kept);
@@ -194,7 +195,7 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t length)
     if (!enter(&kept))
         return result;
     u64 now = now_ns();
-    if (!is_other_process()) {
+    if (is_ours) {
         u32 id = 0;
         struct connection *c = connection_of(d);
         if (kind == 0 && d->kind == STREAM)

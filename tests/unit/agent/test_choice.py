@@ -53,7 +53,7 @@ def opened() -> Iterator[list[Any]]:
 def test_where_ebpf_is_refused_the_library_takes_over(
     refused: list[int], opened: list[Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    opened.append(choice.open_sensor(settings(**WRAPPED), 1))
+    opened.append(choice.open_sensor(settings(**WRAPPED), 1, []))
     assert (opened[0].backend, opened[0].why) == ("preload", REFUSED.message)
     assert REFUSED.message in capfd.readouterr().err
     assert refused
@@ -61,14 +61,14 @@ def test_where_ebpf_is_refused_the_library_takes_over(
 
 def test_who_wants_only_ebpf_is_told_the_refusal(refused: list[int]) -> None:
     with pytest.raises(ProbeError) as caught:
-        choice.open_sensor(settings(**WRAPPED, LAMBDATRACE_BACKEND="ebpf"), 1)
+        choice.open_sensor(settings(**WRAPPED, LAMBDATRACE_BACKEND="ebpf"), 1, [])
     assert caught.value is REFUSED
 
 
 def test_where_nothing_brings_the_library_in_proc_has_to_do(
     refused: list[int], opened: list[Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    opened.append(choice.open_sensor(settings(), 1))
+    opened.append(choice.open_sensor(settings(), 1, []))
     assert opened[0].backend == "proc"
     assert opened[0].why.startswith(f"{REFUSED.message}; AWS_LAMBDA_EXEC_WRAPPER is not set")
     assert REFUSED.message in capfd.readouterr().err
@@ -79,7 +79,7 @@ def test_proc_is_the_last_resort_where_the_library_has_no_place(
     refused: list[int], opened: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choice, "MAP_PREFIX", "/nonexistent/map-")
-    opened.append(choice.open_sensor(settings(**WRAPPED), 1))
+    opened.append(choice.open_sensor(settings(**WRAPPED), 1, []))
     assert opened[0].backend == "proc"
     assert opened[0].why.startswith(REFUSED.message)
     assert "/nonexistent/map-9001 cannot be made: No such file" in opened[0].why
@@ -89,17 +89,17 @@ def test_proc_is_the_last_resort_where_the_library_has_no_place(
 def test_proc_does_not_trace_executions_side_by_side(refused: list[int], asked: str) -> None:
     managed = {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}
     with pytest.raises(ProbeError, match="side by side"):
-        choice.open_sensor(settings(**managed, LAMBDATRACE_BACKEND=asked), 1)
+        choice.open_sensor(settings(**managed, LAMBDATRACE_BACKEND=asked), 1, [])
 
 
 def test_who_asks_for_the_library_gets_it(refused: list[int], opened: list[Any]) -> None:
-    opened.append(choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1))
+    opened.append(choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1, []))
     assert (opened[0].backend, opened[0].why) == ("preload", "asked for")
     assert not refused
 
 
 def test_who_asks_for_proc_gets_it(refused: list[int], opened: list[Any]) -> None:
-    opened.append(choice.open_sensor(settings(LAMBDATRACE_BACKEND="proc"), 1))
+    opened.append(choice.open_sensor(settings(LAMBDATRACE_BACKEND="proc"), 1, []))
     assert (opened[0].backend, opened[0].why) == ("proc", "asked for")
     assert not refused
     handover = opened[0].handover()
@@ -109,7 +109,7 @@ def test_who_asks_for_proc_gets_it(refused: list[int], opened: list[Any]) -> Non
 
 
 def test_another_process_adopts_what_one_has_opened(opened: list[Any]) -> None:
-    first = choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1)
+    first = choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1, [])
     handover = first.handover()
     second = choice.adopt(handover.descriptors, handover.layout)
     assert isinstance(second, Preload)
@@ -137,7 +137,7 @@ def test_the_emulator_removes_the_same_files(
 
     assert environment.MAP_PREFIX == MAP_PREFIX
     monkeypatch.setattr(environment, "MAP_PREFIX", choice.MAP_PREFIX)
-    opened.append(choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1))
+    opened.append(choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1, []))
     assert len(list(tmp_path.iterdir())) == 2
     for _ in range(2):
         environment.remove_mapping(9001)
@@ -149,4 +149,4 @@ def test_a_place_that_cannot_be_had_is_an_error_in_words(
 ) -> None:
     monkeypatch.setattr(choice, "MAP_PREFIX", "/nonexistent/map-")
     with pytest.raises(ProbeError, match="cannot be made: No such file"):
-        choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1)
+        choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1, [])

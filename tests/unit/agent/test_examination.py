@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lambdatrace.agent.examination import CAPABILITIES, capabilities, machine
+from lambdatrace.agent.confinement import CAPABILITIES, capabilities, machine
 
 STATUS = """Name:\tpython3
 Uid:\t993\t993\t993\t993
