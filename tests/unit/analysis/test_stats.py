@@ -46,6 +46,24 @@ def test_distributions_of_the_whole_and_of_each_part() -> None:
     assert (steal.count, steal.p50, steal.share) == (0, None, None)
 
 
+@given(st.lists(st.lists(st.none() | st.integers(0, 2**60), min_size=12, max_size=12)))
+def test_distributions_are_those_of_what_is_known(partitions: list[list[int | None]]) -> None:
+    executions = [
+        read_execution(traces.summary(duration_ns=n + 1, partition=partition))
+        for n, partition in enumerate(partitions)
+    ]
+    rows = {row.name: row for row in distributions(taken(executions))}
+    for place, part in enumerate(Part):
+        known = {n: row[place] for n, row in enumerate(partitions) if row[place] is not None}
+        values = sorted(known.values())
+        row = rows[part]
+        assert row.count == len(values)
+        assert (row.p50, row.p99) == (nearest_rank(values, 50), nearest_rank(values, 99))
+        assert row.max == max(values, default=None)
+        whole = sum(n + 1 for n in known)
+        assert row.share == (sum(values) / whole if whole else None)
+
+
 def test_nothing_has_no_distribution() -> None:
     assert all(
         row.count == 0 and row.p50 is None and row.share is None for row in distributions(taken([]))
