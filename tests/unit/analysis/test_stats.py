@@ -10,7 +10,7 @@ import support_traces as traces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdatrace.analysis.largest import largest
+from lambdatrace.analysis.largest import Largest, largest
 from lambdatrace.analysis.quantiles import nearest_rank
 from lambdatrace.analysis.slo import broken, parse_slo, taken_ns
 from lambdatrace.analysis.stats import distributions, histogram
@@ -126,7 +126,7 @@ def test_broken_limits() -> None:
 def test_the_largest_part_and_what_most_of_it_went_into() -> None:
     shares = [["cpu", "", 5], ["wait", "api:443", 80 * MS], ["wait", "db:5432", 70 * MS]]
     found = largest(execution(200, wait=150, shares=shares))
-    assert found == (Part.WAIT, "api:443", 150 * MS)
-    assert largest(execution(200, wait=10)) == (Part.CPU, None, 190 * MS)
+    assert found == Largest(Part.WAIT, "api:443", 150 * MS)
+    assert largest(execution(200, wait=10)) == Largest(Part.CPU, None, 190 * MS)
     assert largest(execution(200)) is None
     assert largest(execution(0, wait=0)) is None
