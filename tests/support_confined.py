@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support_agent import Function
+from support_agent import Function, require_agent
 
 from lambdatrace.emulator import find_rie
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from lambdatrace.emulator import Emulator
 
@@ -38,6 +40,16 @@ def confined_rie(folder: Path, *, allows_netlink: bool = True) -> Path:
     )
     start.chmod(0o755)
     return start
+
+
+@contextlib.contextmanager
+def confined_function(wrapper: str = WRAPPER) -> Iterator[ConfinedFunction]:
+    """One in a folder that anybody may write to; pytest's own are root's."""
+    require_agent()
+    with tempfile.TemporaryDirectory(prefix="lambdatrace-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield ConfinedFunction(folder, wrapper)
 
 
 class ConfinedFunction(Function):

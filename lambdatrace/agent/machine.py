@@ -32,13 +32,14 @@ class Machine:
         return steal, faults
 
     def _read(self) -> tuple[int | None, int | None]:
-        words = _content(f"{self._proc}/stat").split(b"\n", 1)[0].split()
+        words = content(f"{self._proc}/stat").split(b"\n", 1)[0].split()
         steal = int(words[_STEAL]) * _TICK_NS if len(words) > _STEAL else None
-        _, found, rest = _content(f"{self._proc}/vmstat").partition(_MAJOR_FAULTS)
+        _, found, rest = content(f"{self._proc}/vmstat").partition(_MAJOR_FAULTS)
         return steal, int(rest.split(None, 1)[0]) if found else None
 
 
-def _content(path: str) -> bytes:
+def content(path: str) -> bytes:
+    """What stands in a file of /proc; empty where it is not there, or not for this user."""
     try:
         with open(path, "rb") as file:
             return file.read()

@@ -20,7 +20,15 @@ import struct
 import time
 import zlib
 
-from lambdatrace.items import CHUNK, INDEX, MAX_BODY_BYTES, SCHEMA_VERSION, SUMMARY, Item
+from lambdatrace.items import (
+    CHUNK,
+    INDEX,
+    MAX_BODY_BYTES,
+    REPORT,
+    SCHEMA_VERSION,
+    SUMMARY,
+    Item,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +44,7 @@ _MAGIC = b"LTq1"
 _HEAD = struct.Struct("<4sI")  # mark, CRC-32 of the rest
 # Lengths of id and body, kind, schema, expiry, tie, start.
 _ITEM = struct.Struct("<HIBBQQQ")
-_KINDS = (SUMMARY, CHUNK, INDEX)
+_KINDS = (SUMMARY, CHUNK, INDEX, REPORT)
 _SUFFIX = ".ltr"
 _TEMPORARY = ".part"
 _ABANDONED_S = 60.0

@@ -14,9 +14,10 @@ What is not known (null) is unequal to everything and neither above nor below an
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lambdatrace.errors import UsageError
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,7 +53,7 @@ _HINT = "as in --filter 'host~partner,connect_ms>=100,status!=ok'"
 _NULL = "null"
 
 
-class Condition(NamedTuple):
+class Condition(Value):
     """One comparison; `value` None stands for null."""
 
     field: str

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from lambdatrace.model import Part
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from lambdatrace.model import Execution
 
 
-class Largest(NamedTuple):
+class Largest(Value):
     """The largest part of an execution, with what most of that part went into, if it is known."""
 
     part: Part

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from lambdatrace import items as stored
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _MOST = 2**60
 _PARTS = len(Part)
 _NS_BYTES = 8
+_TAKEN = Struct(f"<{1 + _PARTS}q")
 _STATUSES = frozenset(Status)
 
 
@@ -135,6 +137,10 @@ def glanced(status: str, taken: bytes) -> list[int]:
 
     Raises CorruptItemError.
     """
+    if len(taken) == _TAKEN.size and status in _STATUSES:  # nearly all of them
+        times = list(_TAKEN.unpack(taken))
+        if times[0] >= 0 and min(times) >= UNKNOWN and max(times) <= _MOST:
+            return times
     return [column[0] for column in _columns(status, taken, 1)]
 
 

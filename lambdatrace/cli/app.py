@@ -76,6 +76,8 @@ def make_app(arguments: Sequence[str] | None = None) -> typer.Typer:
     Where they begin with it, the others are not there, else by name. Loading all (None) takes
     several times as long as any needs.
     """
+    wanted = next((word for word in arguments or () if not word.startswith("-")), None)
+    alone = wanted in COMMANDS and arguments is not None and arguments[0] == wanted
     app = typer.Typer(
         name="lambdatrace",
         help=HELP,
@@ -85,11 +87,11 @@ def make_app(arguments: Sequence[str] | None = None) -> typer.Typer:
         # Plain help: rich would take as long to load as everything else together.
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
+        # --install-completion and --show-completion stand before any command.
+        add_completion=not alone,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(lambdatrace)
-    wanted = next((word for word in arguments or () if not word.startswith("-")), None)
-    alone = wanted in COMMANDS and arguments is not None and arguments[0] == wanted
     for name, command in COMMANDS.items():
         if alone and wanted != name:
             continue

@@ -10,9 +10,10 @@ What is typed goes before what the environment says, and that before what stands
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from lambdatrace.errors import UsageError
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ _EXAMPLE = 'as in store = "dynamodb://Traces"'
 _MAX_BYTES = 100_000
 
 
-class Config(NamedTuple):
+class Config(Value):
     """What the file says; None: nothing."""
 
     store: str | None = None
@@ -80,8 +81,8 @@ def read_config(environ: Mapping[str, str]) -> Config:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}", _EXAMPLE) from error
     for name, value in values.items():
-        if name not in Config._fields:
-            known = ", ".join(Config._fields)
+        if name not in Config.__slots__:
+            known = ", ".join(Config.__slots__)
             raise UsageError(f"{path}: there is no setting {name!r}", f"the settings are {known}")
         if not isinstance(value, str) or not value:
             raise UsageError(f"{path}: {name} is not a text", f'write it as {name} = "…"')

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 # Looks lie so far apart: a part of the time since the execution began, which is how much later than
 # need be its end may be seen, within bounds (ns).
 _PART = 16
-_SHORTEST_NS, _LONGEST_NS = 1_000_000, 20_000_000
+_SHORTEST_NS, _LONGEST_NS = 1_000_000, 50_000_000
+# So late at most is the first look for it to tell how an execution began.
+_IN_TIME_NS = 20_000_000
 # Looking at all sockets and threads of the function takes longer, the more there are; it is to take
 # no more than a fiftieth of the CPU that the function has.
 _PART_OF_ALL = 2
@@ -36,7 +38,8 @@ _LONGEST_OF_ALL_NS = 250_000_000
 _COSTS = 50
 _NS_PER_S = 1_000_000_000
 # MB with which a function has a CPU for itself. One with less has as much less of it, and looks
-# (20 µs each) take no larger part of that.
+# (0.2 ms each, when they come seldom) take no larger part of that, as far as an end need not be
+# noticed much later for it.
 _MB_OF_A_CPU = 1769
 
 _UNSEEN = "not among what /proc tells"
@@ -124,7 +127,8 @@ class Proc:
         self._next = self._next_of_all = 0  # when to look again (ns)
         # How many times less than a CPU the function has, as far as is known.
         self._scarcity = max(1.0, _MB_OF_A_CPU / max(1, layout["memory_mb"] or _MB_OF_A_CPU))
-        self._shortest = min(_LONGEST_NS, int(_SHORTEST_NS * self._scarcity))
+        self._shortest = min(_IN_TIME_NS, int(_SHORTEST_NS * self._scarcity))
+        self._longest = min(_LONGEST_OF_ALL_NS, int(_LONGEST_NS * self._scarcity))
 
     @classmethod
     def create(
@@ -186,7 +190,7 @@ class Proc:
         runtime, now = self._runtime, time.monotonic_ns()
         if runtime is None:
             return
-        in_time = now - at_ns < _LONGEST_NS
+        in_time = now - at_ns < _IN_TIME_NS
         self._request_id, self._invoked = request_id, at_ns
         runtime.begin(at_ns, in_time)
         if self._can_tell:
@@ -210,7 +214,7 @@ class Proc:
             self._bury()
 
     def _look(self, runtime: _Runtime, now: int) -> None:
-        self._next = now + self._apart(now, _PART, _LONGEST_NS)
+        self._next = now + self._apart(now, _PART, self._longest)
         answered = runtime.answered(self._sockets, now)
         if answered is not None or now >= self._next_of_all:
             # What is new at the very end was opened before it.

@@ -5,20 +5,13 @@ from __future__ import annotations
 import os
 import time
 
+from lambdatrace.agent.machine import content
+
 # Of the words behind a process's name in /proc/<pid>/stat, proc(5).
 _CHILDREN_USER, _CHILDREN_SYSTEM, _STARTED = 13, 14, 19
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 # What Lambda gives a runtime and no extension.
 _RUNTIMES_OWN = b"_HANDLER="
-
-
-def content(path: str) -> bytes:
-    """What stands in a file of /proc; empty where it is not there, or not for this user."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
 
 
 def _stat(process_id: int) -> list[bytes]:

@@ -46,8 +46,10 @@ _CREATE_GLANCES = (
     """CREATE TRIGGER items_deleted AFTER DELETE ON items WHEN old.kind = 'index' BEGIN
         DELETE FROM glances WHERE timestamp_nano = old.timestamp_nano
         AND execution_id = old.execution_id AND tie = old.tie; END""",
+    # All index rows are in buckets: the others need not be gone through.
     """INSERT INTO glances(timestamp_nano, execution_id, tie, expires_at)
-        SELECT timestamp_nano, execution_id, tie, expires_at FROM items WHERE kind = 'index'""",
+        SELECT timestamp_nano, execution_id, tie, expires_at FROM items
+        WHERE execution_id BETWEEN 'idx#' AND 'idx$' AND kind = 'index'""",
 )
 _INSERT_GLANCE = "INSERT OR REPLACE INTO glances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # What DynamoDB does by TTL; a little with each write, so that no write takes long.

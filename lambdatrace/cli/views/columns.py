@@ -81,15 +81,17 @@ def _lines(columns: Sequence[Column], widths: Sequence[int], line: str) -> Text:
     heads = [Text(column.heading, style=DIM) for column in columns]
     rule = line * (sum(widths) + _BETWEEN * (len(widths) - 1))
     for number, row in enumerate((heads, *zip(*(column.cells for column in columns), strict=True))):
-        for place, (cell, column, room) in enumerate(zip(row, columns, widths, strict=True)):
-            piece = cell.copy()
-            piece.truncate(room, overflow="ellipsis")
+        blanks = 0  # not written yet
+        for cell, column, room in zip(row, columns, widths, strict=True):
+            piece = cell
+            if cell.cell_len > room:
+                piece = cell.copy()
+                piece.truncate(room, overflow="ellipsis")
             free = room - piece.cell_len
-            if place:
-                whole.append(" " * _BETWEEN)
-            whole.append(" " * free * (column.justify == "right")).append_text(piece)
-            whole.append(" " * free * (column.justify != "right"))
-        whole.append("\n")
+            before = free if column.justify == "right" else 0
+            whole.append(" " * (blanks + before)).append_text(piece)
+            blanks = free - before + _BETWEEN
+        whole.append(" " * (blanks - _BETWEEN) + "\n")
         if not number:
             whole.append(f"{rule}\n")
     return whole

@@ -150,7 +150,8 @@ def test_killed_before_it_was_ready(function: Function, echo: Echo) -> None:
 
 def test_without_privileges(function: Function) -> None:
     command = ("setpriv", "--bounding-set=-bpf,-perfmon,-sys_admin", *agent_command())
-    with function.emulator(extensions={"lambdatrace": command}) as emulator:
+    only = {"LAMBDATRACE_BACKEND": "ebpf"}
+    with function.emulator(only, extensions={"lambdatrace": command}) as emulator:
         ids = [ok(emulator) for _ in range(2)]
         assert function.processes()[0]
         assert function.processes()[1] == 0

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import support_agent as agent
 import support_traces as traces
 from support_aws import REGION, Aws, Ended, Fault
-from support_confined import ConfinedFunction
+from support_confined import confined_function
 
 from lambdatrace import items
 from lambdatrace.agent.writer import open_writer
@@ -67,12 +64,8 @@ def write(url: str, written: list[items.Item]) -> None:
 
 
 def test_what_its_own_agent_has_found(aws: Aws, table: str, aws_environ: dict[str, str]) -> None:
-    agent.require_agent()
     deployed(aws, table)
-    with tempfile.TemporaryDirectory(prefix="lambdatrace-test-") as name:
-        folder = Path(name)
-        folder.chmod(0o777)
-        function = ConfinedFunction(folder, wrapper="")
+    with confined_function(wrapper="") as function:
         function.store = table
         with function.emulator(aws_environ) as emulator:
 
@@ -83,6 +76,7 @@ def test_what_its_own_agent_has_found(aws: Aws, table: str, aws_environ: dict[st
 
             aws.invoked = invoked
             ended = doctor(aws, "--yes", "--payload", '{"secret": "of the event"}')
+        folder = function.folder
     found = checks(ended)
     assert found["invocation"]["finding"] == "ok"
     assert "by proc, ok, because the kernel refused eBPF (EPERM" in found["trace"]["found"]

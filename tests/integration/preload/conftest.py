@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import support_agent as agent
-from support_confined import ConfinedFunction
+from support_confined import ConfinedFunction, confined_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,12 +14,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def confined() -> Iterator[ConfinedFunction]:
-    """A function in a folder that anybody may write to; pytest's own are root's."""
-    agent.require_agent()
-    with tempfile.TemporaryDirectory(prefix="lambdatrace-test-") as name:
-        folder = Path(name)
-        folder.chmod(0o777)
-        yield ConfinedFunction(folder)
+    """One function."""
+    with confined_function() as function:
+        yield function
 
 
 @pytest.fixture

@@ -68,3 +68,22 @@ def test_what_is_loaded_when_all_of_the_agent_is() -> None:
     loaded = json.loads(result.stdout)
     assert set(modules) <= set(loaded)
     assert [name for name in loaded if is_in(name, FORBIDDEN + LATE)] == []
+
+
+def test_what_stands_in_for_ebpf_is_loaded_only_where_that_is_refused() -> None:
+    # All that a worker has loaded once it serves with the probe.
+    script = (
+        "import json, sys; from lambdatrace.agent import choice, front, report, serving, worker; "
+        "import lambdatrace.bpf.loader; print(json.dumps(sorted(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", script],
+        env={"PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        check=True,
+    )
+    loaded = json.loads(result.stdout)
+    assert "lambdatrace.agent.serving" in loaded
+    assert [
+        name for name in loaded if is_in(name, ("lambdatrace.preload", "lambdatrace.proc"))
+    ] == []

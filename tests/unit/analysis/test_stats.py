@@ -10,7 +10,7 @@ import support_traces as traces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdatrace.analysis.largest import largest
+from lambdatrace.analysis.largest import Largest, largest
 from lambdatrace.analysis.quantiles import nearest_rank
 from lambdatrace.analysis.slo import broken, parse_slo, taken_ns
 from lambdatrace.analysis.stats import distributions, histogram
@@ -44,6 +44,24 @@ def test_distributions_of_the_whole_and_of_each_part() -> None:
     assert by_name["total"].share == 1
     steal = by_name["steal"]
     assert (steal.count, steal.p50, steal.share) == (0, None, None)
+
+
+@given(st.lists(st.lists(st.none() | st.integers(0, 2**60), min_size=12, max_size=12)))
+def test_distributions_are_those_of_what_is_known(partitions: list[list[int | None]]) -> None:
+    executions = [
+        read_execution(traces.summary(duration_ns=n + 1, partition=partition))
+        for n, partition in enumerate(partitions)
+    ]
+    rows = {row.name: row for row in distributions(taken(executions))}
+    for place, part in enumerate(Part):
+        known = {n: row[place] for n, row in enumerate(partitions) if row[place] is not None}
+        values = sorted(known.values())
+        row = rows[part]
+        assert row.count == len(values)
+        assert (row.p50, row.p99) == (nearest_rank(values, 50), nearest_rank(values, 99))
+        assert row.max == max(values, default=None)
+        whole = sum(n + 1 for n in known)
+        assert row.share == (sum(values) / whole if whole else None)
 
 
 def test_nothing_has_no_distribution() -> None:
@@ -108,7 +126,7 @@ def test_broken_limits() -> None:
 def test_the_largest_part_and_what_most_of_it_went_into() -> None:
     shares = [["cpu", "", 5], ["wait", "api:443", 80 * MS], ["wait", "db:5432", 70 * MS]]
     found = largest(execution(200, wait=150, shares=shares))
-    assert found == (Part.WAIT, "api:443", 150 * MS)
-    assert largest(execution(200, wait=10)) == (Part.CPU, None, 190 * MS)
+    assert found == Largest(Part.WAIT, "api:443", 150 * MS)
+    assert largest(execution(200, wait=10)) == Largest(Part.CPU, None, 190 * MS)
     assert largest(execution(200)) is None
     assert largest(execution(0, wait=0)) is None
