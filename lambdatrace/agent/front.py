@@ -65,6 +65,7 @@ class Supervisor:
         self._lost = 0  # those of workers that died, until one has told of them
         self._known: list[str] = []  # the latest invocations' ids
         self._ended: dict[str, Any] | None = None  # of an execution that is being written
+        self._previous_end = 0  # of the one before the latest (ns, the records' clock); 0: unknown
         self._sees_runtime = True
         self.event_ns = 0  # when the latest event came (time.monotonic_ns)
 
@@ -88,6 +89,7 @@ class Supervisor:
             "tracing": str(event.get("value", "")),
         }
         self._known = [*self._known, invocation["request_id"]][-MAX_KNOWN:]
+        self._previous_end = self._ended["ended"] if self._ended is not None else 0
         self._ended = None
         left = invocation["deadline_ms"] / 1000 - time.time()
         until = time.monotonic() + left - BEFORE_DEADLINE_S
@@ -277,6 +279,7 @@ class Supervisor:
                 invocation["sees_runtime"] = self._sees_runtime
                 invocation["known"] = self._known
                 invocation["ended"] = self._ended
+                invocation["previous_end"] = self._previous_end
             worker.main(channel, self._settings, self._root, adopted, invocation, self._lost)
             code = 0
         except channels.Closed:

@@ -112,11 +112,12 @@ class Serving:
         """
         if lost_executions:
             self._recorder.add_losses({"executions": lost_executions})
-        began = time.monotonic_ns()
+        told_until = time.monotonic_ns()
         if invocation is not None:
             # The runtime may have been told first, and have connected to somebody since.
             began = invocation["at_ns"] - HEAD_START_NS
-        for record, exchange in self._recorder.add_gap(began):
+            told_until = invocation["previous_end"] or began
+        for record, exchange in self._recorder.add_gap(told_until):
             self._attribution.keep(record, exchange)
         if invocation is None:
             return

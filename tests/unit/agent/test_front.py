@@ -173,6 +173,32 @@ def test_one_that_dies_in_mid_invocation_is_replaced_by_one_that_is_told(
     assert "during one" in line
 
 
+def test_one_that_takes_over_knows_when_the_execution_before_ended(
+    supervise: Callable[[Behaviour], Supervisor],
+) -> None:
+    """What is older than that may have been told."""
+    read, write = os.pipe()
+
+    def behave(channel: Channel, adopted: bool, invocation: dict[str, Any] | None) -> None:
+        be_ready(channel)
+        if invocation is not None:
+            os.write(write, f"{invocation['request_id']} {invocation['previous_end']}\n".encode())
+            answer(channel, invocation)
+        while received := channel.receive():
+            request_id = received[0]["request_id"]
+            if request_id in ("two", "three"):
+                os._exit(1)
+            channel.send({"ended": {"request_id": request_id, "ended": 1234}})
+            answer(channel, received[0])
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    for name in ("one", "two", "three"):
+        supervisor.invoke(event(name), time.monotonic_ns())
+    # Of the second one nobody has said when it ended.
+    assert os.read(read, 100).decode().splitlines() == ["two 1234", "three 0"]
+
+
 def test_what_waited_in_one_that_died_is_counted_until_another_has_told_of_it(
     supervise: Callable[[Behaviour], Supervisor], capfd: pytest.CaptureFixture[str]
 ) -> None:
