@@ -8,7 +8,8 @@ invoked in turn, so that a busy moment of the machine hits both; which of them c
 each time. The handler asks a server on this machine one thing. Measured is what the caller waits
 for, and what the runtime takes from the event to the response. The emulator answers its caller when
 the extensions are done, too: Lambda's own callers get the response when the runtime has posted it.
-The third kind is a second environment without the agent: what it differs by is noise.
+A second environment without the agent differs by noise; one with an extension that does nothing but
+ask for events differs by what the platform does for any extension.
 
 Init: CPU and memory of the agent's two processes once the first execution is stored.
 """
@@ -33,6 +34,20 @@ from lambdatrace.emulator import Emulator, agent_command
 INVOCATIONS = 500
 SERVER_MS = 20
 WITH, WITHOUT, AGAIN = "with the agent", "without", "without, again"
+IDLE = "an extension that does nothing"
+IDLE_EXTENSION = """
+import http.client, os
+connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+base = "/2020-01-01/extension/"
+name = {"Lambda-Extension-Name": "lambdatrace"}
+connection.request("POST", base + "register", '{"events": ["INVOKE"]}', name)
+answer = connection.getresponse()
+answer.read()
+identifier = {"Lambda-Extension-Identifier": answer.headers["Lambda-Extension-Identifier"]}
+while True:
+    connection.request("GET", base + "event/next", headers=identifier)
+    connection.getresponse().read()
+"""
 COLUMNS = {
     "caller p50": "caller p50",
     "caller p99": "caller p99",
@@ -76,14 +91,15 @@ def main() -> None:
             name: folder,
         }
         emulators = {}
-        for kind in (WITH, WITHOUT, AGAIN):
+        extensions = {WITH: agent_command(), IDLE: (sys.executable, "-I", "-c", IDLE_EXTENSION)}
+        for kind in (WITH, WITHOUT, AGAIN, IDLE):
             emulators[kind] = stack.enter_context(
                 Emulator(
                     "app.handler",
                     Path(folder),
                     timeout_s=20,
                     environ=environ,
-                    extensions={"lambdatrace": agent_command()} if kind == WITH else {},
+                    extensions={"lambdatrace": extensions[kind]} if kind in extensions else {},
                 )
             )
             emulators[kind].invoke(event)

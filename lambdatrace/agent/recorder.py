@@ -62,19 +62,19 @@ class Recorder:
         for name, count in losses.items():
             self._losses[name] = self._losses.get(name, 0) + count
 
-    def add_gap(self, began: int) -> list[tuple[wire.ConnectionRecord, wire.Exchange]]:
+    def add_gap(self, told_until: int) -> list[tuple[wire.ConnectionRecord, wire.Exchange]]:
         """A worker before this one ended in the middle of something: the next summary says so.
 
-        Its ledger went with it. What connections older than `began` (ns, the records' clock) have
-        counted so far may have been told, so it is not told again. Returns the connections that
-        ended unseen.
+        Its ledger went with it. What connections older than `told_until` (ns, the records' clock)
+        have counted so far may have been told, so it is not told again. Returns the connections
+        that ended unseen.
         """
         self.add_losses({"gaps": 1})
         followed = list(self._sensor.followed_connections())
         self._count_as_told(
             (record, exchange)
             for record, exchange, is_open in followed
-            if is_open and record.started < began
+            if is_open and record.started < told_until
         )
         return [(record, exchange) for record, exchange, is_open in followed if not is_open]
 

@@ -112,8 +112,12 @@ class Serving:
         """
         if lost_executions:
             self._recorder.add_losses({"executions": lost_executions})
-        began = time.monotonic_ns() if invocation is None else invocation["at_ns"]
-        for record, exchange in self._recorder.add_gap(began):
+        told_until = time.monotonic_ns()
+        if invocation is not None:
+            # The runtime may have been told first, and have connected to somebody since.
+            began = invocation["at_ns"] - HEAD_START_NS
+            told_until = invocation["previous_end"] or began
+        for record, exchange in self._recorder.add_gap(told_until):
             self._attribution.keep(record, exchange)
         if invocation is None:
             return
@@ -128,7 +132,7 @@ class Serving:
             cut.offset = ended["offset"]
             self._finish(self._attribution.end(cut, ended["status"], ended["ended"]))
             return
-        self._attribution.begin(invocation["request_id"], invocation["at_ns"])
+        self._attribution.begin(invocation["request_id"], began)
         if not invocation["sees_runtime"]:
             self._answer(invocation["request_id"])
         elif self._sensor.runtime_waits() and self._deadline is not None:

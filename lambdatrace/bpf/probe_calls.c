@@ -262,6 +262,12 @@ static inline void note_error(struct connection *c, s64 ret)
     c->record.error |= -ret & -is_news;
 }
 
+// Whether a call has sent or received a DNS message, or a part of one.
+static inline int is_dns(struct thread *t, struct connection *c, s64 ret)
+{
+    return !opaque((c->record.port ^ DNS_PORT) | t->uncounted | sign(ret - 1));
+}
+
 // `value` if `known` is 0: what is noted the first time only.
 static inline u64 if_unknown(u64 known, u64 value)
 {
@@ -374,7 +380,7 @@ int on_sys_exit(raw *ctx)
     t->op = OP_NONE;
     note_error(c, ret);
     t->record_id = c->record.id;
-    if (c->record.port == DNS_PORT && ret > 0 && !t->uncounted)
+    if (is_dns(t, c, ret))
         hand_on(ctx, t, AT_DNS);
     if (!c->runtime)
         hand_on(ctx, t, AT_RECORD);

@@ -101,7 +101,7 @@ int on_exit_udp(raw *ctx)
     note_error(c, ret);
     t->record_id = c->record.id;
     t->messages = 0;
-    if (c->record.port == DNS_PORT && ret > 0 && !t->uncounted)
+    if (is_dns(t, c, ret))
         hand_on(ctx, t, AT_DNS);
     hand_on(ctx, t, AT_RECORD);
     return 0;

@@ -173,6 +173,32 @@ def test_one_that_dies_in_mid_invocation_is_replaced_by_one_that_is_told(
     assert "during one" in line
 
 
+def test_one_that_takes_over_knows_when_the_execution_before_ended(
+    supervise: Callable[[Behaviour], Supervisor],
+) -> None:
+    """What is older than that may have been told."""
+    read, write = os.pipe()
+
+    def behave(channel: Channel, adopted: bool, invocation: dict[str, Any] | None) -> None:
+        be_ready(channel)
+        if invocation is not None:
+            os.write(write, f"{invocation['request_id']} {invocation['previous_end']}\n".encode())
+            answer(channel, invocation)
+        while received := channel.receive():
+            request_id = received[0]["request_id"]
+            if request_id in ("two", "three"):
+                os._exit(1)
+            channel.send({"ended": {"request_id": request_id, "ended": 1234}})
+            answer(channel, received[0])
+
+    supervisor = supervise(behave)
+    supervisor.start()
+    for name in ("one", "two", "three"):
+        supervisor.invoke(event(name), time.monotonic_ns())
+    # Of the second one nobody has said when it ended.
+    assert os.read(read, 100).decode().splitlines() == ["two 1234", "three 0"]
+
+
 def test_what_waited_in_one_that_died_is_counted_until_another_has_told_of_it(
     supervise: Callable[[Behaviour], Supervisor], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -341,8 +367,9 @@ class Platform:
     def register(self, *, invocations: bool) -> None:
         assert invocations
 
-    def next(self, wait: object) -> dict[str, Any]:
-        assert wait is None
+    def next(self, wait: Callable[[int], None]) -> dict[str, Any]:
+        with open("/dev/null", "rb") as readable:  # noqa: PTH123
+            wait(readable.fileno())
         answer = next(self._events, None)
         if answer is None:
             raise HttpError("no more")
@@ -367,6 +394,26 @@ def test_whatever_an_event_is_the_next_one_is_asked_for(
     told = lines(capfd)
     assert "an invocation is not traced" in told[0]
     assert not any("two" in line for line in told)
+
+
+def test_an_event_is_noted_when_it_comes_and_then_left_alone_for_a_moment(
+    supervise: Callable[[Behaviour], Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supervisor = supervise(lambda channel, *_: be_ready(channel))
+    read, write = os.pipe()
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append((seconds, time.monotonic_ns()))
+
+    monkeypatch.setattr(front.time, "sleep", sleep)
+    before = time.monotonic_ns()
+    os.write(write, b"x")
+    supervisor.stand_back(read)
+    ((seconds, when),) = slept
+    assert seconds == front.STAND_BACK_S
+    assert before < supervisor.event_ns < when
+    assert os.read(read, 10) == b"x"
 
 
 def test_a_platform_that_has_gone_is_not_asked_for_ever(
