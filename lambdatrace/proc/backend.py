@@ -44,6 +44,7 @@ _MB_OF_A_CPU = 1769
 
 _UNSEEN = "not among what /proc tells"
 _SHORT = "a connection that came and went between two looks is not seen"
+_ERRORS = "that the runtime has answered is seen, not whether with an error: both are ok here"
 _NO_COUNTERS = "/proc/net/tcp does not tell them"
 
 
@@ -145,6 +146,7 @@ class Proc:
         sockets.close()
         unavailable = dict.fromkeys(("dns", "tls", "exchanges", "blocked", "processes"), _UNSEEN)
         unavailable["short connections"] = _SHORT
+        unavailable["errors"] = _ERRORS
         if refused:
             unavailable["bytes"] = unavailable["end"] = f"{refused}, and {_NO_COUNTERS}"
         return cls(
@@ -216,6 +218,10 @@ class Proc:
     def _look(self, runtime: _Runtime, now: int) -> None:
         self._next = now + self._apart(now, _PART, self._longest)
         answered = runtime.answered(self._sockets, now)
+        if answered is None and not runtime.asks and now >= self._next_of_all:
+            # It takes a connection for each request, which has to be found first.
+            self.events.extend(self._look_at_all(runtime, now, now))
+            answered = runtime.answered(self._sockets, now)
         if answered is not None or now >= self._next_of_all:
             # What is new at the very end was opened before it.
             opened = now if answered is None else answered[1] - 1
@@ -249,21 +255,17 @@ class Proc:
         return socket.port == self._port and socket.address == self._address
 
     def _find(self) -> _Runtime | None:
-        """The process that asks for invocations."""
-        asking = {each.inode: each for each in self._sockets.sockets() if self._is_api(each)}
+        """The runtime, whose end is waited for from now on; None: there is none."""
         lists = processes.lists_children()
-        mine = {*processes.tree(os.getppid()), os.getpid()}
+        mine = {*processes.tree(os.getppid()), os.getpid(), self._root}
         found = [
             process_id
             for process_id in (processes.tree(self._root) if lists else processes.everybody())
-            if process_id not in mine
-            and process_id != self._root
-            and processes.is_runtime(process_id)
-            and asking.keys() & processes.sockets(process_id).keys()
+            if process_id not in mine and processes.is_runtime(process_id)
         ]
         if not found:
             return None
-        # What the function starts may ask as well, but not before it.
+        # All others it has started itself.
         process_id = min(found, key=processes.started)
         try:
             pidfd = os.pidfd_open(process_id)
@@ -350,8 +352,8 @@ class Proc:
 _BRANCH = 1
 # CLOCK_MONOTONIC_COARSE (linux/time.h) goes in the kernel's ticks, as a socket's times do.
 _COARSE = 6
-# Who has answered asks again at once (s).
-_ASKS_AGAIN_S = 0.002
+# Who has answered asks again at once: within so many steps (s), or it has already.
+_ASKS_AGAIN, _STEP_S = 10, 0.001
 
 
 class _Runtime:
@@ -382,6 +384,11 @@ class _Runtime:
         if times.by_thread:  # it has not ended
             self._latest = times
 
+    @property
+    def asks(self) -> bool:
+        """Whether it had a connection to the runtime API at the latest look."""
+        return bool(self.connections.left_out)
+
     def current(self, sockets: Diagnosis | Tables) -> list[Socket]:
         """Its sockets to the runtime API as they are now."""
         found = [sockets.again(each) for each in self.connections.left_out]
@@ -390,9 +397,11 @@ class _Runtime:
     def answered(self, sockets: Diagnosis | Tables, now: int) -> tuple[int, int] | None:
         """(not before, not after) of its answer."""
         found = self._answers.look(self.current(sockets), now)
-        if found is not None and self._answers.question is None:
-            time.sleep(_ASKS_AGAIN_S)
+        patience = _ASKS_AGAIN if found is not None else 0
+        while patience and self._answers.question is None:
+            time.sleep(_STEP_S)
             self._answers.settle(self.current(sockets))
+            patience -= 1
         return found
 
     def edge(self, edge: int, now: int, *, fresh: bool = True) -> wire.EdgeRecord:
