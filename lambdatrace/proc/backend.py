@@ -111,13 +111,19 @@ class Proc:
     )  # fmt: skip
 
     def __init__(self, layout: dict[str, Any]) -> None:
-        """What `create` made; of what another process has seen with it nothing is known."""
+        """What `create` made; of what another process has seen with it nothing is known.
+
+        Raises ProbeError where less can be looked at than when it was made: who waits for an
+        execution would not notice its end.
+        """
         self._layout = layout
         self.why: str = layout["why"]
         self.unavailable: dict[str, str] = layout["unavailable"]
         self._root: int = layout["root"]
         self._address, self._port = wire.runtime_address(layout["runtime_api"])
-        self._sockets, _ = open_sockets()
+        self._sockets, refused = open_sockets()
+        if refused and "end" not in self.unavailable:
+            raise ProbeError(f"{refused}, and was not before", "nothing can be done about it here")
         self.events = EventLooks(self)
         self.syscalls = Looks(wire.SyscallRecord.SIZE)
         self._poll = select.epoll()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from support import require
 from support_agent import HANDLERS, Echo, Gate, invoke, invoking, ok, trace, unanswering
 
+from lambdatrace.analysis.parts import LOOKED_LATE
 from lambdatrace.analysis.verdict import judge
 from lambdatrace.model import Outcome, Part, Status
 
@@ -87,7 +88,11 @@ def test_what_the_runtime_was_at_when_the_platform_ended_it(bare: ConfinedFuncti
     assert (connection.port, connection.outcome) == (port, Outcome.CONNECTING)
     verdict = judge(told)
     assert "Timed out" in verdict.text
-    assert f"127.0.0.1:{port} had not taken the connection for" in verdict.text
+    # A busy machine may have let the agent look too late.
+    if told.execution.partition is None:
+        assert LOOKED_LATE in verdict.text
+    else:
+        assert f"127.0.0.1:{port} had not taken the connection for" in verdict.text
     assert trace(bare, crashed.request_id).execution.status is Status.CRASH
     assert trace(bare, after).execution.status is Status.OK
 
