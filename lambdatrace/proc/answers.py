@@ -2,8 +2,8 @@
 
 A runtime asks for the next invocation, is sent one, and sends nothing until it posts the answer;
 then it asks again, in the same words as ever. So whatever it sends after an INVOKE is the answer,
-unless it is just as long as the question. One that takes a connection for each (bash with curl) is
-told by waiting for what has not come.
+unless it is just as long as the question; and one that has waited for a while after an INVOKE has
+answered, however that went unseen.
 """
 
 from __future__ import annotations

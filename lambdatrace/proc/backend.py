@@ -131,6 +131,8 @@ class Proc:
         self._runtime: _Runtime | None = None
         self._request_id = ""
         self._invoked = 0  # ns; 0: nothing is under way
+        # Whether an answer can be seen; None: not known yet.
+        self._can_tell: bool | None = None if isinstance(self._sockets, Diagnosis) else False
         self._next = self._next_of_all = 0  # when to look again (ns)
         # How many times less than a CPU the function has, as far as is known.
         self._scarcity = max(1.0, _MB_OF_A_CPU / max(1, layout["memory_mb"] or _MB_OF_A_CPU))
@@ -186,11 +188,6 @@ class Proc:
             return None
         return max(0.0, (self._next - time.monotonic_ns()) / 1e9)
 
-    @property
-    def _can_tell(self) -> bool:
-        """Whether an answer can be seen."""
-        return isinstance(self._sockets, Diagnosis)
-
     def invoked(self, request_id: str, at_ns: int) -> None:
         """The platform has told of an execution, at `at_ns` (the records' clock)."""
         if self._runtime is None:
@@ -201,18 +198,22 @@ class Proc:
         in_time = now - at_ns < _IN_TIME_NS
         self._request_id, self._invoked = request_id, at_ns
         runtime.begin(at_ns, in_time)
+        edge = runtime.edge(wire.EDGE_START, at_ns, fresh=False)
+        gone = self._look_at_all(runtime, now, at_ns if in_time else now)
+        if self._can_tell is None:
+            # Nobody is to be held up for an answer that will not be seen.
+            self._can_tell = runtime.is_seen_to_ask
         if self._can_tell:
-            edge = runtime.edge(wire.EDGE_START, at_ns, fresh=False)
             edge.flags |= wire.SAMPLED_EDGE
             edge.text = b"request-id: " + request_id.encode()
             self.events.add(edge)
-        self.events.extend(self._look_at_all(runtime, now, at_ns if in_time else now))
+        self.events.extend(gone)
         self._next = now
 
     def look(self) -> bool:
         """Take down what there is to be seen now, if it is time to; whether there is anything."""
         now, runtime = time.monotonic_ns(), self._runtime
-        if runtime is not None and self._invoked and now >= self._next and self._can_tell:
+        if self._can_tell and runtime is not None and self._invoked and now >= self._next:
             self._look(runtime, now)
         return self.events.is_waiting
 
@@ -224,10 +225,6 @@ class Proc:
     def _look(self, runtime: _Runtime, now: int) -> None:
         self._next = now + self._apart(now, _PART, self._longest)
         answered = runtime.answered(self._sockets, now)
-        if answered is None and not runtime.asks and now >= self._next_of_all:
-            # It takes a connection for each request, which has to be found first.
-            self.events.extend(self._look_at_all(runtime, now, now))
-            answered = runtime.answered(self._sockets, now)
         if answered is not None or now >= self._next_of_all:
             # What is new at the very end was opened before it.
             opened = now if answered is None else answered[1] - 1
@@ -391,9 +388,9 @@ class _Runtime:
             self._latest = times
 
     @property
-    def asks(self) -> bool:
-        """Whether it had a connection to the runtime API at the latest look."""
-        return bool(self.connections.left_out)
+    def is_seen_to_ask(self) -> bool:
+        """Whether it has a connection to the runtime API, and what that has sent is told."""
+        return any(each.bytes_out is not None for each in self.connections.left_out)
 
     def current(self, sockets: Diagnosis | Tables) -> list[Socket]:
         """Its sockets to the runtime API as they are now."""

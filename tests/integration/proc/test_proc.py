@@ -97,7 +97,7 @@ def test_what_the_runtime_was_at_when_the_platform_ended_it(bare: ConfinedFuncti
     assert trace(bare, after).execution.status is Status.OK
 
 
-def test_a_bootstrap_of_bash_and_curl(bare: ConfinedFunction) -> None:
+def test_a_bootstrap_of_bash_and_curl_is_not_held_up(bare: ConfinedFunction) -> None:
     """It takes a connection for each request, and another process."""
     for program in ("bash", "curl"):
         require(shutil.which(program), f"{program} is not installed")
@@ -108,11 +108,12 @@ def test_a_bootstrap_of_bash_and_curl(bare: ConfinedFunction) -> None:
         server.shutdown()
     for invocation in answers:
         assert json.loads(invocation.body)["answer"] == "hello"
+        # Its deadline is 20 s away.
+        assert invocation.duration_ms < 15_000
         summary = bare.read(invocation.request_id).summary
-        assert (summary["status"], summary["edges"], summary["dropped"]) == ("ok", "looks", {})
-        assert summary["duration_ns"] >= ANSWER_S * 1e9
-        # Not kept waiting until its deadline.
-        assert summary["duration_ns"] < 15e9
+        assert (summary["backend"], summary["status"]) == ("proc", "ok")
+        # Whether its first question is still there to be seen is chance.
+        assert summary["edges"] in ("extension", "looks")
 
 
 def test_without_socket_diagnosis_an_execution_ends_with_the_next_event(
