@@ -131,8 +131,9 @@ class Proc:
         self._runtime: _Runtime | None = None
         self._request_id = ""
         self._invoked = 0  # ns; 0: nothing is under way
-        # Whether an answer can be seen; None: not known yet.
-        self._can_tell: bool | None = None if isinstance(self._sockets, Diagnosis) else False
+        # Until a runtime is not seen to ask. Nobody is to be held up for an answer that may not be
+        # seen either.
+        self.follows = isinstance(self._sockets, Diagnosis)
         self._next = self._next_of_all = 0  # when to look again (ns)
         # How many times less than a CPU the function has, as far as is known.
         self._scarcity = max(1.0, _MB_OF_A_CPU / max(1, layout["memory_mb"] or _MB_OF_A_CPU))
@@ -184,7 +185,7 @@ class Proc:
 
     def due_in(self) -> float | None:
         """How soon it wants to look again (s); None: not before something is told."""
-        if not self._invoked or self._runtime is None or not self._can_tell:
+        if not self._invoked or self._runtime is None or not self.follows:
             return None
         return max(0.0, (self._next - time.monotonic_ns()) / 1e9)
 
@@ -194,16 +195,15 @@ class Proc:
             self._runtime = self._find()
         runtime, now = self._runtime, time.monotonic_ns()
         if runtime is None:
+            self.follows = False
             return
         in_time = now - at_ns < _IN_TIME_NS
         self._request_id, self._invoked = request_id, at_ns
         runtime.begin(at_ns, in_time)
         edge = runtime.edge(wire.EDGE_START, at_ns, fresh=False)
         gone = self._look_at_all(runtime, now, at_ns if in_time else now)
-        if self._can_tell is None:
-            # Nobody is to be held up for an answer that will not be seen.
-            self._can_tell = runtime.is_seen_to_ask
-        if self._can_tell:
+        self.follows = self.follows and runtime.is_seen_to_ask
+        if self.follows:
             edge.flags |= wire.SAMPLED_EDGE
             edge.text = b"request-id: " + request_id.encode()
             self.events.add(edge)
@@ -213,7 +213,7 @@ class Proc:
     def look(self) -> bool:
         """Take down what there is to be seen now, if it is time to; whether there is anything."""
         now, runtime = time.monotonic_ns(), self._runtime
-        if self._can_tell and runtime is not None and self._invoked and now >= self._next:
+        if self.follows and runtime is not None and self._invoked and now >= self._next:
             self._look(runtime, now)
         return self.events.is_waiting
 
@@ -288,7 +288,7 @@ class Proc:
         now = time.monotonic_ns()
         self.events.extend(runtime.connections.end(now))
         self._invoked = 0
-        if not self._can_tell:
+        if not self.follows:
             # Nor whether it had answered: an end by the platform would be taken for a crash.
             return
         edge = runtime.edge(wire.EDGE_PROCESS_EXIT, now, fresh=False)
@@ -317,7 +317,7 @@ class Proc:
 
     def runtime_waits(self) -> bool:
         """Whether the runtime has asked for the next invocation and not got one."""
-        if self._runtime is None or not self._can_tell:
+        if self._runtime is None or not isinstance(self._sockets, Diagnosis):
             return False
         return all(waits(each) for each in self._runtime.current(self._sockets))
 
