@@ -124,7 +124,7 @@ class Cut:
         self.started = started
         self.edges = edges
         self.ended = 0
-        self.tolerance = 0  # ns by which it may have ended earlier
+        self.tolerance: int | None = None  # ns by which it may have ended earlier; None: exact
         # Wall clock minus records' clock, ns: whoever writes the cut first takes it, once, because
         # the execution's keys are made from it.
         self.offset: int | None = None

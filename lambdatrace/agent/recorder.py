@@ -204,7 +204,7 @@ class Recorder:
         summary.update(kept=kept, **more)
         if self._sensor.why:
             summary["backend_why"] = self._sensor.why
-        if cut.tolerance:
+        if cut.tolerance is not None:
             summary["tolerance_ns"] = cut.tolerance
         if cut.in_init and cold_start:
             summary["in_init"] = True

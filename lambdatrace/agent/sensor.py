@@ -57,6 +57,10 @@ if TYPE_CHECKING:
             """Group of the capture that cannot be seen -> why."""
 
         @property
+        def follows(self) -> bool:
+            """Whether it is going to tell when the execution that was `invoked` last has ended."""
+
+        @property
         def events(self) -> Records:
             """Records of EVENT_BYTES."""
 

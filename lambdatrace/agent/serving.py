@@ -133,7 +133,7 @@ class Serving:
             self._finish(self._attribution.end(cut, ended["status"], ended["ended"]))
             return
         self._attribution.begin(invocation["request_id"], began)
-        if not invocation["sees_runtime"]:
+        if not (invocation["sees_runtime"] and self._sensor.follows):
             self._answer(invocation["request_id"])
         elif self._sensor.runtime_waits() and self._deadline is not None:
             # Either it has not been told yet, or the worker that died had read of the response.
@@ -274,7 +274,8 @@ class Serving:
         if self._invocation is None:
             return
         self._handle_events()
-        if self._attribution.sees_runtime or self._invocation is None:
+        follows = self._attribution.sees_runtime and self._sensor.follows
+        if follows or self._invocation is None:
             return
         # Nothing tells when this execution will end, and waiting would be billed: what was recorded
         # of the one before is written now, and this one with the next event.
@@ -327,7 +328,7 @@ class Serving:
         self._handle_events()
         # Platform and emulator differ in case.
         reason = message["reason"].lower()
-        without_runtime = not self._attribution.sees_runtime
+        without_runtime = not (self._attribution.sees_runtime and self._sensor.follows)
         status = attribution.OK if without_runtime else attribution.UNFINISHED
         if without_runtime and reason in _FAILURES:
             status = attribution.CRASH  # before it was seen

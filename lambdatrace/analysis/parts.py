@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from lambdatrace.model import Execution, Partition, Pause
 
+# Why an execution has no partition that was only looked at.
+LOOKED_LATE = "the agent came too late to see how it began"
 _WHOLE = 1_000  # permille
 
 
@@ -49,6 +51,8 @@ def why_unknown(execution: Execution) -> str:
         return "group cpu was not recorded (--capture)"
     if execution.edges == "extension":
         return "its edges come from the Extensions API, which does not tell them exactly"
+    if execution.edges == "looks":
+        return LOOKED_LATE
     if execution.cpu is None:
         return "nothing was seen of its threads on a CPU"
     return "the agent that wrote it is an older one"

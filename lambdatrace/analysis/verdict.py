@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lambdatrace.analysis.causes import Finding, finding
 from lambdatrace.analysis.causes.base import ITSELF
 from lambdatrace.analysis.failures import last_failure
+from lambdatrace.analysis.parts import LOOKED_LATE
 from lambdatrace.analysis.usual import Usual
 from lambdatrace.analysis.words import counted, duration_words, percent
 from lambdatrace.model import Part, Reference, Status, Trace, Verdict
@@ -151,6 +152,8 @@ def _unknown(execution: Execution) -> Verdict:
         why = f"group cpu is unavailable, {execution.unavailable['cpu']}"
     elif "cpu" not in execution.capture:
         why = "group cpu was not recorded"
+    elif execution.edges == "looks":
+        why = LOOKED_LATE
     text = _sentence(execution, f"where the time went is not known: {why}.")
     return Verdict(None, None, 0.0, text, (), None, 0)
 

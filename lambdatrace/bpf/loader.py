@@ -76,6 +76,7 @@ class Probe:
     """The loaded probe: its rings, the connections still open, and what it could not keep."""
 
     backend = "ebpf"
+    follows = True
     why = ""
     blind: tuple[int, ...] = ()
 

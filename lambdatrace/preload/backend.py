@@ -47,6 +47,7 @@ class Preload:
     """The agent's end of the mapping."""
 
     backend = "preload"
+    follows = True
     blind = (partition.LOCK,)
 
     def __init__(self, handover: Handover) -> None:

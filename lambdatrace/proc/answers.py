@@ -2,7 +2,8 @@
 
 A runtime asks for the next invocation, is sent one, and sends nothing until it posts the answer;
 then it asks again, in the same words as ever. So whatever it sends after an INVOKE is the answer,
-unless it is just as long as the question.
+unless it is just as long as the question; and one that has waited for a while after an INVOKE has
+answered, however that went unseen.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lambdatrace.proc.sockets import Socket
+
+
+# An invocation is with the runtime so long after the platform has told of it, at the latest (ns).
+_DELIVERED_NS = 100_000_000
 
 
 class Answers:
@@ -39,19 +44,23 @@ class Answers:
         `sockets` are the runtime's to the runtime API, as they are at `now`.
         """
         looked, self._looked = self._looked, now
-        latest = None
         sent: dict[int, int] = {}
+        moments, answered = [], []
+        waiting = True
         for each in sockets:
-            if each.bytes_out is None:
+            if not each.bytes_out:
                 continue
             sent[each.cookie] = each.bytes_out
             if each.segments_out == 1 and self.question is None:
                 self.question = each.bytes_out  # its first
-            moment = now - (each.sent_ago or 0) + self._tick
-            if self._is_answer(each, moment):
-                latest = moment if latest is None else min(latest, moment)
+            moments.append(now - (each.sent_ago or 0) + self._tick)
+            if self._is_answer(each, moments[-1]):
+                answered.append(moments[-1])
+            waiting = waiting and self._surely_waits(each)
         self._sent = sent
-        return None if latest is None else (looked, max(looked, min(now, latest)))
+        if not answered and moments and waiting and now - self._invoked > _DELIVERED_NS:
+            answered = moments
+        return (looked, max(looked, min(now, *answered))) if answered else None
 
     def settle(self, sockets: Iterable[Socket]) -> None:
         """What is sent right after an answer, with no invocation in between, is the question."""
@@ -69,6 +78,11 @@ class Answers:
             return socket.segments_out != 1 and waits(socket)
         more = (socket.bytes_out or 0) - self._sent.get(socket.cookie, 0)
         return more > 0 and more != self.question
+
+    def _surely_waits(self, socket: Socket) -> bool:
+        """Whether it has sent something and got nothing back yet."""
+        later = (socket.sent_ago or 0) + self._tick < (socket.received_ago or 0)
+        return not socket.bytes_in or later
 
 
 def waits(socket: Socket) -> bool:

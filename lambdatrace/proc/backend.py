@@ -44,6 +44,7 @@ _MB_OF_A_CPU = 1769
 
 _UNSEEN = "not among what /proc tells"
 _SHORT = "a connection that came and went between two looks is not seen"
+_ERRORS = "that the runtime has answered is seen, not whether with an error: both are ok here"
 _NO_COUNTERS = "/proc/net/tcp does not tell them"
 
 
@@ -110,13 +111,19 @@ class Proc:
     )  # fmt: skip
 
     def __init__(self, layout: dict[str, Any]) -> None:
-        """What `create` made; of what another process has seen with it nothing is known."""
+        """What `create` made; of what another process has seen with it nothing is known.
+
+        Raises ProbeError where less can be looked at than when it was made: who waits for an
+        execution would not notice its end.
+        """
         self._layout = layout
         self.why: str = layout["why"]
         self.unavailable: dict[str, str] = layout["unavailable"]
         self._root: int = layout["root"]
         self._address, self._port = wire.runtime_address(layout["runtime_api"])
-        self._sockets, _ = open_sockets()
+        self._sockets, refused = open_sockets()
+        if refused and "end" not in self.unavailable:
+            raise ProbeError(f"{refused}, and was not before", "nothing can be done about it here")
         self.events = EventLooks(self)
         self.syscalls = Looks(wire.SyscallRecord.SIZE)
         self._poll = select.epoll()
@@ -124,6 +131,9 @@ class Proc:
         self._runtime: _Runtime | None = None
         self._request_id = ""
         self._invoked = 0  # ns; 0: nothing is under way
+        # Until a runtime is not seen to ask. Nobody is to be held up for an answer that may not be
+        # seen either.
+        self.follows = isinstance(self._sockets, Diagnosis)
         self._next = self._next_of_all = 0  # when to look again (ns)
         # How many times less than a CPU the function has, as far as is known.
         self._scarcity = max(1.0, _MB_OF_A_CPU / max(1, layout["memory_mb"] or _MB_OF_A_CPU))
@@ -145,6 +155,7 @@ class Proc:
         sockets.close()
         unavailable = dict.fromkeys(("dns", "tls", "exchanges", "blocked", "processes"), _UNSEEN)
         unavailable["short connections"] = _SHORT
+        unavailable["errors"] = _ERRORS
         if refused:
             unavailable["bytes"] = unavailable["end"] = f"{refused}, and {_NO_COUNTERS}"
         return cls(
@@ -174,14 +185,9 @@ class Proc:
 
     def due_in(self) -> float | None:
         """How soon it wants to look again (s); None: not before something is told."""
-        if not self._invoked or self._runtime is None or not self._can_tell:
+        if not self._invoked or self._runtime is None or not self.follows:
             return None
         return max(0.0, (self._next - time.monotonic_ns()) / 1e9)
-
-    @property
-    def _can_tell(self) -> bool:
-        """Whether an answer can be seen."""
-        return isinstance(self._sockets, Diagnosis)
 
     def invoked(self, request_id: str, at_ns: int) -> None:
         """The platform has told of an execution, at `at_ns` (the records' clock)."""
@@ -189,22 +195,25 @@ class Proc:
             self._runtime = self._find()
         runtime, now = self._runtime, time.monotonic_ns()
         if runtime is None:
+            self.follows = False
             return
         in_time = now - at_ns < _IN_TIME_NS
         self._request_id, self._invoked = request_id, at_ns
         runtime.begin(at_ns, in_time)
-        if self._can_tell:
-            edge = runtime.edge(wire.EDGE_START, at_ns, fresh=False)
+        edge = runtime.edge(wire.EDGE_START, at_ns, fresh=False)
+        gone = self._look_at_all(runtime, now, at_ns if in_time else now)
+        self.follows = self.follows and runtime.is_seen_to_ask
+        if self.follows:
             edge.flags |= wire.SAMPLED_EDGE
             edge.text = b"request-id: " + request_id.encode()
             self.events.add(edge)
-        self.events.extend(self._look_at_all(runtime, now, at_ns if in_time else now))
+        self.events.extend(gone)
         self._next = now
 
     def look(self) -> bool:
         """Take down what there is to be seen now, if it is time to; whether there is anything."""
         now, runtime = time.monotonic_ns(), self._runtime
-        if runtime is not None and self._invoked and now >= self._next and self._can_tell:
+        if self.follows and runtime is not None and self._invoked and now >= self._next:
             self._look(runtime, now)
         return self.events.is_waiting
 
@@ -249,21 +258,17 @@ class Proc:
         return socket.port == self._port and socket.address == self._address
 
     def _find(self) -> _Runtime | None:
-        """The process that asks for invocations."""
-        asking = {each.inode: each for each in self._sockets.sockets() if self._is_api(each)}
+        """The runtime, whose end is waited for from now on; None: there is none."""
         lists = processes.lists_children()
-        mine = {*processes.tree(os.getppid()), os.getpid()}
+        mine = {*processes.tree(os.getppid()), os.getpid(), self._root}
         found = [
             process_id
             for process_id in (processes.tree(self._root) if lists else processes.everybody())
-            if process_id not in mine
-            and process_id != self._root
-            and processes.is_runtime(process_id)
-            and asking.keys() & processes.sockets(process_id).keys()
+            if process_id not in mine and processes.is_runtime(process_id)
         ]
         if not found:
             return None
-        # What the function starts may ask as well, but not before it.
+        # All others it has started itself.
         process_id = min(found, key=processes.started)
         try:
             pidfd = os.pidfd_open(process_id)
@@ -283,7 +288,7 @@ class Proc:
         now = time.monotonic_ns()
         self.events.extend(runtime.connections.end(now))
         self._invoked = 0
-        if not self._can_tell:
+        if not self.follows:
             # Nor whether it had answered: an end by the platform would be taken for a crash.
             return
         edge = runtime.edge(wire.EDGE_PROCESS_EXIT, now, fresh=False)
@@ -312,7 +317,7 @@ class Proc:
 
     def runtime_waits(self) -> bool:
         """Whether the runtime has asked for the next invocation and not got one."""
-        if self._runtime is None or not self._can_tell:
+        if self._runtime is None or not isinstance(self._sockets, Diagnosis):
             return False
         return all(waits(each) for each in self._runtime.current(self._sockets))
 
@@ -350,8 +355,8 @@ class Proc:
 _BRANCH = 1
 # CLOCK_MONOTONIC_COARSE (linux/time.h) goes in the kernel's ticks, as a socket's times do.
 _COARSE = 6
-# Who has answered asks again at once (s).
-_ASKS_AGAIN_S = 0.002
+# Who has answered asks again at once: within so many steps (s), or it has already.
+_ASKS_AGAIN, _STEP_S = 10, 0.001
 
 
 class _Runtime:
@@ -382,6 +387,11 @@ class _Runtime:
         if times.by_thread:  # it has not ended
             self._latest = times
 
+    @property
+    def is_seen_to_ask(self) -> bool:
+        """Whether it has a connection to the runtime API, and what that has sent is told."""
+        return any(each.bytes_out is not None for each in self.connections.left_out)
+
     def current(self, sockets: Diagnosis | Tables) -> list[Socket]:
         """Its sockets to the runtime API as they are now."""
         found = [sockets.again(each) for each in self.connections.left_out]
@@ -390,9 +400,11 @@ class _Runtime:
     def answered(self, sockets: Diagnosis | Tables, now: int) -> tuple[int, int] | None:
         """(not before, not after) of its answer."""
         found = self._answers.look(self.current(sockets), now)
-        if found is not None and self._answers.question is None:
-            time.sleep(_ASKS_AGAIN_S)
+        patience = _ASKS_AGAIN if found is not None else 0
+        while patience and self._answers.question is None:
+            time.sleep(_STEP_S)
             self._answers.settle(self.current(sockets))
+            patience -= 1
         return found
 
     def edge(self, edge: int, now: int, *, fresh: bool = True) -> wire.EdgeRecord:

@@ -49,6 +49,8 @@ class Connections:
         What is new has been there since `opened`. Both ns, the records' clock. `is_last`: this
         execution will not be looked at again. Raises OSError.
         """
+        if processes.is_ending(self._process_id):
+            return self.end(now)
         owners: dict[int, tuple[int, int]] = {}
         for process_id in processes.tree(self._process_id):
             for inode, fd in processes.sockets(process_id).items():

@@ -58,6 +58,16 @@ def started(process_id: int) -> int:
     return int(words[_STARTED]) if len(words) > _STARTED else 0
 
 
+def is_ending(process_id: int) -> bool:
+    """Whether it has let go of all its descriptors, even the three that everybody has."""
+    try:
+        return not os.listdir(f"/proc/{process_id}/fd")
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def is_runtime(process_id: int) -> bool:
     """Whether it was started as the function's runtime, or by it.
 

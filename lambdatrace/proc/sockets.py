@@ -35,6 +35,7 @@ _BYTES_AT = 120  # acknowledged, received
 _SEGMENTS_AT = 156  # sent, with data
 _SENT_AT = 200  # bytes sent, those sent again among them
 _INFO_BYTES = 216
+_MAPPED = bytes(10) + b"\xff\xff"
 _RECEIVE_BYTES = 1 << 16
 _NS_PER_MS = 1_000_000
 
@@ -57,6 +58,7 @@ class Socket:
         "family",
         "identity",
         "inode",
+        "kernel_family",
         "local_address",
         "local_port",
         "port",
@@ -69,7 +71,8 @@ class Socket:
     )
 
     def __init__(self, family: int, state: int, inode: int, cookie: int) -> None:
-        self.family = family  # 4 or 6
+        self.family = family  # 4 or 6: of its addresses
+        self.kernel_family = family  # 6: it speaks IPv4 all the same, where they are such
         self.state = state
         self.inode = inode
         self.cookie = cookie  # what tells it from all others, ever
@@ -116,7 +119,7 @@ class Diagnosis:
 
     def again(self, known: Socket) -> Socket | None:
         """A socket that was seen before, as it is now; None: it is gone. Raises OSError."""
-        family = _socket.AF_INET if known.family == 4 else _socket.AF_INET6
+        family = _socket.AF_INET if known.kernel_family == 4 else _socket.AF_INET6
         self._ask(family, 0xFFF, known.identity, 0)
         found: list[Socket] = []
         try:
@@ -163,6 +166,7 @@ def _told(message: bytes) -> Socket:
     told.local_port, told.port = local_port, port
     told.local_address = message[_ID_AT + 4 : _ID_AT + 20]
     told.address = message[_ID_AT + 20 : _ID_AT + 36]
+    _unmap(told)
     told.identity = message[_ID_AT:_QUEUES_AT]
     at = _ATTRIBUTES_AT
     while at + _ATTRIBUTE.size <= len(message):
@@ -171,6 +175,14 @@ def _told(message: bytes) -> Socket:
             _take_info(told, message[at + _ATTRIBUTE.size : at + length])
         at += max(_ATTRIBUTE.size, (length + 3) & ~3)
     return told
+
+
+def _unmap(told: Socket) -> None:
+    """An IPv4 address that a socket of IPv6 has is one (RFC 4291, 2.5.5.2)."""
+    if told.family == 6 and told.address.startswith(_MAPPED):
+        told.family = 4
+        told.address = told.address[len(_MAPPED) :].ljust(16, b"\0")
+        told.local_address = told.local_address[len(_MAPPED) :].ljust(16, b"\0")
 
 
 def _take_info(told: Socket, info: bytes) -> None:
@@ -221,6 +233,7 @@ def _row(words: list[bytes], family: int) -> Socket | None:
         told.address, told.port = _end(words[2])
     except (IndexError, ValueError):
         return None
+    _unmap(told)
     return told
 
 

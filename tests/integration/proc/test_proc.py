@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
-from support_agent import Echo, Gate, invoke, invoking, ok, trace, unanswering
+from support import require
+from support_agent import HANDLERS, Echo, Gate, invoke, invoking, ok, trace, unanswering
 
+from lambdatrace.analysis.parts import LOOKED_LATE
 from lambdatrace.analysis.verdict import judge
 from lambdatrace.model import Outcome, Part, Status
 
 if TYPE_CHECKING:
     from support_confined import ConfinedFunction
 
+ANSWER_S = 0.2
 SEEN = {Part.CPU, Part.RUNQUEUE, Part.STEAL, Part.OTHER}
+
+
+class Slow(BaseHTTPRequestHandler):
+    """An HTTP server that takes its time."""
+
+    def do_GET(self) -> None:
+        time.sleep(ANSWER_S)
+        self.send_response(200)
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def test_executions_are_traced_with_nothing_but_what_proc_tells(
@@ -36,7 +58,7 @@ def test_executions_are_traced_with_nothing_but_what_proc_tells(
         assert "EPERM" in summary["backend_why"]
         assert "AWS_LAMBDA_EXEC_WRAPPER" in summary["backend_why"]
         assert (summary["status"], summary["edges"]) == ("ok", "looks")
-        assert 0 < summary["tolerance_ns"] <= summary["duration_ns"]
+        assert 0 <= summary["tolerance_ns"] <= summary["duration_ns"]
         assert {"dns", "tls", "exchanges", "blocked"} <= set(summary["unavailable"])
         assert summary["dropped"] == {}
         record = execution.to(port)
@@ -66,9 +88,32 @@ def test_what_the_runtime_was_at_when_the_platform_ended_it(bare: ConfinedFuncti
     assert (connection.port, connection.outcome) == (port, Outcome.CONNECTING)
     verdict = judge(told)
     assert "Timed out" in verdict.text
-    assert f"127.0.0.1:{port} had not taken the connection for" in verdict.text
+    # A busy machine may have let the agent look too late.
+    if told.execution.partition is None:
+        assert LOOKED_LATE in verdict.text
+    else:
+        assert f"127.0.0.1:{port} had not taken the connection for" in verdict.text
     assert trace(bare, crashed.request_id).execution.status is Status.CRASH
     assert trace(bare, after).execution.status is Status.OK
+
+
+def test_a_bootstrap_of_bash_and_curl_is_not_held_up(bare: ConfinedFunction) -> None:
+    """It takes a connection for each request, and another process."""
+    for program in ("bash", "curl"):
+        require(shutil.which(program), f"{program} is not installed")
+    with HTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        with bare.emulator(runtime=(str(HANDLERS / "bootstrap"),)) as emulator:
+            answers = [emulator.invoke(b"%d" % server.server_port) for _ in range(3)]
+        server.shutdown()
+    for invocation in answers:
+        assert json.loads(invocation.body)["answer"] == "hello"
+        # Its deadline is 20 s away.
+        assert invocation.duration_ms < 15_000
+        summary = bare.read(invocation.request_id).summary
+        assert (summary["backend"], summary["status"]) == ("proc", "ok")
+        # Whether its first question is still there to be seen is chance.
+        assert summary["edges"] in ("extension", "looks")
 
 
 def test_without_socket_diagnosis_an_execution_ends_with_the_next_event(
@@ -86,7 +131,9 @@ def test_without_socket_diagnosis_an_execution_ends_with_the_next_event(
         assert "NETLINK_SOCK_DIAG is refused (EPERM)" in execution.unavailable["end"]
     # Whether it was used again nobody can tell.
     (connection,) = (*trace(bare, first).connections, *trace(bare, second).connections)
-    assert (connection.port, connection.outcome) == (port, Outcome.OPEN)
+    # The platform's end may be seen halfway: it has a Python runtime close everything.
+    assert connection.port == port
+    assert connection.outcome in (Outcome.OPEN, Outcome.OK)
     assert not connection.transfers_seen
     assert connection.retransmits is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from lambdatrace.agent.settings import Settings
 from lambdatrace.bpf.loader import Probe
 from lambdatrace.errors import ProbeError
 from lambdatrace.preload.backend import Preload
+from lambdatrace.proc import sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,3 +152,16 @@ def test_a_place_that_cannot_be_had_is_an_error_in_words(
     monkeypatch.setattr(choice, "MAP_PREFIX", "/nonexistent/map-")
     with pytest.raises(ProbeError, match="cannot be made: No such file"):
         choice.open_sensor(settings(LAMBDATRACE_BACKEND="preload"), 1, [])
+
+
+def test_who_takes_over_and_can_see_less_says_so(
+    opened: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened.append(choice.open_sensor(settings(LAMBDATRACE_BACKEND="proc"), 1, []))
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EPERM, "no")
+
+    monkeypatch.setattr(sockets, "Diagnosis", refuse)
+    with pytest.raises(ProbeError, match="was not before"):
+        choice.adopt([], opened[0].handover().layout)

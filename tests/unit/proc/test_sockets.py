@@ -72,6 +72,21 @@ def test_a_connection(
     assert source.again(found) is None
 
 
+def test_ipv4_over_a_socket_of_ipv6_is_ipv4(source: Diagnosis | Tables) -> None:
+    """As Java has it."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_INET6) as client:
+        port = server.getsockname()[1]
+        client.connect(("::ffff:127.0.0.1", port))
+        found = seen(source, client)
+        assert found is not None
+        assert (found.family, found.address) == wire_address("127.0.0.1")
+        assert source.again(found) is not None
+
+
+def wire_address(text: str) -> tuple[int, bytes]:
+    return 4, wire.runtime_address(f"{text}:1")[0]
+
+
 def test_where_diagnosis_is_refused_the_tables_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise PermissionError(errno.EPERM, "no")
