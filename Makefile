@@ -1,7 +1,7 @@
 # lambdatrace: everything a person or a machine does with this repository. `make help` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format type unit verdicts test-kernels bench probe preload man pr \
-	clean
+.PHONY: help setup demo test lint format type unit verdicts test-kernels bench probe preload \
+	preload-clients preload-arm64 man pr clean
 
 PYTHON_RUN := .venv/bin/python
 # bcc is Debian's and belongs to Debian's Python; the compiled probe belongs to none.
@@ -10,7 +10,7 @@ BCC_PYTHON ?= /usr/bin/python3
 ARGS ?=
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: system packages, .venv, AWS's emulator, DynamoDB Local (root)
 	@tools/setup.sh
@@ -46,6 +46,12 @@ bench: setup ## Measure what tracing costs, on this machine (root)
 
 probe: setup ## Compile the probe again after changing bpf/probe.c or wire.py (root)
 	@$(BCC_PYTHON) -m lambdatrace.bpf.compile
+
+preload-clients: setup ## Try clients of Node, Java and Python with it (root; ARGS="PYTHON[=PACKAGES] …")
+	@$(PYTHON_RUN) tests/support_clients.py $(ARGS)
+
+preload-arm64: setup ## Run the library for arm64 under qemu's user emulation (root; not part of test)
+	@tools/preload_arm64.sh
 
 man: setup ## Write the man page again after changing a command's help
 	@mkdir -p man

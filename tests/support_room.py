@@ -112,7 +112,7 @@ class Room:
         (self._folder / "resolv.conf").write_text(f"nameserver {RESOLVER}\n")
         (self._folder / "nsswitch.conf").write_text("hosts: dns\n")
         self._start_dns()
-        _make_certificate(self.certificate, SECURE)
+        make_certificate(self.certificate, SECURE)
         self._web = self._stack.enter_context(WebServer())
         with self._network.entered():
             for name, addresses in ADDRESSES.items():
@@ -144,7 +144,7 @@ class Room:
         eventually(lambda: "started" in log.read_text(), "dnsmasq")
 
 
-def _make_certificate(file: Path, name: str) -> None:
+def make_certificate(file: Path, name: str) -> None:
     """A key and a certificate that vouches for itself, in one file."""
     key = file.with_suffix(".key")
     subprocess.run(

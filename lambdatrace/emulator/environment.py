@@ -110,6 +110,17 @@ def namespace_of(process_id: int) -> str:
         return ""
 
 
+def hold_namespace(process_id: int) -> int | None:
+    """A descriptor that keeps a process's mount namespace; None when it has ended.
+
+    Without one the kernel gives the namespace's number to another as soon as it is empty.
+    """
+    try:
+        return os.open(f"/proc/{process_id}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
 def end_all(namespace: str) -> None:
     """Kill every process in a mount namespace that is not ours, and wait for them to be gone.
 

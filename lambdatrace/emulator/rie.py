@@ -36,6 +36,7 @@ from lambdatrace.emulator.environment import (
     agent_command,
     check_machine,
     end_all,
+    hold_namespace,
     namespace_of,
     remove_mapping,
 )
@@ -159,6 +160,7 @@ class Emulator:
         self._one_at_a_time = threading.Lock()
         self._port = 0
         self._namespace = ""
+        self._held: int | None = None  # it, so that its number is nobody else's
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -259,6 +261,7 @@ class Emulator:
         deadline = time.monotonic() + _START_S
         while process.poll() is None and time.monotonic() < deadline:
             if _answers(self._port):
+                self._held = hold_namespace(process.pid)
                 self._namespace = namespace_of(process.pid)
                 return True
             time.sleep(0.01)
@@ -273,6 +276,9 @@ class Emulator:
             process.wait()
         finally:
             end_all(self._namespace)
+            if self._held is not None:
+                os.close(self._held)
+            self._namespace, self._held = "", None
 
     def _follow_function(self, output: Path, cleanup: contextlib.ExitStack) -> None:
         reading = os.open(output, os.O_RDONLY | os.O_NONBLOCK)

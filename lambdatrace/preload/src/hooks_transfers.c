@@ -121,6 +121,7 @@ HOOK ssize_t send(int fd, const void *bytes, size_t size, int flags)
     if (!d)
         return CALL(send)(fd, bytes, size, flags);
     BEGIN(OP_SENDTO);
+    before_send(fd, d, one(bytes, (s64)size, size));
     ssize_t result = CALL(send)(fd, bytes, size, flags);
     end_transfer(&call, fd, IS_SEND, result, result, one(bytes, result, size), 0, 0);
     return result;
@@ -133,6 +134,7 @@ HOOK ssize_t sendto(int fd, const void *bytes, size_t size, int flags, const str
     if (!d)
         return CALL(sendto)(fd, bytes, size, flags, to, length);
     BEGIN(OP_SENDTO);
+    before_send(fd, d, one(bytes, (s64)size, size));
     ssize_t result = CALL(sendto)(fd, bytes, size, flags, to, length);
     struct msghdr where = {.msg_name = (void *)(uintptr_t)to, .msg_namelen = length};
     begin_by_send(&call, fd, &where, result, flags);
@@ -146,6 +148,7 @@ HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     if (!d)
         return CALL(sendmsg)(fd, message, flags);
     BEGIN(OP_SENDMSG);
+    before_send(fd, d, first_of(message->msg_iov, message->msg_iovlen, 1));
     ssize_t result = CALL(sendmsg)(fd, message, flags);
     begin_by_send(&call, fd, message, result, flags);
     if (result >= 0)
@@ -320,6 +323,7 @@ HOOK ssize_t write(int fd, const void *bytes, size_t size)
         return result;
     }
     BEGIN(OP_WRITE);
+    before_send(fd, d, one(bytes, (s64)size, size));
     ssize_t result = CALL(write)(fd, bytes, size);
     end_transfer(&call, fd, IS_SEND, result, result, one(bytes, result, size), 0, 0);
     return result;
@@ -355,6 +359,7 @@ HOOK ssize_t writev(int fd, const struct iovec *vector, int count)
         return result;
     }
     BEGIN(OP_WRITEV);
+    before_send(fd, d, first_of(vector, count > 0 ? (u64)count : 0, 1));
     ssize_t result = CALL(writev)(fd, vector, count);
     end_transfer(&call, fd, IS_SEND, result, result,
                  first_of(vector, result > 0 ? (u64)count : 0, result), 0, 0);

@@ -22,13 +22,19 @@ static void note_error(struct connection *c, int error, u64 now)
         c->record.flags |= CONNECTION_RESET;
 }
 
+// Who sends may be kept from a CPU before it gets here, and another thread be quicker with the answer.
+static inline u64 end_of_send(u64 answered, u64 started, u64 now)
+{
+    return answered >= started && answered < now ? answered : now;
+}
+
 static void account(struct connection *c, int sends, u64 bytes, u64 started, u64 now)
 {
     struct connection_record *r = &c->record;
     if (sends) {
         if (!r->first_out)
             r->first_out = started;
-        r->last_out = now;
+        r->last_out = end_of_send(r->last_in, started, now);
         ADD(&r->bytes_out, bytes);
         ADD(&r->sends, 1);
         return;
@@ -50,7 +56,7 @@ static void account_exchange(struct connection *c, int sends, u64 bytes, u64 sta
     if (sends) {
         if (!e->first_out)
             e->first_out = started;
-        e->last_out = now;
+        e->last_out = end_of_send(e->first_in, started, now);
         e->bytes_out += bytes;
         e->sends += 1;
         return;
@@ -106,6 +112,20 @@ static void complete_exchange(int fd, struct connection *c)
     e->retransmits_before = c->record.retransmits;
 }
 
+// A send begins. Where it is a new request, the exchange before it ends now: the answer may be there
+// before this thread is back.
+static inline void before_send(int fd, struct descriptor *d, struct text text)
+{
+    int kept;
+    struct connection *c = d->kind == STREAM ? connection_of(d) : 0;
+    if (!c || LIKELY(!c->exchange.first_in) || !text.length || !enter(&kept))
+        return;
+    // Of a TLS handshake nothing is an exchange, nor is what was said before it.
+    if (!(c->slot.wanted & WANTS_SENDS) || text.bytes[0] != RECORD_HANDSHAKE)
+        complete_exchange(fd, c);
+    leave(kept);
+}
+
 // `bytes` have gone over a stream's connection; `text` is the first piece of them.
 static void on_stream(int fd, struct connection *c, int sends, u64 bytes, struct text text,
                       u64 started, u64 now)
@@ -114,7 +134,7 @@ static void on_stream(int fd, struct connection *c, int sends, u64 bytes, struct
         look_whether_connected(fd, c, now);
     if ((c->slot.wanted >> sends) & 1)
         look_for_tls(c, sends, text, started, now);
-    if (sends && c->exchange.first_in)
+    if (sends && c->exchange.first_in && c->exchange.first_in < started)
         complete_exchange(fd, c);
     account(c, sends, bytes, started, now);
     if (c->slot.tls != SHAKING)

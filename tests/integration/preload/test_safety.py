@@ -93,6 +93,13 @@ def test_errno_is_as_without_it(program: Path, watch: PreloadWatch, port: int) -
     nothing_is_lost(watch)
 
 
+def test_a_request_and_its_answer_are_an_exchange(program: Path, watch: PreloadWatch) -> None:
+    with Servers() as servers:
+        watch.run(program, "answered", str(servers.echo()))
+    assert [(each.bytes_out, each.bytes_in) for each in watch.exchanges()] == [(5, 5)]
+    nothing_is_lost(watch)
+
+
 def test_a_child_that_shares_its_memory_closes_nothing_of_its_parent(
     program: Path, watch: PreloadWatch, port: int
 ) -> None:

@@ -189,6 +189,17 @@ static void many(void)
     }
 }
 
+static void answered(void)
+{
+    char back[5];
+    int fd = connected();
+    CHECK(send(fd, "12345", 5, 0) == 5);
+    for (ssize_t got = 0, more; got < 5; got += more)
+        CHECK((more = recv(fd, back + got, 5 - got, 0)) > 0);
+    CHECK(!memcmp(back, "12345", 5));
+    CHECK(!close(fd));
+}
+
 int main(int count, char **words)
 {
     CHECK(count >= 3);
@@ -217,6 +228,8 @@ int main(int count, char **words)
         CHECK(send(atoi(words[3]), "45678", 5, 0) == 5);
     else if (IS("many"))
         many();
+    else if (IS("answered"))
+        answered();
     else if (IS("one"))
         CHECK(send(connected(), "123", 3, 0) == 3);
     else
