@@ -93,5 +93,6 @@ def deploy_layer(
         store = shlex.quote(f"dynamodb://{table}?region={account.region}")
         environment.note(f"next: invoke a function, then: lambdatrace list --store {store}")
         environment.note(
-            "where the platform refuses eBPF, the function's log says so, and it runs on untraced"
+            "where the platform refuses eBPF, a library traces instead, and sees less "
+            "(docs/backends.md); lambdatrace doctor --function says what there is to see"
         )

@@ -226,12 +226,12 @@ class Proc:
         self._next = now + self._apart(now, _PART, self._longest)
         answered = runtime.answered(self._sockets, now)
         if answered is not None or now >= self._next_of_all:
-            # What is new at the very end was opened before it.
-            opened = now if answered is None else answered[1] - 1
             is_last = answered is not None
-            self.events.extend(self._look_at_all(runtime, now, opened, is_last=is_last))
+            self.events.extend(self._look_at_all(runtime, now, now, is_last=is_last))
         if answered is not None:
             earliest, latest = answered
+            # What is there at the very end was opened before it.
+            runtime.connections.begun_by(latest - 1)
             edge = runtime.edge(wire.EDGE_RESPONSE, latest, fresh=False)
             edge.flags |= wire.SAMPLED_EDGE
             edge.born, edge.text = earliest, self._request_id.encode()

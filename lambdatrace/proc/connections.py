@@ -84,6 +84,13 @@ class Connections:
         self._open = {}
         return gone
 
+    def begun_by(self, moment: int) -> None:
+        """Whatever has been seen began at `moment` (ns) at the latest: the looks came late."""
+        for record, _ in self._open.values():
+            if record.started > moment:
+                record.started = moment
+                record.established = min(record.established, moment)
+
     def open_ones(self) -> Iterator[wire.ConnectionRecord]:
         """As they were at the latest look."""
         for record, _ in self._open.values():

@@ -126,6 +126,17 @@ def test_the_connections_of_a_process(
     assert list(own.open_ones()) == []
 
 
+def test_what_was_found_too_late_began_before(pair: tuple[socket.socket, socket.socket]) -> None:
+    port = pair[1].getsockname()[1]
+    own = Connections(os.getpid(), 1, lambda each: each.port != port)
+    own.look(Diagnosis(), 200, 200)
+    own.begun_by(150)
+    (record,) = own.open_ones()
+    assert (record.started, record.established) == (150, 150)
+    own.begun_by(170)
+    assert next(own.open_ones()).started == 150
+
+
 def test_what_was_open_when_its_process_ended(pair: tuple[socket.socket, socket.socket]) -> None:
     port = pair[1].getsockname()[1]
     own = Connections(os.getpid(), 1, lambda each: each.port != port)
