@@ -84,11 +84,11 @@ def cpu_ns(pid: int) -> int:
     return time.clock_gettime_ns((~pid << 3) | 2)
 
 
-def compile_c(folder: str, name: str) -> str:
+def compile_c(folder: str, name: str, *options: str) -> str:
     """The program `name`.c beside this file, compiled into `folder`."""
     program = f"{folder}/{name}"
     source = Path(__file__).with_name(f"{name}.c")
-    words = ["-O2", "-Wall", "-pthread", "-o", program, str(source)]
+    words = ["-O2", "-Wall", "-pthread", *options, "-o", program, str(source)]
     subprocess.run([os.environ.get("CC", "cc"), *words], check=True)
     return program
 

@@ -2,7 +2,8 @@
 
 Plain, with the library and no mapping (a function whose agent uses eBPF), with a mapping that is
 drained as the agent does it, at both levels, and under strace; besides, with other libraries that
-are given as NAME=PATH and take their settings from the environment.
+are given as NAME=PATH and take their settings from the environment. Then each library's own time,
+with calls behind it that do nothing: what other programs do to the machine tells less on that.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lambdatrace.preload.backend import Preload
 from lambdatrace.preload.build import library
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 ROUNDS = 7
 GOAL_NS = 150
@@ -46,8 +47,10 @@ def figures(command: Sequence[str], **more: str) -> dict[str, float]:
     return {row[0]: float(row[1]) for row in rows if len(row) == 2}
 
 
-def preloaded(command: Sequence[str], folder: str, level: str) -> dict[str, float]:
-    """The same under the library, its mapping drained meanwhile."""
+def preloaded(
+    command: Sequence[str], folder: str, level: str, behind: str = ""
+) -> dict[str, float]:
+    """The same under the library, its mapping drained meanwhile; `behind` is one more library."""
     path = f"{folder}/map"
     sensor = Preload.create(
         path,
@@ -67,7 +70,7 @@ def preloaded(command: Sequence[str], folder: str, level: str) -> dict[str, floa
     try:
         return figures(
             command,
-            LD_PRELOAD=str(library(platform.machine())),
+            LD_PRELOAD=f"{library(platform.machine())}:{behind}",
             LAMBDATRACE_PRELOAD_MAP=path,
         )
     finally:
@@ -87,6 +90,25 @@ def straced(command: Sequence[str], folder: str) -> dict[str, float]:
     return figures(["strace", "-f", "-e", "trace=network", "-o", log, *command])
 
 
+def hooks(folder: str, cpu: str) -> dict[str, Callable[[], dict[str, float]]]:
+    """The cases in which libc's functions do nothing."""
+    behind = compile_c(folder, "empty", "-shared", "-fPIC")
+    command = ["taskset", "--cpu-list", cpu, compile_c(folder, "hooks")]
+    cases = {
+        "no library": lambda: figures(command, LD_PRELOAD=behind),
+        "flows": lambda: preloaded(command, folder, "flows", behind),
+        "syscalls": lambda: preloaded(command, folder, "syscalls", behind),
+    }
+    for name, path in rivals():
+        cases[name] = functools.partial(beside, command, f"{path}:{behind}")
+    return cases
+
+
+def rivals() -> list[tuple[str, str]]:
+    """(name, path) of the libraries that were given."""
+    return [(name, path) for name, _, path in (word.partition("=") for word in sys.argv[1:])]
+
+
 def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as folder:
@@ -99,12 +121,12 @@ def main() -> None:
             "flows": lambda: preloaded(command, folder, "flows"),
             "syscalls": lambda: preloaded(command, folder, "syscalls"),
         }
-        for rival in sys.argv[1:]:
-            name, _, path = rival.partition("=")
+        for name, path in rivals():
             cases[name] = functools.partial(beside, command, path)
         if not _rivals.why_not(_rivals.strace("-e", "trace=network")):
             cases["strace"] = lambda: straced(command, folder)
         found = interleave(ROUNDS, cases)
+        own_time = interleave(ROUNDS, hooks(folder, cpu))
     # The median of a case's rounds, and the best, which a busy machine tells less about.
     sums = {
         case: {
@@ -126,6 +148,11 @@ def main() -> None:
     }
     title = f"ns a call, median (best); below the first row, what is added (goal: {GOAL_NS})"
     matrix(title, COLUMNS, rows)
+    rows = {
+        case: {key: f"{statistics.median(each[key] for each in runs):.0f}" for key in runs[0]}
+        for case, runs in own_time.items()
+    }
+    matrix("ns a call that does nothing behind the library, median", COLUMNS, rows)
 
 
 if __name__ == "__main__":

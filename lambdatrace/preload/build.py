@@ -51,7 +51,10 @@ def compile_library(machine: str) -> bytes:
 def main() -> None:
     """Compile both."""
     for machine in MACHINES:
-        library(machine).write_bytes(compile_library(machine))
+        # Programs that have the old one loaded keep it: written over, they would crash.
+        fresh = library(machine).with_suffix(".new")
+        fresh.write_bytes(compile_library(machine))
+        fresh.replace(library(machine))
 
 
 if __name__ == "__main__":
