@@ -299,7 +299,7 @@ def divide(
     idle
         How long all threads were asleep, by WAITS_*; that of WAITS_OTHER is not looked at.
     steal
-        What the host took of the machine's CPU time; None: it does not tell.
+        What the host took of its CPU time; None: that is not told.
     pauses, found
         The pauses by end, and what they went into.
     candidates

@@ -9,7 +9,7 @@ from lambdatrace.agent import summary as summaries
 from lambdatrace.agent.attribution import EXTENSION, KERNEL, TIMEOUT, UNFINISHED, exchange_record
 from lambdatrace.agent.handshakes import Handshakes
 from lambdatrace.agent.ledger import Ledger
-from lambdatrace.agent.machine import Machine
+from lambdatrace.agent.machine import Machine, stolen
 from lambdatrace.agent.names import Names
 from lambdatrace.agent.neighbours import Neighbours
 from lambdatrace.agent.settings import DEFAULT_TTL_DAYS
@@ -181,7 +181,9 @@ class Recorder:
         # Only a command's branch begins with it: for others nothing tells what came before.
         if cut.is_shared or (cut.figures_before is None and cut.edges in (KERNEL, EXTENSION)):
             figures = None
-        summary = self._summary(cut, connections, figures, cold_start, final)
+        steal, busy, faults = self._machine.since(peek=not final)
+        summary = self._summary(cut, connections, figures, cold_start)
+        summary.update(steal_ns=steal, major_faults=faults)
         summary["destinations"], summary["destinations_left_out"] = summaries.destinations(
             connections, hosts, cut.started, cut.ended, exchanges, lookups
         )
@@ -194,7 +196,7 @@ class Recorder:
                 (cut.started, cut.ended),
                 summary["cpu"],
                 summaries.idle(cut.figures_before, figures),
-                summary["steal_ns"],
+                stolen(summary["cpu"][0], steal, busy),
                 pauses,
                 partition.blames(pauses, spans, blocked),
                 spans,
@@ -288,11 +290,9 @@ class Recorder:
         connections: list[wire.ConnectionRecord],
         figures: wire.EdgeRecord | None,
         cold_start: bool,
-        final: bool,
     ) -> dict[str, Any]:
         cpu, peak = summaries.own_cost()
         capture = self._capture
-        steal, faults = self._machine.since(peek=not final)
         return {
             "execution_id": cut.request_id,
             "function": self._settings.function,
@@ -316,8 +316,8 @@ class Recorder:
             "unavailable": self._sensor.unavailable,
             "unseen": summaries.unseen(figures) + [OVERLAP] * cut.is_shared,
             "cpu": summaries.cpu(cut.figures_before, figures) if "cpu" in capture else None,
-            "steal_ns": steal,
-            "major_faults": faults,
+            "steal_ns": None,
+            "major_faults": None,
             "ending": summaries.ending(cut) if "processes" in capture else None,
             "agent": {"cpu_ns": max(0, cpu - self._cpu), "peak_bytes": peak},
         }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from lambdatrace.analysis.largest import largest
+from lambdatrace.analysis.words import counted
 from lambdatrace.cli.views.bars import share_bar
 from lambdatrace.cli.views.columns import Column, fitted, numbers
 from lambdatrace.cli.views.text import (
@@ -15,6 +16,7 @@ from lambdatrace.cli.views.text import (
     DIM,
     UNKNOWN,
     WARNING,
+    destination,
     duration,
     moment,
     number,
@@ -22,6 +24,7 @@ from lambdatrace.cli.views.text import (
     safe,
     status_style,
 )
+from lambdatrace.model import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +114,7 @@ def _short_moments(moments: Sequence[Text]) -> Column:
 def verdict_text(execution: Execution, verdict: Verdict) -> Text:
     """`83% wait api.example:443`: cause and destination, or that nothing stands out.
 
-    Then, in the same words, what the largest part was.
+    Then, in the same words, what the largest part was; of one that failed, where errors were.
     """
     text = Text(no_wrap=True, overflow="ellipsis")
     if verdict.cause in _ENDINGS:
@@ -122,6 +125,14 @@ def verdict_text(execution: Execution, verdict: Verdict) -> Text:
         if verdict.destination is not None:
             text.append(" ").append_text(safe(verdict.destination, limit=_SUBJECT))
         return text
+    failed = [each for each in execution.destinations if each.errors]
+    if execution.status is Status.ERROR and failed:
+        # What the function made of them its summary does not tell; `show` looks at the order.
+        most = max(failed, key=lambda each: each.errors)
+        text.append(f"{counted(sum(each.errors for each in failed), 'error')} ", BAD)
+        text.append_text(destination(most.host, most.address, most.port, most.protocol))
+        others = len(failed) - 1
+        return text.append(f" and {counted(others, 'other')}") if others else text
     found = largest(execution)
     if found is None:
         return text.append(UNKNOWN)
