@@ -82,6 +82,11 @@ def destinations(
         row[5] += 1 if is_failed(record) else 0
         row[6] += record.bytes_out
         row[7] += record.bytes_in
+        sampled = bool(record.flags & wire.SAMPLED_CONNECTION)
+        if sampled and record.closed:
+            # Gone between two looks: what it waited for until then is not known.
+            row[_REUSED] += bool(record.flags & wire.CONNECTION_REUSED)
+            continue
         unanswered = _unanswered(record, started, ended)
         row[8] += record.waited + record.transferred + unanswered
         if record.id in waits:
@@ -92,7 +97,6 @@ def destinations(
             row[_REUSED] += 1
             continue
         row[8] += max(0, (record.established or record.closed or ended) - record.started)
-        sampled = bool(record.flags & wire.SAMPLED_CONNECTION)
         if record.established and record.established >= record.started + sampled:
             row[_CONNECT].append(record.established - record.started)
         if record.tls_ended:

@@ -187,9 +187,13 @@ def start(row: Row) -> Text:
 
 def took(row: Row) -> Text:
     """How long it was at something within the execution."""
-    # What a connection was at is not always known.
-    is_unknown = isinstance(row.source, Connection) and not row.stretches
-    return duration(None if is_unknown else row.took_ns)
+    if not isinstance(row.source, Connection):
+        return duration(row.took_ns)
+    # What a connection was at is not always known, and one that was only looked at was gone some
+    # time after the latest look that found it.
+    known = duration(row.took_ns if row.stretches else None)
+    at_least = row.source.sampled and row.stretches and row.end is not End.OPEN
+    return Text("\N{GREATER-THAN OR EQUAL TO} ").append_text(known) if at_least else known
 
 
 def _or_blank(ns: int | None) -> Text:

@@ -108,6 +108,16 @@ def test_a_connection_without_exchanges_waited_as_its_sums_say() -> None:
     assert row[10:] == [0, 0, [], [10]]
 
 
+def test_what_a_connection_that_was_only_looked_at_waited_for_is_known_while_it_is_there() -> None:
+    fields = {"flags": wire.SAMPLED_CONNECTION, "established": 100, "bytes_out": 7, "last_out": 600}
+    (row,) = rows(record(1, started=100, **fields))
+    assert (row[4], row[6], row[8], row[12]) == (1, 7, 8400, [8])  # until the end, 9000
+    # Between two looks it was answered, or was not, and went.
+    (row,) = rows(record(1, started=100, closed=700, **fields))
+    assert (row[4], row[6], row[8]) == (1, 7, 0)
+    assert not any(row[9:])
+
+
 def test_reused_connections_and_their_handshakes_of_before() -> None:
     fields = {"established": 1300, "tls_started": 2 * US, "tls_ended": 12 * US}
     (row,) = rows(record(1, flags=wire.CONNECTION_REUSED, **fields), record(2, **fields))

@@ -21,14 +21,16 @@ PARTITION = [*[None] * 8, 300 * traces.MS, 100 * traces.MS, 0, 1_600 * traces.MS
 SINCE = ("--since", "2026-11-22T00:00:00Z", "--until", "2026-11-23T00:00:00Z")
 
 
-def sampled(number: int, port: int, *, fd: int = 9, **more: Any) -> bytes:
+def sampled(
+    number: int, port: int, *, fd: int = 9, flags: int = wire.CONNECTION_OPEN, **more: Any
+) -> bytes:
     """A connection as looks find it."""
     packed = traces.connection(
         number, "192.0.2.7", port, socket.IPPROTO_TCP, started=0, established=0,
-        flags=wire.SAMPLED_CONNECTION | wire.CONNECTION_OPEN, **more,
+        flags=wire.SAMPLED_CONNECTION | flags, **more,
     )  # fmt: skip
     record = wire.ConnectionRecord.unpack(packed)
-    moments = dict.fromkeys(("first_out", "last_out", "first_in", "last_in"), 0)
+    moments = dict.fromkeys(("first_out", "first_in", "last_in"), 0)
     record.__dict__.update(moments, tid=0, sends=0, receives=0, waited=0, transferred=0, fd=fd)
     return record.pack()
 
@@ -77,6 +79,13 @@ def test_show(store: str, width: int) -> None:
     assert "unavailable: dns, tls, exchanges, blocked, processes: not in /proc" in text
     assert "what it waits for, proc cannot see" in text
     assert " 0 B" not in text
+
+
+def test_what_was_gone_at_a_look_took_at_least_so_long(tmp_path: Path) -> None:
+    gone = sampled(1, 443, flags=0, bytes_out=500, last_out=1, closed=700)
+    items = traces.execution([gone], execution_id=ID, capture=["cpu"])
+    url = traces.write(tmp_path / "gone.db", items)
+    assert "\u2265 699 ms" in ran("show", ID, "--store", url, width=120)
 
 
 def test_show_json(store: str) -> None:
