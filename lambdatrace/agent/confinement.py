@@ -6,6 +6,8 @@ import errno
 import os
 import sys
 
+from lambdatrace.bpf.kernel import NUMBERS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +23,6 @@ CAPABILITIES = (
     "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore",
 )  # fmt: skip
 SECCOMP = {"0": "off", "1": "strict", "2": "filter"}
-# Numbers of bpf and perf_event_open (arch/x86/entry/syscalls/syscall_64.tbl,
-# include/uapi/asm-generic/unistd.h).
-_NUMBERS = {"x86_64": (321, 298), "aarch64": (280, 241)}
 _MAP_CREATE, _ARRAY = 0, 2  # include/uapi/linux/bpf.h
 _SOFTWARE_EVENT, _ATTRIBUTE_BYTES = 1, 64  # include/uapi/linux/perf_event.h: PERF_ATTR_SIZE_VER0
 _TRACE_ME = 0  # include/uapi/linux/ptrace.h
@@ -63,7 +62,7 @@ def calls() -> dict[str, str]:
     """
     import ctypes
 
-    numbers = _NUMBERS.get(os.uname().machine)
+    numbers = NUMBERS.get(os.uname().machine)
     if numbers is None:
         return {}
     library = ctypes.CDLL(None, use_errno=True)

@@ -182,8 +182,7 @@ class Recorder:
         if cut.is_shared or (cut.figures_before is None and cut.edges in (KERNEL, EXTENSION)):
             figures = None
         steal, busy, faults = self._machine.since(peek=not final)
-        summary = self._summary(cut, connections, figures, cold_start)
-        summary.update(steal_ns=steal, major_faults=faults)
+        summary = self._summary(cut, connections, figures, cold_start, steal, faults)
         summary["destinations"], summary["destinations_left_out"] = summaries.destinations(
             connections, hosts, cut.started, cut.ended, exchanges, lookups
         )
@@ -290,6 +289,8 @@ class Recorder:
         connections: list[wire.ConnectionRecord],
         figures: wire.EdgeRecord | None,
         cold_start: bool,
+        steal: int | None,
+        faults: int | None,
     ) -> dict[str, Any]:
         cpu, peak = summaries.own_cost()
         capture = self._capture
@@ -316,8 +317,8 @@ class Recorder:
             "unavailable": self._sensor.unavailable,
             "unseen": summaries.unseen(figures) + [OVERLAP] * cut.is_shared,
             "cpu": summaries.cpu(cut.figures_before, figures) if "cpu" in capture else None,
-            "steal_ns": None,
-            "major_faults": None,
+            "steal_ns": steal,
+            "major_faults": faults,
             "ending": summaries.ending(cut) if "processes" in capture else None,
             "agent": {"cpu_ns": max(0, cpu - self._cpu), "peak_bytes": peak},
         }

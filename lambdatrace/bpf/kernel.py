@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Numbers of bpf(2) and perf_event_open(2): arch/x86/entry/syscalls/syscall_64.tbl,
 # include/uapi/asm-generic/unistd.h
-_NUMBERS = {"x86_64": (321, 298), "aarch64": (280, 241)}
+NUMBERS = {"x86_64": (321, 298), "aarch64": (280, 241)}
 
 # enum bpf_cmd of include/uapi/linux/bpf.h, and union bpf_attr for each command as far as it is
 # used: the kernel takes the rest for zeros.
@@ -65,12 +65,12 @@ class Kernel:
 
     def __init__(self) -> None:
         self.machine = os.uname().machine
-        if self.machine not in _NUMBERS:
+        if self.machine not in NUMBERS:
             raise ProbeError(
                 f"the probe does not know the syscalls of {self.machine}",
                 "lambdatrace runs on x86_64 and aarch64",
             )
-        self._bpf, self._perf_event_open = _NUMBERS[self.machine]
+        self._bpf, self._perf_event_open = NUMBERS[self.machine]
         self._library = library = Library(None)
         self._syscall = library.function("syscall", Size, Int, Pointer, Unsigned)
 

@@ -56,8 +56,8 @@ def test_the_search_finds_what_is_there() -> None:
     }  # fmt: skip
 
 
-def test_what_is_loaded_when_all_of_the_agent_is() -> None:
-    modules = [f"lambdatrace.agent.{path.stem}" for path in AGENT if path.stem[0] != "_"]
+def loaded_by(*modules: str) -> list[str]:
+    """What a bare interpreter has loaded after importing these."""
     script = f"import json, sys, {', '.join(modules)}; print(json.dumps(sorted(sys.modules)))"
     result = subprocess.run(
         [sys.executable, "-S", "-c", script],
@@ -65,24 +65,21 @@ def test_what_is_loaded_when_all_of_the_agent_is() -> None:
         capture_output=True,
         check=True,
     )
-    loaded = json.loads(result.stdout)
+    found: list[str] = json.loads(result.stdout)
+    return found
+
+
+def test_what_is_loaded_when_all_of_the_agent_is() -> None:
+    modules = [f"lambdatrace.agent.{path.stem}" for path in AGENT if path.stem[0] != "_"]
+    loaded = loaded_by(*modules)
     assert set(modules) <= set(loaded)
     assert [name for name in loaded if is_in(name, FORBIDDEN + LATE)] == []
 
 
 def test_what_stands_in_for_ebpf_is_loaded_only_where_that_is_refused() -> None:
     # All that a worker has loaded once it serves with the probe.
-    script = (
-        "import json, sys; from lambdatrace.agent import choice, front, report, serving, worker; "
-        "import lambdatrace.bpf.loader; print(json.dumps(sorted(sys.modules)))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-S", "-c", script],
-        env={"PYTHONPATH": str(PACKAGE.parent)},
-        capture_output=True,
-        check=True,
-    )
-    loaded = json.loads(result.stdout)
+    names = ("choice", "front", "report", "serving", "worker")
+    loaded = loaded_by(*(f"lambdatrace.agent.{name}" for name in names), "lambdatrace.bpf.loader")
     assert "lambdatrace.agent.serving" in loaded
     assert [
         name for name in loaded if is_in(name, ("lambdatrace.preload", "lambdatrace.proc"))
