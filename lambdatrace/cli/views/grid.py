@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from rich.segment import Segment
 
+from lambdatrace.cli.views.cells import segments
 from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod, RenderResult
+    from rich.style import Style
     from rich.table import Table
     from rich.text import Text
 
@@ -77,7 +79,9 @@ class Grid:
         ]
         for row in self._rows:
             cells = [
-                console.render_lines(cell, room, style=style)
+                _one_line(cell, console, room, style)
+                if _is_one_line(cell, room)
+                else console.render_lines(cell, room, style=style)
                 for cell, room, style in zip(row, laid_out, styles, strict=True)
             ]
             for number in range(max(map(len, cells))):
@@ -104,3 +108,23 @@ class Grid:
         for row in self._rows:
             table.add_row(*row)
         return table
+
+
+def _is_one_line(cell: Text, options: ConsoleOptions) -> bool:
+    """Whether a text is drawn as it is."""
+    plain = cell.plain
+    return (
+        cell.cell_len <= options.max_width
+        and not (cell.justify or "\n" in plain or "\t" in plain)
+        # What stands at the right ends there with its last character.
+        and (options.justify == "left" or not plain.endswith(" "))
+    )
+
+
+def _one_line(
+    cell: Text, console: Console, options: ConsoleOptions, style: Style
+) -> list[list[Segment]]:
+    """As `render_lines` has it."""
+    free = options.max_width - cell.cell_len
+    before, after = (free, 0) if options.justify == "right" else (0, free)
+    return [list(Segment.apply_style(segments(cell, console, before, after), style))]

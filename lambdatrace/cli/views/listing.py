@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.segment import Segment
-from rich.style import Style
 from rich.text import Text
 
+from lambdatrace.cli.views.cells import segments
 from lambdatrace.cli.views.text import DIM, cut_middle
 from lambdatrace.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
@@ -65,7 +65,7 @@ class Listing:
                 if place:
                     yield gap
                 if row[0] is rule:
-                    yield from _segments(cell, console)
+                    yield from segments(cell, console)
                     continue
                 shown, width = cell, widths[place]
                 if cell.cell_len > width:
@@ -73,7 +73,7 @@ class Listing:
                 blanks = Segment(" " * (width - shown.cell_len))
                 if columns[place].right:
                     yield blanks
-                yield from _segments(shown, console)
+                yield from segments(shown, console)
                 if not columns[place].right and place < len(columns) - 1:
                     yield blanks
             yield newline
@@ -101,11 +101,3 @@ class Listing:
             widths.append(own - min(spare, over))
             over -= min(spare, over)
         return columns, widths
-
-
-def _segments(cell: Text, console: Console) -> Iterator[Segment]:
-    if cell.spans:
-        yield from cell.render(console)
-    else:
-        style = cell.style if isinstance(cell.style, Style) else console.get_style(cell.style)
-        yield Segment(cell.plain, style)
