@@ -18,6 +18,8 @@ AnyValue = TypeVar("AnyValue", bound="Value")
 
 # To compile takes as long as to make so many objects without.
 _FEW = 40
+# How many there are, by class; not in the class, whose methods would be looked up anew each time.
+_MADE: dict[type, int] = {}
 
 
 @dataclass_transform(frozen_default=True)
@@ -29,7 +31,7 @@ class _ValueType(type):
         names = tuple(namespace.get("__annotations__", ()))
         namespace["_defaults"] = {each: namespace.pop(each) for each in names if each in namespace}
         namespace["__slots__"] = namespace["__match_args__"] = names
-        namespace["_made"] = 0
+        namespace["_names"] = frozenset(names)
         return super().__new__(mcs, name, bases, namespace)
 
 
@@ -58,16 +60,19 @@ class Value(metaclass=_ValueType):
 
         def __init__(self, *values: Any, **named: Any) -> None:
             kind = type(self)
-            kind._made += 1
-            given = dict(zip(kind.__slots__, values, strict=False)) | named
-            whole = {**kind._defaults, **given}
-            is_clear = len(given) == len(values) + len(named)
-            if kind._made <= _FEW and is_clear and whole.keys() == set(kind.__slots__):
-                for name, value in whole.items():
-                    setattr(self, name, value)
-            else:  # which also says what was wrong
-                kind.__init__ = _initialiser(kind)
-                self.__init__(*values, **named)
+            made = _MADE.get(kind, 0)
+            if made < _FEW:
+                _MADE[kind] = made + 1
+                given = dict(zip(kind.__slots__, values, strict=False)) | named if values else named
+                is_clear = len(given) == len(values) + len(named)
+                whole = {**kind._defaults, **given} if kind._defaults else given
+                if is_clear and whole.keys() == kind._names:
+                    for name, value in whole.items():
+                        setattr(self, name, value)
+                    return
+            # Which also says what was wrong.
+            kind.__init__ = _initialiser(kind)
+            self.__init__(*values, **named)
 
     else:
         __slots__: ClassVar[tuple[str, ...]]
