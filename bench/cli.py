@@ -30,11 +30,11 @@ LIMITS = {
     "show": ("import typer, rich", 1.5),
     "top-destinations": ("import pandas", 3.0),
 }
-# `import rich` alone loads nothing of it.
+# `import rich` alone loads next to nothing of it.
 RIVALS = {
     "import typer": "import typer",
-    "import typer, rich (nothing of it)": "import typer, rich",
-    "import typer, rich": "import typer, rich.console, rich.table, rich.text",
+    "import typer, rich": "import typer, rich",
+    "import typer, rich's modules": "import typer, rich.console, rich.table, rich.text",
     "import pandas": "import pandas",
 }
 

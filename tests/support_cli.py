@@ -50,7 +50,7 @@ def rendered(*renderables: RenderableType, width: int, color: bool = False) -> l
     """Views as lines of text, without the blanks at their ends."""
     stdout = io.StringIO()
     environ = {"FORCE_COLOR": "1", "TERM": "xterm-256color"} if color else {}
-    console = Environment(stdout=stdout, environ=environ, width=width).console
+    canvas = Environment(stdout=stdout, environ=environ, width=width).canvas
     for renderable in renderables:
-        console.print(renderable)
+        canvas.draw(renderable)
     return [line.rstrip() for line in stdout.getvalue().splitlines()]

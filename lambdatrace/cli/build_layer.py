@@ -65,7 +65,8 @@ def build_layer(
                 f"{path} cannot be written: {error.strerror}", "name another folder with --folder"
             ) from error
         size = len(layer.content) / 1e6
-        environment.console.print(f"{path}  {size:.2f} MB  SHA-256 {layer.sha256}", soft_wrap=True)
+        line = f"{path}  {size:.2f} MB  SHA-256 {layer.sha256}"
+        print(line, file=environment.stdout, flush=True)
 
 
 def _interpreter(name: str) -> Path:

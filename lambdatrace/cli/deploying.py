@@ -103,7 +103,7 @@ def carry_out(
 
     as_text = output is PlanOutput.TEXT
     if as_text:
-        environment.console.print(plan_lines(plan), soft_wrap=True, end="")
+        environment.write(plan_lines(plan), end="")
     outcomes: Sequence[Outcome] = ()
     failed: Sequence[LambdatraceError]
     if dry_run:
@@ -114,7 +114,7 @@ def carry_out(
         outcomes = Deployment(account).run(plan)
         failed = [each.error for each in outcomes if each.error]
         if as_text and plan.changes:
-            environment.console.print(outcome_lines(outcomes), soft_wrap=True, end="")
+            environment.write(outcome_lines(outcomes), end="")
     if not as_text:
         _write(environment, plan, outcomes, dry_run)
     if failed:

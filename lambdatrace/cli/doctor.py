@@ -168,4 +168,4 @@ def _write(environment: Environment, found: list[Check], output: Output) -> None
     else:
         from lambdatrace.cli.views.doctor import checks_table
 
-        environment.console.print(checks_table(found))
+        environment.draw(checks_table(found))

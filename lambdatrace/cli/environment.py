@@ -16,8 +16,10 @@ from lambdatrace.sanitize import clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
+    from rich.text import Text
 
+    from lambdatrace.cli.canvas import Canvas
     from lambdatrace.store.file import FileStore
 
 # Where there is no terminal to ask (a file, a pipe, a CI log).
@@ -55,41 +57,34 @@ class Environment:
         self._width = width
 
     @cached_property
-    def console(self) -> Console:
+    def canvas(self) -> Canvas:
         """Where views are drawn; colours only on a terminal and not under NO_COLOR, or as typed."""
-        from rich.console import Console
+        from lambdatrace.cli.canvas import Canvas
 
         width = self._width
         if width is None and not self.stdout.isatty() and "COLUMNS" not in self.environ:
             width = WIDTH_WITHOUT_TERMINAL
-        return Console(
-            file=self.stdout,
-            width=width,
-            force_terminal=True if self.color == "always" else None,
-            color_system=None if self.color == "never" else "auto",
-            no_color=False if self.color == "always" else None,
-            # Nothing in a trace is to be taken for markup, and nothing in it is worth guessing at.
-            markup=False,
-            emoji=False,
-            highlight=False,
-            _environ=self.environ,
-        )
+        return Canvas(self.stdout, self.environ, width, self.color)
 
     def set_width(self, width: int | None, *, wide: bool) -> None:
         """Draw `width` cells wide, if given; at least as wide as there is something to show."""
         if width is not None:
-            self.console.width = width
+            self.canvas.width = width
         if wide:
-            self.console.width = max(self.console.width, WIDE)
+            self.canvas.width = max(self.canvas.width, WIDE)
 
     def draw(self, *views: RenderableType, wide: bool = False) -> None:
         """Draw views, an empty line between them; `wide`: as wide as they get."""
         if wide:
-            self.console.width = max(self.console.width, WIDEST)
+            self.canvas.width = max(self.canvas.width, WIDEST)
         for number, view in enumerate(views):
             if number:
-                self.console.print()
-            self.console.print(view)
+                print(file=self.stdout)
+            self.canvas.draw(view)
+
+    def write(self, text: Text, end: str = "\n") -> None:
+        """Text whose lines are left as long as they are."""
+        self.canvas.write(text, end)
 
     @property
     def debug(self) -> bool:

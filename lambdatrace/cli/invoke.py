@@ -206,9 +206,7 @@ class _Report:
         if self._output is Output.TABLE:
             from lambdatrace.cli.views.invocation import invocation_line
 
-            self._environment.console.print(
-                invocation_line(invocation, RESPONSE_CHARACTERS), soft_wrap=True
-            )
+            self._environment.write(invocation_line(invocation, RESPONSE_CHARACTERS))
         else:
             self._documents.append(_document(invocation, self._function))
 

@@ -141,7 +141,7 @@ def _write(environment: Environment, rows: list[Document], output: Output) -> No
     elif rows:
         from lambdatrace.cli.views.status import status_table
 
-        environment.console.print(status_table(rows))
+        environment.draw(status_table(rows))
         if any(row["up_to_date"] is False for row in rows):
             environment.note("another layer than this lambdatrace's: deploy-layer updates it")
     else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Group
 from rich.text import Text
 
 from lambdatrace.cli.views.listing import Column, Listing
+from lambdatrace.cli.views.stack import Stack
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,
@@ -58,7 +58,7 @@ def elsewhere_list(connections: Sequence[Elsewhere], left_out: int) -> Renderabl
     )
     if not left_out:
         return listing
-    return Group(listing, Text(f"and {left_out:,} more that were not stored", style=DIM))
+    return Stack(listing, Text(f"and {left_out:,} more that were not stored", style=DIM))
 
 
 def _outcome(connection: Elsewhere) -> Text:

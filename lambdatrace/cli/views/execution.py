@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Group
 from rich.text import Text
 
 from lambdatrace.capture import CAPTURE
 from lambdatrace.cli.views.grid import facts_grid
+from lambdatrace.cli.views.stack import Stack
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,
@@ -72,7 +72,7 @@ _PARALLEL = 1.1
 def execution_view(execution: Execution, missing_chunks: int = 0) -> RenderableType:
     """The header of one execution, with a warning for whatever is missing from its trace."""
     # Reasons quote what this machine's kernel says.
-    return Group(
+    return Stack(
         facts_grid([(Text(label), value) for label, value in facts(execution)], DIM),
         *(safe(f"! {each}", WARNING, limit=400) for each in warnings(execution, missing_chunks)),
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Group
 from rich.text import Text
 
 from lambdatrace.cli.views.listing import Column, Listing
+from lambdatrace.cli.views.stack import Stack
 from lambdatrace.cli.views.text import BAD, DIM, GOOD, counted, duration, process_text
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def failed_processes(
     if len(failed) <= _MOST_ROWS:
         return [listing]
     more = len(failed) - _MOST_ROWS
-    return [Group(listing, Text(f"and {more:,} more: {lists} all", style=DIM))]
+    return [Stack(listing, Text(f"and {more:,} more: {lists} all", style=DIM))]
 
 
 def _listing(title: str, everyone: Sequence[Process], rows: list[tuple[int, Process]]) -> Listing:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Group
 from rich.text import Text
 
 from lambdatrace.cli.views.bars import share_bar
 from lambdatrace.cli.views.columns import Column, fitted, numbers
+from lambdatrace.cli.views.stack import Stack
 from lambdatrace.cli.views.text import (
     DIM,
     UNKNOWN,
@@ -47,7 +47,7 @@ def stats_head(taken: Taken) -> RenderableType:
         title.append(", " if title else "").append_text(safe(name, "bold"))
     if len(names) > _SHOWN_FUNCTIONS:
         title.append(f" and {len(names) - _SHOWN_FUNCTIONS} more")
-    return Group(title, line)
+    return Stack(title, line)
 
 
 def _most_common(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -11,10 +11,10 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
 from rich.text import Text
 
 from lambdatrace.cli.views.listing import Listing
+from lambdatrace.cli.views.stack import Stack
 from lambdatrace.cli.views.text import BAD, DIM, GOOD, WARNING
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def block(renderable: RenderableType) -> Iterator[str]:
     if isinstance(renderable, Listing):
         yield f"<h3>{escape(renderable.title)}</h3>\n"
         yield from table(renderable)
-    elif isinstance(renderable, Group):
-        for each in renderable.renderables:
+    elif isinstance(renderable, Stack):
+        for each in renderable.views:
             yield from block(each)
     elif isinstance(renderable, Text):
         yield f'<p class="note">{inline(renderable)}</p>\n'
