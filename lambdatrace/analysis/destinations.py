@@ -31,6 +31,7 @@ _CONNECTIONS, _ERRORS, _BYTES_OUT, _BYTES_IN, _TIME, _REUSED, _REQUESTS = range(
 # From so many connect, wait, tls and dns times on a summary keeps only as many, evenly
 # spaced (model.py).
 _MOST_TIMES = (32, 8, 8, 8)
+_BY_EXECUTION = (True,) * len(_MOST_TIMES)
 _US = 1_000
 # What a row means of which so much is missing.
 _LENGTH = 11
@@ -125,23 +126,30 @@ class _Place:
         columns = list(zip(*rows, strict=True))
         # An array takes whole numbers from 0 on and nothing else.
         numbers = [array("Q", columns[place]) for place in NUMBERS]
-        self._take(cell, numbers, [columns[place] for place in TIMES])
+        self._take(cell, numbers, [columns[place] for place in TIMES], _BY_EXECUTION)
 
     def add_up_shapes(self, cell: int) -> None:
         """Take in what waits in `shapes`, all of it of one cell."""
         for shape in self.shapes:
             if shape.waiting:
-                self._take(cell, *shape.take(_MOST_TIMES))
+                by_execution = shape.has_as_many(_MOST_TIMES)
+                self._take(cell, *shape.take(_MOST_TIMES), by_execution)
 
     def _take(
         self,
         cell: int,
         numbers: Sequence[array[int]],
         times_of_all: Sequence[Sequence[Sequence[int]]],
+        by_execution: Sequence[bool],
     ) -> None:
         connections, reused = numbers[_CONNECTIONS], numbers[_REUSED]
         made = [max(0, all_ - old) for all_, old in zip(connections, reused, strict=True)]
-        counts = (made, numbers[_REQUESTS], made, None)
+        # Where a kind's times are not by execution there are too few for any to be left out.
+        all_counts = (made, numbers[_REQUESTS], made, None)
+        counts = [
+            known if is_known else None
+            for known, is_known in zip(all_counts, by_execution, strict=True)
+        ]
         batches = list(map(Batch, times_of_all, counts, _MOST_TIMES))
         for n, column in enumerate(numbers):
             self.sums[n] += sum(column)

@@ -36,11 +36,15 @@ class Shape:
         self._width = len(NUMBERS) + sum(self._counts)
         self.size = self._width * array(code).itemsize
 
+    def has_as_many(self, most: Sequence[int]) -> list[bool]:
+        """Of which of glance.TIMES each execution has as many as in `most`."""
+        return [count == many for count, many in zip(self._counts, most, strict=True)]
+
     def take(self, most: Sequence[int]) -> tuple[list[array[int]], list[list[array[int]]]]:
         """(each of glance.NUMBERS, each of glance.TIMES) of all that waits; then nothing does.
 
         Of a kind of which there are `most`, the times of each execution are by themselves, in the
-        order of the numbers; others are in any order.
+        order of the numbers (`has_as_many`); others are in any order.
         """
         values = array(self._code, b"".join(self.waiting))
         self.waiting.clear()

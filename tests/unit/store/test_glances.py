@@ -155,6 +155,18 @@ def test_a_glance_tells_what_reading_does(
     assert 300 < seen < len(many)
 
 
+@pytest.mark.parametrize("times", [0, 1, 7, 8, 32])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 31, 32, 33])
+def test_any_number_of_executions_that_are_alike(path: str, count: int, times: int) -> None:
+    wait = [float(n + 1) for n in range(min(8, times))]
+    alike = traces.destination(
+        "10.0.0.1", connections=40, connect=[float(n + 1) for n in range(times)], tls=wait,
+        wait=wait, requests=30 if times else 0,
+    )  # fmt: skip
+    store = filled(path, [index_row(number, destinations=[alike]) for number in range(count)])
+    assert counted(store) == counted(store, glances=False)
+
+
 def test_each_index_row_is_counted_once(path: str, many: list[Item]) -> None:
     store = filled(path, many)
     limits = many[100].timestamp_nano, many[200].timestamp_nano
