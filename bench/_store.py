@@ -41,6 +41,13 @@ def fill(path: str, count: int, until_ns: int, span_ns: int, seed: int = 1) -> N
     store.close()
 
 
+def write(path: str, items: list[Item]) -> None:
+    """Write items to the store in a file."""
+    store = SqliteStore(path)
+    _write(store, items)
+    store.close()
+
+
 def _write(store: SqliteStore, batch: list[Item]) -> None:
     if batch and store.write(batch, time.monotonic() + 60):
         raise RuntimeError(store.last_error)

@@ -8,18 +8,14 @@ what dominates.
 from __future__ import annotations
 
 import io
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from typing import TYPE_CHECKING
 
-from _harness import LAMBDATRACE, REPOSITORY, interleave, report
-
-sys.path.insert(0, str(REPOSITORY / "tests"))
-
-import support_traces as traces
+from _harness import LAMBDATRACE, interleave, report
+from _usual import traces, usual
 
 from lambdatrace.analysis.phases import told_apart
 from lambdatrace.analysis.trace import read_records, without_syscalls
@@ -40,35 +36,6 @@ ROUNDS = 15
 OF_A_KIND = 16_384
 SYSCALLS = 100_000 - 4 * OF_A_KIND
 USUAL, LARGE = "usual", "large"
-
-
-def usual() -> list[Item]:
-    """A query, four requests on two connections, a file."""
-    connections = [
-        traces.connection(1, port=53, protocol=socket.IPPROTO_UDP, first_out=1, first_in=2,
-                          closed=3),
-        *(
-            traces.connection(n, started=3, established=5, first_out=6, first_in=900,
-                              closed=1_000, bytes_out=900, bytes_in=9_000, exchanges=2)
-            for n in (2, 3)
-        ),
-    ]  # fmt: skip
-    exchanges = [
-        traces.exchange(n, first_out=first, first_in=first + 300, last_in=first + 310)
-        for n in (2, 3)
-        for first in (10, 400)
-    ]
-    return traces.execution(
-        connections,
-        exchanges=exchanges,
-        blocked=[traces.blocked("fsync", started=1_100, ended=1_200, path=b"/tmp/out")],
-        pauses=[
-            traces.pause("network", started=10 + 400 * n, ended=310 + 400 * n, op="recvfrom")
-            for n in range(2)
-        ],
-        partition=[0, 0, 0, 1_200 * traces.MS, 0, 100 * traces.MS, 0, 0, 700 * traces.MS, 0, 0, 0],
-        execution_id=USUAL,
-    )
 
 
 def large() -> list[Item]:
@@ -124,10 +91,11 @@ def parts(items: list[Item]) -> dict[str, Callable[[], float]]:
     found = waterfall(trace, exchanges)
 
     def draw() -> None:
-        console = Environment(stdout=io.StringIO(), environ={}, width=120).console
-        console.print(execution_view(trace.execution))
-        console.print(PartitionView(trace.execution, trace.pauses))
-        console.print(WaterfallView(found, exchanges, {}))
+        Environment(stdout=io.StringIO(), environ={}, width=120).draw(
+            execution_view(trace.execution),
+            PartitionView(trace.execution, trace.pauses),
+            WaterfallView(found, exchanges, {}),
+        )
 
     return {
         "unpack": lambda: timed(lambda: read_records(items)),
@@ -140,7 +108,7 @@ def parts(items: list[Item]) -> dict[str, Callable[[], float]]:
 def main() -> None:
     """Print times and ratios."""
     with tempfile.TemporaryDirectory() as folder:
-        items = {USUAL: usual(), LARGE: large()}
+        items = {USUAL: usual(execution_id=USUAL), LARGE: large()}
         store = traces.write(_path(folder), *items.values())
         imports = "import typer, rich.console, rich.table, rich.text"
         shows = {
