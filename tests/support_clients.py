@@ -10,6 +10,7 @@ interpreter that is given, with a thousand requests each.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import random
@@ -26,6 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from support_dynamodb import dynamodb_local
 from support_preload import LIBRARY, preloading
 from support_room import make_certificate
 from support_servers import Servers, dns_answer
@@ -46,6 +48,7 @@ DNS_PORT, A = 53, 1
 WORKERS = 6
 SEED = 7
 MANY = 1000
+BOTO3_POOL = 4  # connections
 SLOW_MS = 250  # how long a request is waited for that is never answered
 PATIENCE_S = 20.0
 # Kind of request: how many of a hundred, and the path.
@@ -76,11 +79,11 @@ class Client:
     command: tuple[str, ...]
 
 
-PYTHON_CLIENTS = ("stdlib", "requests", "httpx", "aiohttp", "grpc")
+PYTHON_CLIENTS = ("stdlib", "requests", "httpx", "aiohttp", "grpc", "boto3")
 
 
 def python_client(name: str, python: str = sys.executable) -> Client:
-    """One of PYTHON_CLIENTS, or boto3's."""
+    """One of PYTHON_CLIENTS."""
     return Client(name, (python, str(CLIENTS / f"with_{name}.py")))
 
 
@@ -424,6 +427,23 @@ def check_grpc(field: Field, client: Client, environ: dict[str, str]) -> Compare
     return Compared(len(within), digest(within), len(seen), len(within))
 
 
+def check_boto3(
+    field: Field, client: Client, environ: dict[str, str], endpoint: str, calls: int = MANY
+) -> Compared:
+    """So many calls to DynamoDB Local, on as many connections as its pool has."""
+    arguments = endpoint, f"Clients{os.urandom(4).hex()}", str(calls)
+    without = field.run(client, environ, *arguments)
+    with preloading(scale=4) as watch:
+        within = field.run(client, environ, *arguments, watch=watch)
+        assert_same(without, within)
+        assert not any(watch.lost().values()), watch.lost()
+        recorded = exchanges(watch, [int(endpoint.rpartition(":")[2])])
+    answers = sum(count for _, count in recorded)
+    assert answers == calls, f"{answers} exchanges were recorded"
+    assert 1 <= len(recorded) <= BOTO3_POOL
+    return Compared(len(within), digest(within), len(recorded), answers)
+
+
 def digest(lines: list[str]) -> str:
     """Of what a program has printed."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -436,22 +456,27 @@ def main(arguments: list[str]) -> int:
     """
     tried = [(NODE, {}), (JAVA, {})]
     for argument in arguments or [sys.executable]:
-        python, _, folder = argument.partition("=")
-        environ = {"PYTHONPATH": folder} if folder else {}
+        python, _, packages = argument.partition("=")
+        environ = {"PYTHONPATH": packages} if packages else {}
         tried += [(python_client(name, python), environ) for name in PYTHON_CLIENTS]
     failures = 0
-    with tempfile.TemporaryDirectory(prefix="lambdatrace-test-") as name:
-        Path(name).chmod(0o755)
-        with Field(Path(name), MANY) as field:
-            for client, environ in tried:
-                print(" ".join(client.command), end=": ", flush=True)
-                check = check_grpc if client.name == "grpc" else Field.check
-                try:
-                    print(check(field, client, environ), flush=True)
-                except (AssertionError, subprocess.SubprocessError) as error:
-                    failures += 1
-                    field.accepted()
-                    print(f"DIFFERENT\n{error}", flush=True)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lambdatrace-test-")))
+        folder.chmod(0o755)
+        field = stack.enter_context(Field(folder, MANY))
+        endpoint = stack.enter_context(dynamodb_local(folder / "dynamodb.log"))
+        checks = {
+            "grpc": check_grpc,
+            "boto3": functools.partial(check_boto3, endpoint=endpoint),
+        }
+        for client, environ in tried:
+            print(" ".join(client.command), end=": ", flush=True)
+            try:
+                print(checks.get(client.name, Field.check)(field, client, environ), flush=True)
+            except (AssertionError, subprocess.SubprocessError) as error:
+                failures += 1
+                field.accepted()
+                print(f"DIFFERENT\n{error}", flush=True)
     return 1 if failures else 0
 
 
