@@ -63,11 +63,15 @@ class Answers:
         return (looked, max(looked, min(now, *answered))) if answered else None
 
     def settle(self, sockets: Iterable[Socket]) -> None:
-        """What is sent right after an answer, with no invocation in between, is the question."""
+        """What is sent right after an answer, with no invocation in between, is none.
+
+        It is its rest, if that was not all out, and the question.
+        """
         for each in sockets:
             more = (each.bytes_out or 0) - (self._sent or {}).get(each.cookie, 0)
             if more > 0:
-                self.question = more
+                if self.question is None:
+                    self.question = more
                 self._sent = {**(self._sent or {}), each.cookie: each.bytes_out or 0}
 
     def _is_answer(self, socket: Socket, moment: int) -> bool:

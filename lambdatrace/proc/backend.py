@@ -355,7 +355,8 @@ class Proc:
 _BRANCH = 1
 # CLOCK_MONOTONIC_COARSE (linux/time.h) goes in the kernel's ticks, as a socket's times do.
 _COARSE = 6
-# Who has answered asks again at once: within so many steps (s), or it has already.
+# Who has answered asks again at once: within so many steps (s), or it has already. A runtime may
+# send its answer in pieces, and be seen between two of them: it is at work then.
 _ASKS_AGAIN, _STEP_S = 10, 0.001
 
 
@@ -400,12 +401,24 @@ class _Runtime:
     def answered(self, sockets: Diagnosis | Tables, now: int) -> tuple[int, int] | None:
         """(not before, not after) of its answer."""
         found = self._answers.look(self.current(sockets), now)
-        patience = _ASKS_AGAIN if found is not None else 0
-        while patience and self._answers.question is None:
-            time.sleep(_STEP_S)
-            self._answers.settle(self.current(sockets))
-            patience -= 1
+        if found is not None:
+            self._settle(sockets)
         return found
+
+    def _settle(self, sockets: Diagnosis | Tables) -> None:
+        """Wait for the rest of an answer, and for the next question.
+
+        The platform gives no other invocation before the agent asks for one. What came after that
+        would be taken for the answer to it.
+        """
+        for _ in range(_ASKS_AGAIN):
+            is_at_work = processes.is_at_work(self.process_id)
+            current = self.current(sockets)
+            self._answers.settle(current)
+            all_out = not is_at_work and not any(each.queued for each in current)
+            if all_out and self._answers.question is not None:
+                return
+            time.sleep(_STEP_S)
 
     def edge(self, edge: int, now: int, *, fresh: bool = True) -> wire.EdgeRecord:
         """Its figures until now; with `fresh` false, those of the latest look at them."""

@@ -68,6 +68,14 @@ def is_ending(process_id: int) -> bool:
         return False
 
 
+def is_at_work(process_id: int) -> bool:
+    """Whether any of its threads is on a CPU, could be, or waits for a disk."""
+    return any(
+        content(f"/proc/{process_id}/task/{thread}/stat").rpartition(b")")[2][1:2] in (b"R", b"D")
+        for thread in threads(process_id)
+    )
+
+
 def is_runtime(process_id: int) -> bool:
     """Whether it was started as the function's runtime, or by it.
 

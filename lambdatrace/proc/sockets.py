@@ -62,6 +62,7 @@ class Socket:
         "local_address",
         "local_port",
         "port",
+        "queued",
         "received_ago",
         "retransmits",
         "rtt",
@@ -81,6 +82,7 @@ class Socket:
         self.local_port = self.port = 0
         self.bytes_out: int | None = None  # taken by the kernel to be sent, each once
         self.bytes_in: int | None = None
+        self.queued: int | None = None  # bytes to be sent that the other end has not confirmed
         self.segments_out: int | None = None  # with data
         self.retransmits: int | None = None  # segments
         self.rtt: int | None = None  # ns, smoothed
@@ -161,8 +163,9 @@ def _told(message: bytes) -> Socket:
     family, state, _, _ = _MESSAGE.unpack_from(message)
     local_port, port = _PORTS.unpack_from(message, _ID_AT)
     _, cookie = _IDENTITY.unpack_from(message, _ID_AT + 36)
-    *_, inode = _QUEUES.unpack_from(message, _QUEUES_AT)
+    _, _, queued, _, inode = _QUEUES.unpack_from(message, _QUEUES_AT)
     told = Socket(4 if family == _socket.AF_INET else 6, state, inode, cookie)
+    told.queued = queued
     told.local_port, told.port = local_port, port
     told.local_address = message[_ID_AT + 4 : _ID_AT + 20]
     told.address = message[_ID_AT + 20 : _ID_AT + 36]

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -114,6 +115,18 @@ def test_a_bootstrap_of_bash_and_curl_is_not_held_up(bare: ConfinedFunction) -> 
         assert (summary["backend"], summary["status"]) == ("proc", "ok")
         # Whether its first question is still there to be seen is chance.
         assert summary["edges"] in ("extension", "looks")
+
+
+def test_an_answer_in_pieces_is_one(bare: ConfinedFunction) -> None:
+    """Seen between its pieces, its rest is not the answer to what follows at once."""
+    runtime = (sys.executable, str(HANDLERS / "pieces.py"))
+    with bare.emulator(runtime=runtime, memory_mb=1769) as emulator:
+        answers = [emulator.invoke(b"{}") for _ in range(10)]
+    for invocation in answers:
+        summary = bare.read(invocation.request_id).summary
+        assert (summary["backend"], summary["edges"]) == ("proc", "looks")
+        # It has slept for 30 ms; the agent may have been told of it some time after it had begun.
+        assert summary["duration_ns"] >= 15_000_000
 
 
 def test_without_socket_diagnosis_an_execution_ends_with_the_next_event(

@@ -50,6 +50,18 @@ def test_what_is_just_the_question_is_none(answers: Answers) -> None:
     assert answers.look([socket(sent + QUESTION + ANSWER)], 114 * MS) is not None
 
 
+def test_the_rest_of_an_answer_seen_between_its_pieces_is_none(answers: Answers) -> None:
+    head, body = 226, 19
+    assert answers.look([socket(QUESTION + head)], 110 * MS) is not None
+    asked = QUESTION + head + body + QUESTION
+    answers.settle([socket(asked)])
+    assert answers.question == QUESTION
+    # It was all sent moments before the platform told of the next one.
+    answers.invoked(111 * MS)
+    assert answers.look([socket(asked, sent_ago=4)], 112 * MS) is None
+    assert answers.look([socket(asked + head)], 240 * MS) is not None
+
+
 def test_the_rest_of_a_long_answer_is_none(answers: Answers) -> None:
     assert answers.look([socket(QUESTION + 5_000)], 110 * MS) is not None
     answers.invoked(200 * MS)
