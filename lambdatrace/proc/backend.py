@@ -371,6 +371,7 @@ class _Runtime:
         self._answers = Answers(int(time.clock_getres(_COARSE) * 1e9))
         self._before = self._latest = processes.Times(process_id)
         self._knows_beginning = True  # of the execution under way
+        self._cpus = self._latest.cpus  # that it may have used in the execution under way
         self._wall = 0, 0  # ns on a CPU, and waiting for one, of the executions before
 
     def begin(self, invoked: int, in_time: bool) -> None:
@@ -381,12 +382,14 @@ class _Runtime:
             self.take_times()
         # The runtime has waited since.
         self._before, self._knows_beginning = self._latest, in_time
+        self._cpus = self._latest.cpus
 
     def take_times(self) -> None:
         """Look at what its threads have had of the CPUs."""
         times = processes.Times(self.process_id)
         if times.by_thread:  # it has not ended
             self._latest = times
+            self._cpus = self._cpus | times.cpus
 
     @property
     def is_seen_to_ask(self) -> bool:
@@ -442,9 +445,10 @@ class _Runtime:
         return record
 
     def _walls(self) -> tuple[int, int]:
-        """The least that is sure: what the busiest thread had, or all on as many CPUs as there are.
+        """The least that is sure: what the busiest thread had, or all on all CPUs they may use.
 
-        With one thread, or one CPU, it is just that.
+        With one thread, or one CPU, it is just that. While a thread waited, the others may have
+        been on a CPU for as long as they ever were: then it was no wait of the execution's.
         """
         before, latest = self._before, self._latest
         risen = [
@@ -454,10 +458,11 @@ class _Runtime:
             ]
             for thread, times in latest.by_thread.items()
         ]
+        all_of_them = max(0, latest.cpu - before.cpu)
         busiest = max((cpu for cpu, _ in risen), default=0)
-        waited = max((ns for _, ns in risen), default=0)
-        shared = max(0, latest.cpu - before.cpu) // (os.cpu_count() or 1)
-        return self._wall[0] + max(busiest, shared), self._wall[1] + waited
+        waited = max((ns - max(0, all_of_them - cpu) for cpu, ns in risen), default=0)
+        shared = all_of_them // (len(self._cpus) or os.cpu_count() or 1)
+        return self._wall[0] + max(busiest, shared), self._wall[1] + max(0, waited)
 
 
 _NO_EDGE = [b"" if kind[0] == "b" else 0 for kind in wire.EdgeRecord.__annotations__.values()]

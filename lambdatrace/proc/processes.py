@@ -106,15 +106,17 @@ def sockets(process_id: int) -> dict[int, int]:
 class Times:
     """What the threads of a process, and those of its descendants, have had until now; ns.
 
-    `by_thread` is (on a CPU, waiting for one) of each thread that still runs.
+    `by_thread` is (on a CPU, waiting for one) of each thread that still runs, `cpus` those that any
+    of them may use.
     """
 
-    __slots__ = ("by_thread", "cpu", "runqueue")
+    __slots__ = ("by_thread", "cpu", "cpus", "runqueue")
 
     def __init__(self, process_id: int) -> None:
         self.cpu = 0
         self.runqueue = 0
         self.by_thread: dict[int, tuple[int, int]] = {}
+        self.cpus: set[int] = set()
         for each in tree(process_id):
             self.cpu += _cpu(each)
             for thread in threads(each):
@@ -122,6 +124,15 @@ class Times:
                 if len(words) > 1:
                     self.by_thread[thread] = int(words[0]), int(words[1])
                     self.runqueue += int(words[1])
+                    self.cpus |= _cpus(thread)
+
+
+def _cpus(thread_id: int) -> set[int]:
+    """The CPUs that a thread may use; none: it is gone."""
+    try:
+        return os.sched_getaffinity(thread_id)
+    except OSError:
+        return set()
 
 
 def _cpu(process_id: int) -> int:

@@ -22,7 +22,7 @@ if group := os.environ.get("VERDICTS_CGROUP"):
 if cpu := os.environ.get("VERDICTS_CPU"):
     os.sched_setaffinity(0, {int(cpu)})
 if os.environ.get("VERDICTS_FIRST"):
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
 PATIENCE_S = 20.0
 Event = dict[str, Any]
@@ -91,6 +91,18 @@ def compute(event: Event) -> None:
         sum(range(100))
 
 
+def compete(event: Event) -> None:
+    """As much again, by a process of its own on the same CPU at the same time."""
+    cpu = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpu})
+    child = os.fork()
+    if not child:
+        compute(event)
+        os._exit(0)
+    compute(event)
+    os.waitpid(child, 0)
+
+
 def sleep(event: Event) -> None:
     """Wait for nothing."""
     time.sleep(event["seconds"])
@@ -120,8 +132,8 @@ def after_a_while(event: Event) -> None:
 CAUSES = {
     each.__name__: each
     for each in (
-        *(request, ipv4_only, secure, conversation, kept_alive, compute, sleep, lock, write),
-        after_a_while,
+        *(request, ipv4_only, secure, conversation, kept_alive, compute, compete, sleep, lock),
+        *(write, after_a_while),
     )
 }
 
