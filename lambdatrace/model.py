@@ -51,6 +51,7 @@ class Outcome(StrEnum):
     UNREACHABLE = "unreachable"
     ABANDONED = "abandoned"  # closed by the function before it was established
     FAILED = "failed"  # any other errno
+    GONE = "gone"  # only looked at, and not there any more at a look: how it ended is not known
 
 
 class PhaseKind(StrEnum):
@@ -92,7 +93,7 @@ class Connection(Value):
     first_in_ns: int | None
     last_in_ns: int | None
     duration_ns: int  # until it was closed, or until the execution ended
-    bytes_out: int
+    bytes_out: int  # as of all figures of one that is gone: at least
     bytes_in: int
     waited_ns: int  # from bytes out to the answer, summed over all exchanges that got one
     transferred_ns: int  # between receives that follow one another, summed
@@ -122,6 +123,12 @@ class Connection(Value):
         all that told of it.
         """
         return self.fd >= 0 or bool(self.sends or self.receives)
+
+    def known(self, count: int) -> int | None:
+        """`count`, of its bytes, or None: it is not known, not even that it is more than none."""
+        if not self.transfers_seen or (self.outcome is Outcome.GONE and not count):
+            return None
+        return count
 
 
 class Exchange(Value):
@@ -215,6 +222,8 @@ class Namelookup(Value):
     connection_id: int
 
 
+# What Execution.unavailable calls what a backend that only looks now and then does not see.
+SHORT_CONNECTIONS, ERRORS = "short connections", "errors"
 # What a summary tells of executions before its own: of Dropped, these.
 LOST_BEFORE = frozenset({"items", "executions"})
 
@@ -392,8 +401,8 @@ class Execution(Value):
     memory_mb: int | None
     command: str | None
     exit_code: int | None
-    connections: int
-    errors: int
+    connections: int | None  # None: none was seen by looking, where others may have been
+    errors: int | None  # None: not seen
     dropped: Dropped
     folded: Mapping[str, int]  # records counted, not kept one by one, by kind
     capture: tuple[str, ...]  # groups that were on

@@ -27,7 +27,7 @@ class PlaceFigures(Value):
     time_ns: int
     connections: float
     requests: float
-    errors: float
+    errors: float | None  # None: not seen
     longest_wait_ns: int | None
 
 
@@ -153,7 +153,8 @@ def _places(executions: Sequence[Execution]) -> dict[Place, PlaceFigures]:
             time_ns=round(time_ns / count),
             connections=connections / count,
             requests=requests / count,
-            errors=errors / count,
+            # A TCP connection takes some time always.
+            errors=errors / count if time_ns or errors or place[2] is Protocol.UDP else None,
             longest_wait_ns=(
                 round(sum(longest[place]) / len(longest[place])) if place in longest else None
             ),

@@ -71,7 +71,7 @@ class DestinationRow(Value):
     connections: int
     reused: int
     requests: int | None  # None, as the time: none of its connections' exchanges were seen
-    errors: int
+    errors: int | None  # None: not seen, as the time
     bytes_out: int
     bytes_in: int
     dns: Quantiles
@@ -423,7 +423,7 @@ def _row(by: By, key: Key, group: _Group, total: int, before: float | None) -> D
         connections=sums[_CONNECTIONS],
         reused=sums[_REUSED],
         requests=sums[_REQUESTS] if is_seen else None,
-        errors=sums[_ERRORS],
+        errors=sums[_ERRORS] if is_seen or sums[_ERRORS] else None,
         bytes_out=sums[_BYTES_OUT],
         bytes_in=sums[_BYTES_IN],
         dns=dns,

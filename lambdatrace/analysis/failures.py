@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lambdatrace.model import Connection, Exchange, Namelookup, Trace
 
-_ESTABLISHED = frozenset({Outcome.OK, Outcome.OPEN})
+_ESTABLISHED = frozenset({Outcome.OK, Outcome.OPEN, Outcome.GONE})
 # An answer that nobody waited for is none that was missing (logs, metrics).
 _MISSED_NS = 100_000_000
 

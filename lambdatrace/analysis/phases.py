@@ -89,6 +89,8 @@ def handshake_ns(connection: Connection) -> int | None:
 
 def wait_ns(connection: Connection, exchanges: Sequence[Exchange] | None = None) -> int | None:
     """How long it waited for answers, also for the last one that never came; None: not known."""
+    if connection.outcome is Outcome.GONE:
+        return None  # until some time after the latest look
     if exchanges is not None:
         waits = [_wait(connection, exchange) for exchange in exchanges]
         lengths = [wait.end_ns - wait.start_ns for wait in waits if wait is not None]
@@ -101,6 +103,12 @@ def wait_ns(connection: Connection, exchanges: Sequence[Exchange] | None = None)
     if connection.first_out_ns is None or connection.first_in_ns is None:
         return None
     return connection.waited_ns
+
+
+def unanswered_ns(connection: Connection) -> int | None:
+    """How long it was seen to wait for an answer that had not come by then; None: it was not."""
+    unanswered = _unanswered(connection)
+    return None if unanswered is None else unanswered.end_ns - unanswered.start_ns
 
 
 def transfer_ns(connection: Connection, exchanges: Sequence[Exchange] | None = None) -> int | None:
@@ -213,4 +221,6 @@ def _unanswered(connection: Connection) -> Phase | None:
     # A datagram may be meant for nobody to answer (metrics, logs); a DNS query never is.
     if answered is None and connection.protocol is Protocol.UDP and connection.port != _DNS_PORT:
         return None
+    if connection.sampled:
+        sent = max(0, sent)  # which is known to a tick of the kernel's
     return Phase(PhaseKind.WAIT, sent, end) if sent <= end else None

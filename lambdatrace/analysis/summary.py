@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from lambdatrace.analysis.linux import signal_name
 from lambdatrace.errors import CorruptItemError
 from lambdatrace.model import (
+    ERRORS,
+    SHORT_CONNECTIONS,
     AgentCost,
     CpuTime,
     DestinationFigures,
@@ -160,6 +162,11 @@ def read_execution(summary: Mapping[str, Any]) -> Execution:
     dropped = fields.mapping("dropped")
     if not dropped.keys() <= _DROPPED_NAMES:
         fields.refuse("'dropped' counts something unknown")
+    unavailable = {
+        group: fields.check_text(reason, "unavailable")
+        for group, reason in fields.mapping("unavailable").items()
+    }
+    none_seen = None if SHORT_CONNECTIONS in unavailable else 0
     return Execution(
         execution_id=fields.text("execution_id"),
         function=fields.text("function"),
@@ -175,8 +182,8 @@ def read_execution(summary: Mapping[str, Any]) -> Execution:
         memory_mb=fields.integer_or_none("memory_mb"),
         command=fields.text_or_none("command"),
         exit_code=fields.signed_or_none("exit_code"),
-        connections=fields.integer("connections"),
-        errors=fields.integer("errors"),
+        connections=fields.integer("connections") or none_seen,
+        errors=None if ERRORS in unavailable else fields.integer("errors"),
         dropped=Dropped(
             **{name: fields.check_integer(dropped[name], f"dropped.{name}") for name in dropped}
         ),
@@ -185,10 +192,7 @@ def read_execution(summary: Mapping[str, Any]) -> Execution:
             for kind, count in fields.mapping("folded").items()
         },
         capture=fields.texts("capture"),
-        unavailable={
-            group: fields.check_text(reason, "unavailable")
-            for group, reason in fields.mapping("unavailable").items()
-        },
+        unavailable=unavailable,
         unseen=fields.texts("unseen"),
         cpu=_read_cpu(fields),
         steal_ns=fields.integer_or_none("steal_ns"),

@@ -543,6 +543,11 @@ def _connection(
     sampled = bool(record.flags & wire.SAMPLED_CONNECTION)
     known = record.established >= record.started + sampled
     outcome = _outcome(record, protocol)
+    established, resent = record.established, record.retransmits
+    is_gone = outcome is Outcome.GONE
+    if is_gone and not established:
+        # For so long it was seen to be connecting.
+        known, established = True, record.closed
     told_apart = protocol is Protocol.TCP and "exchanges" in records.execution.capture
     server_name, version, alert = hosts.tls(record.id)
     return Connection(
@@ -557,7 +562,7 @@ def _connection(
         process_name=record.comm.split(b"\0", 1)[0].decode("utf-8", "replace"),
         fd=record.fd,
         started_ns=started,
-        connect_ns=record.established - record.started if known else None,
+        connect_ns=established - record.started if known else None,
         first_out_ns=first_out,
         last_out_ns=last_out,
         first_in_ns=first_in,
@@ -569,7 +574,7 @@ def _connection(
         transferred_ns=record.transferred,
         sends=None if sampled else record.sends,
         receives=None if sampled else record.receives,
-        retransmits=None if sampled and record.fd < 0 else record.retransmits,
+        retransmits=None if (sampled and record.fd < 0) or (is_gone and not resent) else resent,
         exchanges=_count_exchanges(record, told, parting) if told_apart else None,
         tls_started_ns=tls_started,
         tls_ns=record.tls_ended - record.tls_started if record.tls_ended else None,
@@ -633,6 +638,9 @@ def _is_stale(record: wire.ConnectionRecord, outcome: Outcome, told: list[Exchan
 
 
 def _outcome(record: wire.ConnectionRecord, protocol: Protocol) -> Outcome:
+    ended = record.closed and not record.flags & wire.CONNECTION_OPEN
+    if ended and record.flags & wire.SAMPLED_CONNECTION:
+        return Outcome.GONE
     # An error outlives the rest: a refused socket that is never closed is refused, not open.
     if record.error:
         return _OUTCOMES.get(errno_name(record.error), Outcome.FAILED)

@@ -161,7 +161,8 @@ def _unknown(execution: Execution) -> Verdict:
 def _largest(execution: Execution) -> Part:
     partition = execution.partition
     assert partition is not None  # noqa: S101  # judge() has looked
-    return max(Part, key=lambda part: partition.of(part) or 0)
+    known = {part: ns for part in Part if (ns := partition.of(part)) is not None}
+    return max(known, key=lambda part: known[part])
 
 
 def _abnormal(execution: Execution, usual: Usual) -> Part | None:

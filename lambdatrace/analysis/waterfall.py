@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lambdatrace.analysis.phases import exchange_phases, phases
 from lambdatrace.analysis.waiting import SlowCalls, slow_calls, worth_showing
 from lambdatrace.model import (
+    SHORT_CONNECTIONS,
     Connection,
     CpuTime,
     Exchange,
@@ -46,7 +47,7 @@ _OUTLIER = 2
 # Below this share of the duration a name or a destination with only a few rows joins the others.
 _SMALL = 0.01
 _FEW = 3
-_UNREMARKABLE = frozenset({Outcome.OK, Outcome.OPEN})
+_UNREMARKABLE = frozenset({Outcome.OK, Outcome.OPEN, Outcome.GONE})
 
 
 class Activity(StrEnum):
@@ -123,6 +124,7 @@ class Waterfall(Value):
     before: int  # connections that had ended before the execution began
     before_failed: int
     calls_left_out: int  # waits in syscalls
+    only_looked: bool  # now and then: there may have been other connections
     pauses_known: bool  # so what held the execution up is known as well
 
 
@@ -170,6 +172,7 @@ def waterfall(trace: Trace, exchanges: Mapping[int, Sequence[Exchange]]) -> Wate
         before=len(before),
         before_failed=sum(each.outcome not in _UNREMARKABLE for each in before),
         calls_left_out=len(trace.blocked) - sum(len(each.calls) for each in shown),
+        only_looked=SHORT_CONNECTIONS in trace.execution.unavailable,
         pauses_known=pauses is not None,
     )
 
@@ -222,7 +225,7 @@ def _connection_row(
     end = End.DONE
     if connection.outcome in (Outcome.OPEN, Outcome.CONNECTING):
         end = End.OPEN
-    elif connection.outcome is not Outcome.OK or connection.tls_error is not None:
+    elif connection.outcome not in _UNREMARKABLE or connection.tls_error is not None:
         end = End.FAILED
     return Row(number, connection, start, stop, _union_ns(stretches), stretches, end)
 

@@ -111,7 +111,7 @@ def list_executions(
         selection,
         lambda one: (
             (status is None or one.status is status)
-            and (not errors or one.status is not Status.OK or one.errors > 0)
+            and (not errors or one.status is not Status.OK or (one.errors or 0) > 0)
             and (min_duration is None or one.duration_ns >= min_duration * 1e6)
             and (dst is None or talked_to(one, dst))
         ),

@@ -163,7 +163,7 @@ def _draw(
 
     exchanges = told_apart(trace.connections, trace.exchanges, records.all_exchanges_kept)
     names = trace.process_names
-    complete = records.is_whole and trace.execution.connections <= len(trace.connections)
+    complete = records.is_whole and (trace.execution.connections or 0) <= len(trace.connections)
     views: list[RenderableType] = [
         execution_view(trace.execution, records.missing_chunks),
         verdict_view(verdict),

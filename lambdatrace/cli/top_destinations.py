@@ -171,7 +171,7 @@ def _weight(row: DestinationRow, sort: Sort) -> float:
         Sort.CHANGE: row.change or 0.0,
         Sort.EXECUTIONS: row.executions,
         Sort.CONNECTIONS: row.connections,
-        Sort.ERRORS: row.errors,
+        Sort.ERRORS: row.errors or 0,
         Sort.BYTES: row.bytes_out + row.bytes_in,
     }[sort]
 

@@ -125,15 +125,17 @@ def _entry(
         "wait": _ms(wait),
         "receive": _ms(receive),
     }
+    told = [each for name, each in timings.items() if each != _NO_NUMBER and name != "ssl"]
     before = (dns or 0) + (connecting or 0) + (ssl or 0)
     traffic = connection if exchange is None else exchange
-    bytes_out, bytes_in = traffic.bytes_out, traffic.bytes_in
-    if not connection.transfers_seen:
-        bytes_out = bytes_in = _NO_NUMBER
+    sizes = [
+        _NO_NUMBER if connection.known(size) is None else size
+        for size in (traffic.bytes_out, traffic.bytes_in)
+    ]
     return {
         "pageref": page,
         "startedDateTime": rfc_3339(max(0, execution.started_at_ns + begun - before)),
-        "time": sum(each for name, each in timings.items() if each > 0 and name != "ssl"),
+        "time": sum(told) if told else _NO_NUMBER,
         "request": {
             "method": _UNKNOWN,
             "url": _url(connection),
@@ -141,7 +143,7 @@ def _entry(
             "cookies": [], "headers": [], "queryString": [],
             "headersSize": _NO_NUMBER,
             "bodySize": _NO_NUMBER,
-            "_transferSize": bytes_out,
+            "_transferSize": sizes[0],
         },
         "response": {
             "status": 0,
@@ -152,7 +154,7 @@ def _entry(
             "redirectURL": "",
             "headersSize": _NO_NUMBER,
             "bodySize": _NO_NUMBER,
-            "_transferSize": bytes_in,
+            "_transferSize": sizes[1],
         },
         "cache": {},
         "timings": timings,

@@ -33,7 +33,7 @@ _ERROR = 2
 _SAMPLED = 1
 _MB = 1 << 20
 _DNS_PORT = 53
-_FINE = (Outcome.OK, Outcome.OPEN)
+_FINE = (Outcome.OK, Outcome.OPEN, Outcome.GONE)
 
 
 def write(executions: Iterable[StoredExecution]) -> Iterator[bytes]:
@@ -220,10 +220,10 @@ class _Spans:
             "lambdatrace.stale": connection.stale,
             "lambdatrace.retransmits": connection.retransmits,
             "lambdatrace.requests": connection.exchanges,
+            "lambdatrace.sampled": connection.sampled or None,
+            "lambdatrace.bytes_out": connection.known(connection.bytes_out),
+            "lambdatrace.bytes_in": connection.known(connection.bytes_in),
         }
-        if connection.transfers_seen:
-            facts["lambdatrace.bytes_out"] = connection.bytes_out
-            facts["lambdatrace.bytes_in"] = connection.bytes_in
         failed = connection.outcome not in _FINE or bool(connection.tls_error)
         error = connection.error or connection.tls_error or str(connection.outcome)
         own = self._span(

@@ -81,6 +81,7 @@ class Connections:
         gone = [record for record, _ in self._open.values()]
         for record in gone:
             record.closed = now
+            record.flags |= wire.CONNECTION_OPEN  # as far as it was seen, until then
         self._open = {}
         return gone
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lambdatrace.analysis.causes.base import ITSELF, Finding, destination_of, references
-from lambdatrace.analysis.phases import connect_ns, wait_ns
+from lambdatrace.analysis.phases import connect_ns, unanswered_ns
 from lambdatrace.analysis.words import duration_words
 
 if TYPE_CHECKING:
@@ -36,4 +36,4 @@ def waiting(part: Part, trace: Trace, ns: int) -> Finding:
 
 
 def _waited(connection: Connection) -> int:
-    return max(connect_ns(connection) or 0, wait_ns(connection) or 0)
+    return max(connect_ns(connection) or 0, unanswered_ns(connection) or 0)

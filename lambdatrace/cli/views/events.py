@@ -254,7 +254,8 @@ def _exchanges(connection: Connection) -> Text:
 
 
 def _transferred(connection: Connection, count: int) -> Text:
-    return size(count) if connection.transfers_seen else safe(None)
+    known = connection.known(count)
+    return safe(None) if known is None else size(known)
 
 
 def _target(row: Blocked) -> Text:

@@ -111,7 +111,9 @@ def facts(execution: Execution) -> list[tuple[str, Text]]:
         seen.append(", connections only")
     elif chosen_off := [group for group in off if group not in execution.unavailable]:
         seen.append(f", without {', '.join(chosen_off)}")
-    connections = Text(counted(execution.connections, "connection"))
+    connections = Text("no connection was seen")
+    if execution.connections is not None:
+        connections = Text(counted(execution.connections, "connection"))
     if execution.errors:
         connections.append(", ").append(counted(execution.errors, "error"), style=BAD)
     rows = [

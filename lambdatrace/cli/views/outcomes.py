@@ -7,8 +7,8 @@ from rich.text import Text
 from lambdatrace.cli.views.text import BAD, DIM, GOOD, WARNING, safe
 from lambdatrace.model import Connection, Namelookup, Outcome
 
-_STYLES = {Outcome.OK: GOOD, Outcome.OPEN: "", Outcome.CONNECTING: WARNING}
-_UNREMARKABLE = frozenset({Outcome.OK, Outcome.OPEN})
+_STYLES = {Outcome.OK: GOOD, Outcome.OPEN: "", Outcome.GONE: DIM, Outcome.CONNECTING: WARNING}
+_UNREMARKABLE = frozenset({Outcome.OK, Outcome.OPEN, Outcome.GONE})
 _ADDRESSES_SHOWN = 2
 
 

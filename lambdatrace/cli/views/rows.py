@@ -220,9 +220,10 @@ def _bytes(row: Row, name: str) -> Text:
         return Text()
     if isinstance(source, Group) and source.kind != "connection":
         return Text()
-    if isinstance(source, Connection) and not source.transfers_seen:
-        return safe(None)
-    return size(getattr(source, name))
+    count: int | None = getattr(source, name)
+    if isinstance(source, Connection):
+        count = source.known(getattr(source, name))
+    return safe(None) if count is None else size(count)
 
 
 def _exchange_result(row: Row) -> Text:
@@ -253,6 +254,8 @@ def notes(waterfall: Waterfall, *, complete: bool, lists: str = "--events lists 
     found = []
     if not waterfall.connections:
         unused = "no connections: this execution did not use the network"
+        if waterfall.only_looked:
+            unused = "no connections were seen: one between two looks is not"
         found.append(unused if complete else "no connections were kept")
     if waterfall.carriers:
         numbers = [f"c{number}" for number in waterfall.carriers[:3]]

@@ -46,8 +46,10 @@ def size(count: int) -> Text:
     raise AssertionError("the last unit takes everything")
 
 
-def number(value: int, style: str = "") -> Text:
-    """A count, with commas between thousands; a style for those above 0."""
+def number(value: int | None, style: str = "") -> Text:
+    """A count, with commas between thousands; a style for those above 0; None is not known."""
+    if value is None:
+        return Text(UNKNOWN)
     return Text(f"{value:,}", style=style if value else "", no_wrap=True)
 
 

@@ -149,7 +149,7 @@ def _list_row(place: int, execution: Execution, shown: int) -> str:
     return f"<tr>{row}</tr>\n"
 
 
-def _count(text: Text, value: int) -> tuple[str, int]:
+def _count(text: Text, value: int | None) -> tuple[str, int | None]:
     return inline(text), value
 
 

@@ -161,7 +161,7 @@ class _Drawing:
         self._prefix = f"r{number}"
         self._waterfall = waterfall(trace, apart)
         self._words = words.RowWords(self._waterfall, apart, trace.process_names)
-        self._complete = whole and execution.connections <= len(trace.connections)
+        self._complete = whole and (execution.connections or 0) <= len(trace.connections)
         # What the page has no room for is to be had from the store.
         name = safe(execution.execution_id).plain
         self.lists = f"`lambdatrace show {name} --events` lists them"

@@ -88,6 +88,43 @@ def test_what_was_gone_at_a_look_took_at_least_so_long(tmp_path: Path) -> None:
     assert "\u2265 699 ms" in ran("show", ID, "--store", url, width=120)
 
 
+def test_what_became_of_one_that_was_gone_is_not_known(tmp_path: Path) -> None:
+    known: dict[str, Any] = {
+        "capture": ["cpu"], "unavailable": {"short connections": "no", "errors": "no"},
+    }  # fmt: skip
+    gone = [
+        sampled(1, 443, flags=0, bytes_out=500, last_out=1, closed=700),
+        sampled(2, 5432, flags=0, closed=300),
+    ]
+    # Never seen to be established.
+    record = wire.ConnectionRecord.unpack(sampled(3, 25, flags=0, closed=400))
+    record.established = record.last_out = 0
+    some = traces.execution([*gone, record.pack()], execution_id=ID, **known)
+    none = traces.execution([], execution_id=f"{ID[:-1]}2", **known)
+    url = traces.write(tmp_path / "gone.db", some, none)
+    document = json.loads(ran("show", ID, "--store", url, "-o", "json"))
+    sent, idle, asked = document["connections"]
+    assert [each["outcome"] for each in (sent, idle, asked)] == ["gone"] * 3
+    assert [each["wait_ms"] for each in (sent, idle, asked)] == [None] * 3
+    names = ("bytes_out", "bytes_in", "retransmits")
+    assert [sent[name] for name in names] == [500, None, None]
+    assert [idle[name] for name in names] == [None] * 3
+    assert (sent["connect_ms"], idle["connect_ms"], asked["connect_ms"]) == (None, None, 400)
+    assert document["execution"]["error_count"] is None
+    text = ran("show", ID, "--store", url, width=120)
+    assert "gone" in text
+    assert "abandoned" not in text
+    unused = json.loads(ran("show", f"{ID[:-1]}2", "--store", url, "-o", "json"))
+    assert unused["execution"]["connection_count"] is None
+    text = ran("show", f"{ID[:-1]}2", "--store", url, width=120)
+    assert "no connections were seen" in text
+    assert "no connection was seen" in text
+    assert "did not use the network" not in text
+    for width in (80, 120, 200):
+        assert ran("list", *SINCE, "--store", url, width=width)
+    assert run("list", "--errors", *SINCE, "--store", url, "-o", "json").stdout.strip() == "[]"
+
+
 def test_show_json(store: str) -> None:
     document = json.loads(ran("show", ID, "--store", store, "-o", "json"))
     assert document["execution"]["tolerance_ms"] == 9.0
@@ -110,8 +147,8 @@ def test_many(store: str) -> None:
             text = ran(command, *SINCE, "--store", store, width=width)
             assert "0 ms  0%" not in text
     (row,) = json.loads(ran("top-destinations", *SINCE, "--store", store, "-o", "json"))
-    unknown = ("requests", "time_ms", "share", "change", "times_ms", "wait_p50_ms")
-    assert [row[name] for name in unknown] == [None] * 6
+    unknown = ("requests", "errors", "time_ms", "share", "change", "times_ms", "wait_p50_ms")
+    assert [row[name] for name in unknown] == [None] * 7
     assert (row["connections"], row["bytes_out"]) == (2, 1_000)
     csv = ran("top-destinations", *SINCE, "--store", store, "-o", "csv").splitlines()
     assert len(csv) == 2
