@@ -4,8 +4,8 @@ The function (integration/verdicts/app.py) runs under AWS's emulator by `lambdat
 near network of support_world. What makes it slow is real as well: name servers, a firewall, a
 narrow link, cgroups, neighbours. Each case is a function of its own, with usual figures of its own.
 
-`python tests/support_verdicts.py [--preload] [NAME…]` tries them and prints what each was taken for
-by eBPF, or by the preloaded library in a function without any privilege.
+`python tests/support_verdicts.py [--preload | --proc] [NAME…]` tries them and prints what each was
+taken for by eBPF, or by another backend in a function without any privilege.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import support_agent
+import support_looks
 import support_probe
 from rich.console import Console
 from rich.table import Table
@@ -37,6 +39,8 @@ from support_world import (
     world,
 )
 
+from lambdatrace.analysis.parts import LOOKED_LATE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -52,6 +56,12 @@ QUICK, LATE, NEVER = "/0/100/0", "/600/100/0", "/5000/100/0"
 # What searching the domains of a Kubernetes-like resolv.conf is like: NXDOMAIN after 150 ms each.
 SEARCHED = [f"late150-nxdomain-{each}.late.test" for each in ("svc", "cluster", "local")]
 HOGS = 4
+# What is said of a connection by looking: its port, what it had or had not done, for how long.
+_ACCUSED = re.compile(
+    r":([0-9]+) had (not taken the connection for|been sent something and had not answered for)"
+    r" ([0-9.,]+) (ms|s)\b"
+)
+_UNITS_MS = {"ms": 1, "s": 1_000}
 # This machine may be busy with something else, which then is a neighbour of every function and
 # part of every wait. What is wrong for any other reason is wrong again.
 ATTEMPTS = 3
@@ -71,11 +81,19 @@ class Case:
     environ: dict[str, str] = field(default_factory=dict)
     status: str = "ok"
     preloaded: str | None = None  # the cause, where the preloaded library sees less of it
+    # It fails so soon that, but for the failure, nothing stands out.
+    brief: bool = False
     as_root: bool = False  # its surroundings need what a confined function does not have
 
     def expected(self, backend: str) -> str | None:
         """What its verdict has to name."""
-        return self.preloaded or self.cause if backend == "preload" else self.cause
+        if backend == "preload":
+            return self.preloaded or self.cause
+        if backend == "proc" and self.cause is not None:
+            part = self.cause.partition(".")[0]
+            unseen = None if self.brief else "other"
+            return {"cpu": self.cause, "runqueue": part}.get(part, unseen)
+        return self.cause
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,12 @@ class Told:
         found: dict[str, Any] = self.document["verdict"]
         return found
 
+    @property
+    def came_late(self) -> bool:
+        """Whether the agent that looks was held up so long that it says it knows nothing."""
+        is_unknown = self.document["execution"]["partition"] is None
+        return is_unknown and LOOKED_LATE in self.verdict["text"]
+
     def mistakes(self) -> list[str]:
         """In what it is not as it has to be."""
         found = {**self.verdict, "status": self.document["execution"]["status"]}
@@ -101,11 +125,43 @@ class Told:
         expected = {"cause": cause, "status": self.case.status, "backend": self.backend}
         if self.case.cause is not None:
             expected["destination"] = self.case.destination
+        looked = self.backend == "proc"
+        if looked:
+            expected["destination"] = None
+            if self.came_late:
+                expected["cause"] = None
+            # That it failed is not among what it sees.
+            expected["status"] = "ok" if self.case.status == "error" else self.case.status
         return [
-            f"{name} is {found[name]!r} instead of {value!r}"
-            for name, value in expected.items()
-            if found[name] != value
+            *(
+                f"{name} is {found[name]!r} instead of {value!r}"
+                for name, value in expected.items()
+                if found[name] != value
+            ),
+            *(self._untrue() if looked else ()),
         ]
+
+    def _untrue(self) -> Iterator[str]:
+        """What is told by looking, and is not so."""
+        yield from support_looks.of_document(self.document)
+        case, text = self.case, self.verdict["text"]
+        ports = {port for _, port, *_ in case.event.get("requests", ())}
+        for connection in self.document["connections"]:
+            if connection["port"] not in ports:
+                yield f"it has a connection to port {connection['port']}"
+        execution = self.document["execution"]
+        unseen = case.expected("proc") == "other" and not self.came_late
+        if unseen and "proc cannot see" not in text:
+            yield "it does not say that it cannot see what is waited for"
+        accused = _ACCUSED.findall(text)
+        if accused and case.cause is None:
+            yield "it tells of a connection that did nothing wrong"
+        for port, how, length, unit in accused:
+            connects = (case.cause or "").startswith("connect.")
+            if int(port) not in ports or connects != how.startswith("not taken"):
+                yield f"port {port} had {how} {length} {unit}"
+            if float(length) * _UNITS_MS[unit] > 1.01 * execution["duration_ms"]:
+                yield f"{length} {unit} are more than it took"
 
 
 @contextlib.contextmanager
@@ -208,9 +264,15 @@ def cases() -> list[Case]:
             "dns.nxdomain",
             "nobody.fast.nowhere.test",
             status="error",
+            brief=True,
         ),
         Case(
-            "refused", one(HOST, refused), "connect.refused", f"{HOST}:{refused}", status="error"
+            "refused",
+            one(HOST, refused),
+            "connect.refused",
+            f"{HOST}:{refused}",
+            status="error",
+            brief=True,
         ),
         Case(
             "syn-dropped",
@@ -238,6 +300,7 @@ def cases() -> list[Case]:
             "tls.certificate",
             f"{HOST}:{secure}",
             status="error",
+            brief=True,
         ),
         Case("slow-first-byte", one(HOST, HTTP, LATE), "wait.slow", API),
         Case(
@@ -274,6 +337,13 @@ def cases() -> list[Case]:
             environ={"VERDICTS_FIRST": "1"},  # or whatever else this machine runs is a neighbour
             as_root=True,
         ),
+        Case(
+            "own-competition",
+            {"do": "compete", "seconds": 0.4},
+            "cpu.own",
+            environ={"VERDICTS_FIRST": "1"},  # before others, and in turns with its own
+            as_root=True,
+        ),
         Case("sleep", {"do": "sleep", "seconds": 0.6}, "sleep.clock_nanosleep"),
         Case("lock", {"do": "lock"}, "lock.flock", "lock", lock_holder),
         Case(
@@ -291,6 +361,7 @@ def cases() -> list[Case]:
             API,
             repeat=2,
             status="error",
+            brief=True,
         ),
         Case(
             "hangs", one(HOST, HTTP, NEVER), "wait.hung", API, timeout_s=1, status="timeout"
@@ -313,19 +384,24 @@ def cases() -> list[Case]:
     ]  # fmt: skip
 
 
-def by_preload(made: World, case: Case) -> tuple[list[str | Path], dict[str, str]]:
-    """Options and environment with which a case is traced by the preloaded library.
+def confined(made: World, case: Case, backend: str) -> tuple[list[str | Path], dict[str, str]]:
+    """Options and environment with which a case is traced by another backend than eBPF.
 
     The function is confined as far as its case allows.
     """
+    told = {"LAMBDATRACE_BACKEND": backend}
+    # With a CPU's worth of memory it is looked at most often, so that the most can be told wrongly.
+    options: list[str | Path] = ["--memory", "1769"] if backend == "proc" else []
     if case.as_root:
-        return [], {"LAMBDATRACE_BACKEND": "preload"}
-    return ["--rie", confined_rie(made.folder)], {}  # it finds out for itself
+        return options, told
+    # With its wrapper it finds the library for itself.
+    start = confined_rie(made.folder)
+    return [*options, "--rie", start], {} if backend == "preload" else told
 
 
 def invoked(made: World, case: Case, backend: str = "ebpf") -> Told:
     """Invoke one case for real, and show what was stored of it."""
-    options, told = by_preload(made, case) if backend == "preload" else ([], {})
+    options, told = confined(made, case, backend) if backend != "ebpf" else ([], {})
     store = f"sqlite://{made.folder}/{case.name}-{os.urandom(3).hex()}.db"
     with (case.around or nothing)(made) as (environ, more):
         event = {"repeat": case.repeat, **case.event, **more}
@@ -354,7 +430,7 @@ def judged(made: World, case: Case, backend: str = "ebpf") -> Told:
     """The same, up to ATTEMPTS times where it is not as it has to be."""
     for _ in range(ATTEMPTS - 1):
         told = invoked(made, case, backend)
-        if not told.mistakes():
+        if not told.mistakes() and not told.came_late:
             return told
     return invoked(made, case, backend)
 
@@ -372,8 +448,9 @@ def main(names: list[str]) -> int:
     columns = ("case", "took", "expected", "named", "destination", "share", "verdict", "")
     table = Table(*columns, show_lines=False)
     wrong = 0
-    backend = "preload" if "--preload" in names else "ebpf"
-    names = [name for name in names if name != "--preload"]
+    asked = [name[2:] for name in names if name in ("--preload", "--proc")]
+    backend = asked[-1] if asked else "ebpf"
+    names = [name for name in names if not name.startswith("--")]
     with tempfile.TemporaryDirectory() as folder, fault_world(Path(folder)) as made:
         Path(folder).chmod(0o777)
         for case in cases():
