@@ -12,7 +12,7 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
-from support import require
+from support import in_a_calm_moment, require
 from support_agent import HANDLERS, Echo, Gate, invoke, invoking, ok, trace, unanswering
 
 from lambdatrace.analysis.parts import LOOKED_LATE
@@ -117,6 +117,7 @@ def test_a_bootstrap_of_bash_and_curl_is_not_held_up(bare: ConfinedFunction) -> 
         assert summary["edges"] in ("extension", "looks")
 
 
+@in_a_calm_moment  # or the runtime is kept from sending the rest for longer than is waited for
 def test_an_answer_in_pieces_is_one(bare: ConfinedFunction) -> None:
     """Seen between its pieces, its rest is not the answer to what follows at once."""
     runtime = (sys.executable, str(HANDLERS / "pieces.py"))

@@ -6,7 +6,7 @@ import http.client
 import os
 import time
 
-HANDLER_S, BETWEEN_S = 0.03, 0.005
+HANDLER_S, BETWEEN_S = 0.03, 0.004
 API = "/2018-06-01/runtime/invocation"
 
 
