@@ -34,8 +34,8 @@ MOST_PAUSES = 500
 
 # struct connection in probe.c: record and exchange, then leader, socket_id, shaken, references,
 # runtime, awaits_invocation, tls, looks, reader, sleeps, ticket, tickets, wanted, padding
-_CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQQIBBBBIIHBB4x")
-_AWAITS_INVOCATION = 6
+_CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQQQIBBBBIIHBB4x")
+_AWAITS_INVOCATION = 7
 _SOCKET_KEY = struct.Struct("<Ii")
 _SOCKET_VALUE = struct.Struct("<QQQQQBB6x")
 # struct thread up to `waits`: tgid, branch, leader, connection, its start, changed, slept, waited,
@@ -226,7 +226,7 @@ class Probe:
         several peers, or whose process ended) is forgotten by the kernel with this call.
         """
         for key, value in self._entries("connections", 8, _CONNECTION_VALUE.size):
-            data, leader, socket_id, _, _, runtime, *_ = _CONNECTION_VALUE.unpack(value)
+            data, leader, socket_id, _, _, _, runtime, *_ = _CONNECTION_VALUE.unpack(value)
             if runtime:
                 continue
             record = wire.ConnectionRecord.unpack(data)

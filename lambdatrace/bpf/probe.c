@@ -201,6 +201,7 @@ struct thread {
     u64 arguments[6];
     u8 request_id[40];      // of a response; a thread's name when it ends
     struct destination destination; // of a datagram, between the programs of its exit
+    u64 woken;              // when it was last
     u64 paused;             // since when its branch had paused when it ended that, 0: nothing to tell
     u32 paused_by;          // WAITS_*
     u32 messages;           // of a sendmmsg or recvmmsg, already counted
@@ -280,6 +281,7 @@ struct connection {
     u64 leader;             // task: its process has ended when that is no thread any more
     u64 socket_id;
     u64 shaken;             // end of the handshake's latest send or receive
+    u64 sending;            // when the latest send began
     u32 references;         // UDP: descriptors beyond the first
     u8 runtime;
     u8 awaits_invocation;   // the runtime asked for one and has no answer yet

@@ -33,14 +33,15 @@ static inline int receives(struct thread *t)
     return t->traits & RECEIVES;
 }
 
-// Where the bytes of the first piece stand: behind the message header, behind the first iovec.
+// Where the bytes of the first piece stand: behind the message header, behind the first iovec. The
+// eight bytes of an address are read, or none: two branches less for the verifier.
 static inline u64 first_buffer(struct thread *t)
 {
     u64 buffer = t->buffer;
-    if (t->traits & HAS_MESSAGE)
-        bpf_probe_read_user(&buffer, sizeof(buffer), (void *)(buffer + MESSAGE_VECTOR));
-    if (t->traits & HAS_VECTOR)
-        bpf_probe_read_user(&buffer, sizeof(buffer), (void *)buffer);
+    bpf_probe_read_user(&buffer, (t->traits & HAS_MESSAGE) / (HAS_MESSAGE / sizeof(buffer)),
+                        (void *)(buffer + MESSAGE_VECTOR));
+    bpf_probe_read_user(&buffer, (t->traits & HAS_VECTOR) / (HAS_VECTOR / sizeof(buffer)),
+                        (void *)buffer);
     return buffer;
 }
 
@@ -108,14 +109,28 @@ int on_sys_enter(raw *ctx)
     if (!s)
         return 0;
     t->waits = WAITS_NETWORK;
+    t->entering = op;
+    t->buffer = t->arguments[1];
+    if (traits & HAS_PEER)
+        t->peer = t->arguments[4];
     // When a receive began is of no interest to its connection, and a clock costs as much as a look-up.
     if (!(traits & RECEIVES) || cfg->record_syscalls)
         t->started = bpf_ktime_get_ns();
-    t->entering = op;
-    u64 buffer = t->arguments[1], flags = 0;
-    t->buffer = buffer;
-    if (traits & HAS_PEER)
-        t->peer = t->arguments[4];
+    if (!(traits & RECEIVES)) {
+        if (s->type != SOCK_STREAM_)
+            return 0;
+        struct connection *c = find_connection(t->connection, t->connection_started);
+        if (!c)
+            return 0;
+        c->sending = t->started;
+        // A request begins, and the exchange before it is complete. Now and not on the way out: another
+        // thread may have the answer before this one is there.
+        t->next = 0;
+        if (c->exchange.first_in)
+            hand_on(ctx, t, AT_EXCHANGE);
+        return 0;
+    }
+    u64 flags = 0;
     if (op == OP_RECVFROM || op == OP_RECVMMSG)
         flags = t->arguments[3];
     else if (op == OP_RECVMSG)
@@ -274,6 +289,8 @@ static inline u64 if_unknown(u64 known, u64 value)
     return value & (is_set(known) - 1);
 }
 
+// Where another thread has got bytes since the latest send began, which has not come out, they are the
+// answer to that.
 static inline void account(struct connection *c, int sends, u64 bytes, u64 started, u64 now)
 {
     struct connection_record *r = &c->record;
@@ -285,8 +302,9 @@ static inline void account(struct connection *c, int sends, u64 bytes, u64 start
     } else {
         r->first_in |= if_unknown(r->first_in, now);
         u64 answers = sign(r->last_in - r->last_out), follows = -is_set(r->last_in) & ~answers;
-        r->waited += (now - r->last_out) & answers;
-        r->transferred += (now - r->last_in) & follows;
+        u64 early = sign(r->last_in - c->sending) & ~answers;
+        r->waited += ((now - r->last_out) & answers) + ((now - c->sending) & early);
+        r->transferred += (now - r->last_in) & follows & ~early;
         r->last_in = now;
         lock_xadd(&r->bytes_in, bytes);
         lock_xadd(&r->receives, 1);
@@ -368,9 +386,14 @@ int on_sys_exit(raw *ctx)
     if (ret > 0 && !t->uncounted) {
         if ((c->wanted >> sends) & 1 & ~t->looked)
             hand_on(ctx, t, AT_TLS);
-        if (sends && c->exchange.first_in)
+        // What came while this send was asleep, for want of room mostly, is no answer to all of it.
+        if (sends && c->exchange.first_in && c->exchange.first_in < t->woken) {
+            t->next = AT_SYS_EXIT;
             hand_on(ctx, t, AT_EXCHANGE);
+        }
         u64 now = bpf_ktime_get_ns();
+        // The answer is there already: it was sent when it began, as far as can be known.
+        now -= (now - t->started) & ~sign(c->exchange.first_in - t->started) & -(u64)sends;
         account(c, sends, ret, t->started, now);
         if (c->tls != SHAKING)
             account_exchange(t, c, sends, ret, now);
@@ -387,7 +410,7 @@ int on_sys_exit(raw *ctx)
     return 0;
 }
 
-// A request begins where an answer has come: the exchange before it is complete. Then back.
+// A request begins where an answer has come: the exchange before it is complete. Then on at t->next.
 int on_exit_exchange(raw *ctx)
 {
     struct thread *t = current_thread();
@@ -398,7 +421,16 @@ int on_exit_exchange(raw *ctx)
     struct connection *c = find_connection(t->connection, t->connection_started);
     if (!c)
         return 0;
+    // Unless that is a ClientHello: on_exit_tls deals with what was said before it.
+    if (c->wanted & WANTS_SENDS && t->op != OP_SENDFILE) {
+        u8 first[2] = {};
+        bpf_probe_read_user(first, sizeof(first), (void *)first_buffer(t));
+        if (first[0] == TLS_HANDSHAKE && first[1] == TLS_MAJOR)
+            return 0;
+    }
     struct exchange *e = &c->exchange;
+    u64 bytes_out = e->bytes_out, bytes_in = e->bytes_in;
+    u32 sends = e->sends, receives = e->receives;
     struct branch *b = branches.lookup(&t->branch);
     if (!c->runtime && b) {
         if (b->exchanges < cfg->most_exchanges) {
@@ -412,10 +444,10 @@ int on_exit_exchange(raw *ctx)
             record->last_out = e->last_out;
             record->first_in = e->first_in;
             record->last_in = e->last_in;
-            record->bytes_out = e->bytes_out;
-            record->bytes_in = e->bytes_in;
-            record->sends = e->sends;
-            record->receives = e->receives;
+            record->bytes_out = bytes_out;
+            record->bytes_in = bytes_in;
+            record->sends = sends;
+            record->receives = receives;
             record->retransmits = c->record.retransmits - e->retransmits_before;
             emit(record, when_half_full(cfg));
             b->exchanges += 1;
@@ -424,9 +456,15 @@ int on_exit_exchange(raw *ctx)
         }
         c->record.exchanges += 1;
     }
-    clear(e, sizeof(*e));
+    // Another thread may be adding to it.
+    lock_xadd(&e->bytes_out, -bytes_out);
+    lock_xadd(&e->bytes_in, -bytes_in);
+    lock_xadd(&e->sends, -sends);
+    lock_xadd(&e->receives, -receives);
+    e->first_out = e->last_out = e->first_in = e->last_in = 0;
     e->retransmits_before = c->record.retransmits;
-    hand_on(ctx, t, AT_SYS_EXIT);
+    e->tentative = 0;
+    hand_on(ctx, t, t->next);
     return 0;
 }
 

@@ -309,6 +309,7 @@ static inline void wake(struct thread *t, struct branch *b, struct config *cfg, 
 {
     u64 waits = opaque(t->waits) & 7, alone = is_set(b->running | b->runnable) - 1;
     t->waited += now - t->changed;
+    t->woken = now;
     end_pause(t, b, cfg, now, alone, waits);
     u64 span = (now - b->paused) & alone;
     lock_xadd(&b->idle[waits], span);

@@ -206,6 +206,16 @@ def test_a_request_without_an_answer() -> None:
     assert (unanswered.sends, unanswered.bytes_out) == (1, 50)
 
 
+def test_what_was_said_right_before_a_tls_handshake_is_no_exchange() -> None:
+    with Servers() as servers:
+        asked = ask("in_clear_and_then_tls", servers.echo(), [])
+    assert asked.connection.tls_started
+    # The latest in clear (SMTP's STARTTLS, PostgreSQL's SSLRequest) began the handshake.
+    sizes = [(each.bytes_out, each.bytes_in) for each in asked.exchanges]
+    assert sizes == [(5, 5), (6, 6), (7, 7)]
+    assert asked.exchanges[1].first_out > asked.connection.tls_ended
+
+
 def test_datagrams_are_no_exchanges() -> None:
     with Servers() as servers:
         asked = ask("datagrams", servers.datagrams(), [])

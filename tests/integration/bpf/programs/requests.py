@@ -55,6 +55,12 @@ def no_answer(s: socket.socket) -> None:
     assert s.recv(1) == b""
 
 
+def in_clear_and_then_tls(s: socket.socket) -> None:
+    for said in (b"first", b"second", b"\x16\3\1\0\1\1", b"\x17\3\3\0\1x", b"\x17\3\3\0\2xy"):
+        s.sendmsg([said])
+        receive(s, len(said))
+
+
 def datagrams() -> None:
     s = socket.socket(type=socket.SOCK_DGRAM)
     s.connect(("127.0.0.1", PORT))
