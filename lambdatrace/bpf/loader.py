@@ -33,7 +33,8 @@ MOST_TEXTS = 1000
 MOST_PAUSES = 500
 
 # struct connection in probe.c: record and exchange, then leader, socket_id, shaken, sending,
-# references, runtime, awaits_invocation, tls, looks, reader, sleeps, ticket, tickets, wanted, padding
+# references, runtime, awaits_invocation, tls, looks, reader, sleeps, ticket, tickets, wanted,
+# padding
 _CONNECTION_VALUE = struct.Struct(f"<{wire.EVENT_BYTES}sQQQQIBBBBIIHBB4x")
 _AWAITS_INVOCATION = 7
 _SOCKET_KEY = struct.Struct("<Ii")
