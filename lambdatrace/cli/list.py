@@ -106,6 +106,8 @@ def list_executions(
     environment: Environment = context.obj
     selection = all_of_it(environment, source, selection)
     limits = parse_slo(slo)
+    if min_duration is not None and not min_duration < float("inf"):
+        raise UsageError(f"--min-duration: {min_duration} is no number of ms", "as in 500")
 
     fits = passes(
         selection,
@@ -138,7 +140,11 @@ def list_executions(
         found.sort(key=lambda one: one.duration_ns, reverse=True)
     _write(environment, found, contents.recent, limit, display)
     if not found and not contents.unreadable:
-        nothing_found(environment, selection, status)
+        wanted = [f"with status {status}"] if status is not None else []
+        wanted += ["with errors"] if errors else []
+        wanted += [f"of at least {min_duration:g} ms"] if min_duration is not None else []
+        wanted += [f"that talked to {dst!r}"] if dst is not None else []
+        nothing_found(environment, selection, wanted)
     elif (count := len(found) + contents.more) > limit:
         environment.note(f"{count - limit} more; see them with --limit {count}")
     raise_unreadable(contents.unreadable)
