@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from heapq import heappush, heappushpop
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -84,6 +83,8 @@ def read_slowest(store: Store, window: Window, function: str | None, most: int) 
 
     Raises StoreError.
     """
+    from heapq import heappush, heappushpop  # others need it not
+
     contents = WindowContents()
     slowest: list[tuple[int, int, Item]] = []
     for number, row in enumerate(store.index(window.since_ns, window.until_ns)):
