@@ -200,7 +200,15 @@ class Recorder:
                 partition.blames(pauses, spans, blocked),
                 spans,
             )
-            summary.update(partition=division.row(self._sensor.blind), shares=division.shares_row())
+            # Whatever took time has run: who has had no CPU was gone before anybody looked.
+            blind = (
+                () if summary["cpu"][0] else (partition.CPU, partition.RUNQUEUE, partition.STEAL)
+            )
+            summary.update(
+                partition=division.row((*self._sensor.blind, *blind)), shares=division.shares_row()
+            )
+            if blind:
+                summary["cpu"] = None
         summary["agent"].update(costs or {})
         summary.update(kept=kept, **more)
         if self._sensor.why:

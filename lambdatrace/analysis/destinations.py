@@ -346,10 +346,7 @@ class Tally:
         found = [
             _row(self.by, key, group, total, then.get(key)) for key, group in self._groups.items()
         ]
-        return sorted(
-            found,
-            key=lambda row: (-(row.time_ns or 0), row.host or row.address or "", row.port or 0),
-        )
+        return sorted(found, key=_order)
 
     def time_per_execution(self) -> dict[Key, float]:
         """Time (ns) that an execution took in each group, of those that were there."""
@@ -358,6 +355,12 @@ class Tally:
             key: sum(place.sums[_TIME] for _, place in group.places) / group.executions
             for key, group in self._groups.items()
         }
+
+
+def _order(row: DestinationRow) -> tuple[Any, ...]:
+    # All that tells two rows apart: what comes first must not depend on who was read first.
+    names = (row.host or row.address or "", row.function or "", row.address or "")
+    return -(row.time_ns or 0), *names, row.port or 0, row.protocol or ""
 
 
 def _added(mine: Iterable[int], others: Iterable[int]) -> list[int]:

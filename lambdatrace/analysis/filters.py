@@ -5,7 +5,7 @@ field's name as docs/json.md has it, an operator and a value:
 
     = !=         equal or not; texts exactly, `null` where a value is not known
     ~ !~         a text contains it or does not, whatever the case
-    < <= > >=    numbers and moments (RFC 3339 in UTC, or the beginning of one)
+    < <= > >=    numbers and moments (RFC 3339, or the beginning of one in UTC)
 
 A value with commas, quotes or blanks around it stands in double quotes; `\"` and `\\` inside them.
 What is not known (null) is unequal to everything and neither above nor below anything.
@@ -31,6 +31,12 @@ _CONDITION = (
     r"(?s)\s*([a-z][a-z0-9_.]*)\s*(!=|!~|<=|>=|=|~|<|>)\s*"
     r'(?:"((?:[^"\\]|\\.)*)"|([^,"]*?))\s*(?:,|$)'
 )
+# The beginning of one, and what makes a whole one of it.
+_MOMENT = (
+    r"[0-9]{4}(?:-[0-9]{2}(?:-[0-9]{2}(?:[Tt ][0-9]{2}(?::[0-9]{2}(?::[0-9]{2}"
+    r"(?:\.[0-9]{1,9})?)?)?)?)?)?"
+)
+_FIRST_MOMENT = "0000-01-01T00:00:00.000000000"
 _NUMBER = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?"
 _OPERATORS: dict[str, tuple[str, ...]] = {
     TEXT: ("=", "!=", "~", "!~"),
@@ -162,6 +168,27 @@ def _value(
         if text not in ("true", "false"):
             raise UsageError(f"--filter: {name} is true or false, not {text!r}", _HINT)
         return text == "true"
+    if base == MOMENT and operator not in ("~", "!~"):
+        return _moment(name, text)
     if isinstance(kind, tuple) and operator in ("=", "!=") and text not in kind:
         raise UsageError(f"--filter: {name} is never {text!r}", f"it is one of {', '.join(kind)}")
     return text
+
+
+def _moment(name: str, text: str) -> str:
+    """A moment as documents have it: to the ns, in UTC, so that texts compare as moments do.
+
+    Of the beginning of one the first moment that begins so. Raises UsageError.
+    """
+    from lambdatrace.analysis.times import parse_moment, rfc_3339
+
+    whole = text
+    if re.fullmatch(_MOMENT, text.removesuffix("Z")):
+        whole = text.removesuffix("Z")
+        whole = f"{whole}{_FIRST_MOMENT[len(whole) :]}Z"
+    elif not re.match(r"[0-9]{4}-", text):
+        raise UsageError(
+            f"--filter: {name} is a moment, {text!r} is none",
+            "write it as in started_at>=2026-11-22T07, or say how long ago with --since",
+        )
+    return rfc_3339(parse_moment(whole, 0))

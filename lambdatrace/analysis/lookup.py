@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from lambdatrace import items as stored
+from lambdatrace.analysis.skim import begins_with, duration_ns_of, function_of
 from lambdatrace.analysis.summary import read_execution, summary_fields
 from lambdatrace.analysis.usual import LOOKED_AT, MOST, Recent, is_telling
 from lambdatrace.errors import CorruptItemError, NotFoundError, StoreError, UsageError
@@ -60,19 +61,53 @@ def read_window(
     for number, row in enumerate(store.index(window.since_ns, window.until_ns)):
         if number < LOOKED_AT:
             contents.recent.add_older(row)
-        if most is not None and len(contents.executions) >= most:
-            contents.more += 1
-            continue
         try:
+            if function is not None and function_of(row) != function:
+                continue
+            if most is not None and len(contents.executions) >= most:
+                contents.more += 1
+                continue
             summary = stored.read_summary(row)
             execution = read_execution(summary)
             left_out = summary_fields(summary).integer("destinations_left_out")
         except StoreError as error:
             contents.unreadable.append(error)
             continue
-        if function is None or execution.function == function:
-            contents.executions.append(execution)
-            contents.destinations_left_out += left_out
+        contents.executions.append(execution)
+        contents.destinations_left_out += left_out
+    return contents
+
+
+def read_slowest(store: Store, window: Window, function: str | None, most: int) -> WindowContents:
+    """As `read_window`, of the `most` that took longest, the slowest first; the others are counted.
+
+    Raises StoreError.
+    """
+    from heapq import heappush, heappushpop  # others need it not
+
+    contents = WindowContents()
+    slowest: list[tuple[int, int, Item]] = []
+    for number, row in enumerate(store.index(window.since_ns, window.until_ns)):
+        if number < LOOKED_AT:
+            contents.recent.add_older(row)
+        try:
+            if function is not None and function_of(row) != function:
+                continue
+            # Of several that took as long the newest is first.
+            entry = (duration_ns_of(row), -number, row)
+        except StoreError as error:
+            contents.unreadable.append(error)
+            continue
+        if len(slowest) < most:
+            heappush(slowest, entry)
+        else:
+            heappushpop(slowest, entry)
+            contents.more += 1
+    for _, _, row in sorted(slowest, key=lambda entry: entry[:2], reverse=True):
+        try:
+            contents.executions.append(read_execution(stored.read_summary(row)))
+        except StoreError as error:
+            contents.unreadable.append(error)
     return contents
 
 
@@ -200,17 +235,24 @@ def _choose(
         raise UsageError(
             f"{wanted!r} is not known", f"use an id, the beginning of one, {LATEST} or {SLOWEST}"
         )
-    contents = read_window(store, window, function)
-    executions = [one for one in contents.executions if fits(one)]
     if wanted == SLOWEST:
-        if not executions:
-            raise _nothing(wanted, function, contents.unreadable)
-        return max(executions, key=lambda execution: execution.duration_ns)
-    found = [one for one in executions if one.execution_id.startswith(wanted)]
+        return _slowest(store, window, function, fits)
+    found: list[Execution] = []
+    unreadable: list[StoreError] = []
+    for row in _rows(store, window):
+        try:
+            if not begins_with(row, wanted):
+                continue
+            one = read_execution(stored.read_summary(row))
+        except StoreError as error:
+            unreadable.append(error)
+            continue
+        if (function is None or one.function == function) and fits(one):
+            found.append(one)
     ids = list(dict.fromkeys(one.execution_id for one in found))
     if not ids:
-        if contents.unreadable:
-            raise contents.unreadable[0]
+        if unreadable:
+            raise unreadable[0]
         raise NotFoundError(
             f"no execution has the id {wanted!r}, and none in the window searched begins with it",
             f"widen the window with --since, or {_LIST_HINT}",
@@ -236,6 +278,32 @@ def _latest(
         if (function is None or execution.function == function) and fits(execution):
             return execution
     raise _nothing(LATEST, function, [])
+
+
+def _slowest(
+    store: Store,
+    window: Window,
+    function: str | None,
+    fits: Callable[[Execution], bool],
+) -> Execution:
+    """The one that took longest, of several the newest; reads no other than it has to."""
+    found: Execution | None = None
+    unreadable: list[StoreError] = []
+    for row in _rows(store, window):
+        try:
+            if found is not None and duration_ns_of(row) <= found.duration_ns:
+                continue
+            if function is not None and function_of(row) != function:
+                continue
+            one = read_execution(stored.read_summary(row))
+        except StoreError as error:
+            unreadable.append(error)
+            continue
+        if fits(one):
+            found = one
+    if found is None:
+        raise _nothing(SLOWEST, function, unreadable)
+    return found
 
 
 def _rows(store: Store, window: Window) -> Iterator[Item]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # As rich has it: where neither a terminal nor COLUMNS tells, and on one that is known to be dumb.
 _WIDTH = 80
+_MOST_DIGITS = 4  # wider is no terminal, and a bar of so many cells no bar
 _DUMB = ("dumb", "unknown")
 _TRUE_COLOR = ("truecolor", "24bit")  # COLORTERM
 _COLORS = {"kitty": ColorSystem.EIGHT_BIT, "256color": ColorSystem.EIGHT_BIT}  # ends of TERM
@@ -72,7 +73,7 @@ class Canvas:
         if self._width is not None:
             return self._width
         columns = self._environ.get("COLUMNS", "")
-        if columns.isdigit() and int(columns):
+        if columns.isdecimal() and len(columns) <= _MOST_DIGITS and int(columns):
             return int(columns)  # on a dumb terminal, too, where rich does not ask
         if self._is_dumb:
             return _WIDTH

@@ -23,18 +23,19 @@ _SELECTORS = ("@latest", "@slowest")
 
 def complete_ids(context: typer.Context, incomplete: str) -> list[str]:
     """Ids of the latest day, and the selectors."""
-    found = _quickly(lambda: (one["execution_id"] for one in _summaries(context)))
+    found = _quickly(lambda: (one["execution_id"] for one in _summaries(context)), incomplete)
     return _fitting([*_SELECTORS, *found], incomplete)
 
 
 def complete_functions(context: typer.Context, incomplete: str) -> list[str]:
     """Functions of the latest day."""
-    return _fitting(_quickly(lambda: (one["function"] for one in _summaries(context))), incomplete)
+    found = _quickly(lambda: (one["function"] for one in _summaries(context)), incomplete)
+    return _fitting(found, incomplete)
 
 
 def complete_tables(context: typer.Context, incomplete: str) -> list[str]:
     """DynamoDB's tables in the region that is meant."""
-    return _fitting(_quickly(lambda: _tables(context)), incomplete)
+    return _fitting(_quickly(lambda: _tables(context), incomplete), incomplete)
 
 
 def _fitting(names: Iterable[str], incomplete: str) -> list[str]:
@@ -80,8 +81,8 @@ def _source(context: typer.Context) -> Any:
     return Source(**{name: context.params.get(name) for name in names})
 
 
-def _quickly(names: Callable[[], Iterable[str]]) -> list[str]:
-    """What `names` gives within LIMIT_S; nothing where it fails."""
+def _quickly(names: Callable[[], Iterable[str]], incomplete: str) -> list[str]:
+    """What `names` gives within LIMIT_S that begins with `incomplete`; nothing where it fails."""
     import os
     import select
     import signal
@@ -90,7 +91,7 @@ def _quickly(names: Callable[[], Iterable[str]]) -> list[str]:
     read_end, write_end = os.pipe()
     child = os.fork()
     if not child:
-        _write_names(names, write_end)
+        _write_names(names, incomplete, write_end)
     os.close(write_end)
     deadline = time.monotonic() + LIMIT_S
     data = b""
@@ -108,7 +109,7 @@ def _quickly(names: Callable[[], Iterable[str]]) -> list[str]:
     return data.decode("utf-8", "replace").split("\n")[:-1]
 
 
-def _write_names(names: Callable[[], Iterable[str]], write_end: int) -> None:
+def _write_names(names: Callable[[], Iterable[str]], incomplete: str, write_end: int) -> None:
     """In the child: a line for each, as they come; then it is gone."""
     import os
 
@@ -118,7 +119,7 @@ def _write_names(names: Callable[[], Iterable[str]], write_end: int) -> None:
         os.dup2(quiet, 2)
         seen: set[str] = set()
         for name in names():
-            if name not in seen and name.isprintable():
+            if name not in seen and name.isprintable() and name.startswith(incomplete):
                 seen.add(name)
                 os.write(write_end, f"{name}\n".encode("utf-8", "replace"))
     finally:

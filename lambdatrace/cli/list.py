@@ -100,12 +100,14 @@ def list_executions(
     The verdict is what stands out against what is usual, as far as summaries tell. A condition on a
     destination (host, port, wait_ms, …) in --filter means executions that talked to one like that.
     """
-    from lambdatrace.analysis.lookup import read_window
+    from lambdatrace.analysis.lookup import read_slowest, read_window
     from lambdatrace.analysis.slo import parse_slo
 
     environment: Environment = context.obj
     selection = all_of_it(environment, source, selection)
     limits = parse_slo(slo)
+    if min_duration is not None and not min_duration < float("inf"):
+        raise UsageError(f"--min-duration: {min_duration} is no number of ms", "as in 500")
 
     fits = passes(
         selection,
@@ -127,18 +129,25 @@ def list_executions(
         follow_executions(environment, store, display, limit, fits)
         return
     # What is only counted costs a tenth of what is read.
-    conditions = (selection.function, selection.where, status, min_duration, dst, slo)
-    is_plain = not (errors or slowest or any(each is not None for each in conditions))
+    conditions = (selection.where, status, min_duration, dst, slo)
+    is_plain = not errors and all(each is None for each in conditions)
     is_plain = is_plain and display.output in (Output.TABLE, Output.CSV)
     window = selection.window(environment)
     with opened_store(environment, source) as opened:
-        contents = read_window(opened, window, selection.function, limit if is_plain else None)
+        if is_plain and slowest:
+            contents = read_slowest(opened, window, selection.function, limit)
+        else:
+            contents = read_window(opened, window, selection.function, limit if is_plain else None)
     found = [one for one in contents.executions if fits(one)]
     if slowest:
         found.sort(key=lambda one: one.duration_ns, reverse=True)
     _write(environment, found, contents.recent, limit, display)
     if not found and not contents.unreadable:
-        nothing_found(environment, selection, status)
+        wanted = [f"with status {status}"] if status is not None else []
+        wanted += ["with errors"] if errors else []
+        wanted += [f"of at least {min_duration:g} ms"] if min_duration is not None else []
+        wanted += [f"that talked to {dst!r}"] if dst is not None else []
+        nothing_found(environment, selection, wanted)
     elif (count := len(found) + contents.more) > limit:
         environment.note(f"{count - limit} more; see them with --limit {count}")
     raise_unreadable(contents.unreadable)

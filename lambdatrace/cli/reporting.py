@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
 
 def nothing_found(
-    environment: Environment, selection: Selection, status: str | None = None
+    environment: Environment, selection: Selection, wanted: Sequence[str] = ()
 ) -> None:
-    """Say which window was searched, for what, and what to try."""
+    """Say which window was searched, for what (`wanted` besides), and what to try."""
     searched, function = selection.words, selection.function
-    what = "executions"
-    if status is not None:
-        what += f" with status {status}"
+    what = " ".join(["executions", *wanted])
     if function is not None:
         what += f" of function {function!r}"
     if selection.where is not None:

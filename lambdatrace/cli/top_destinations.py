@@ -70,6 +70,8 @@ ByOption = Annotated[
         "--by", help="What makes a row: host (or address) and port, or one of the others."
     ),
 ]
+# Where there is no change in figures: the first and the last of all.
+_NEW, _UNKNOWN = float("inf"), float("-inf")
 # What a summary keeps of each destination.
 _PHASES = ("dns", "connect", "tls", "wait")
 
@@ -168,7 +170,12 @@ def _weight(row: DestinationRow, sort: Sort) -> float:
         return getattr(row, sort).p95 or 0
     return {
         Sort.TIME: row.time_ns or 0,
-        Sort.CHANGE: row.change or 0.0,
+        # What is new has no change in figures, and no other is as large.
+        Sort.CHANGE: _UNKNOWN
+        if row.time_ns is None
+        else _NEW
+        if row.change is None
+        else row.change,
         Sort.EXECUTIONS: row.executions,
         Sort.CONNECTIONS: row.connections,
         Sort.ERRORS: row.errors or 0,

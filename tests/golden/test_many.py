@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,6 +73,23 @@ def test_nothing_is_cut_at_any_width(view: str) -> None:
         heads = [lines[n - 1] for n, line in enumerate(lines) if line.startswith("───")]
         for word in " ".join(heads).split():
             assert word in known or word == "started", (width, word)
+
+
+@pytest.mark.parametrize("view", ["stats", "compare", "top-destinations"])
+def test_no_figure_is_cut_in_a_narrow_terminal(view: str) -> None:
+    """Rather a column less: `-49.3 m` and `1 min 44` are something else."""
+
+    def figures(lines: list[str]) -> set[str]:
+        # What is folded is the first column.
+        return {cell for line in lines for cell in re.split(r"\s{2,}", line.rstrip())[1:]}
+
+    whole = figures(rendered(*views_of(view, USUAL), width=400))
+    for width in range(40, 80):
+        lines = rendered(*views_of(view, USUAL), width=width)
+        assert max(map(cell_len, lines)) <= width
+        under = [n for n, line in enumerate(lines) if line.startswith("───")]
+        assert figures(lines[under[0] : under[0] + 5]) <= whole, width
+        assert figures(lines[under[-1] : under[-1] + 5]) <= whole, width
 
 
 def test_nothing_at_all() -> None:

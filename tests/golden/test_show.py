@@ -98,6 +98,23 @@ def test_nothing_is_wider_than_the_terminal(case: str, tmp_path: Path) -> None:
         assert max(cell_len(line) for line in text.splitlines()) <= width
 
 
+@pytest.mark.parametrize("case", SMALL)
+def test_figures_are_whole_in_a_narrow_terminal(case: str, tmp_path: Path) -> None:
+    """How long the rows of the partition and the waterfall took, with its unit."""
+    url = traces.write(tmp_path / "store.db", traces.execution(**CASES[case]))
+
+    def took(width: int) -> list[str]:
+        text = run("show", "@latest", "--store", url, "--width", str(width)).stdout
+        return re.findall(
+            r"(?m)^ *(?:all|[a-z]+|run queue|[ncew]\d+ .*?|on a CPU) +"
+            r"(\d[\d.]* (?:ms|s|min))(?:  |$)",
+            text.partition("\n\n")[2],
+        )
+
+    for width in (40, 50, 60, 70):
+        assert took(width) == took(80)
+
+
 def test_wide_shows_everything_on_a_narrow_terminal(tmp_path: Path) -> None:
     wide = drawn("tls", tmp_path, "--wide", environ={"COLUMNS": "80"})
     assert wide == (GOLDEN / "tls-200.txt").read_text()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
 
 _BETWEEN = 2  # blanks between two columns (tables.py)
+# What a column that is folded keeps (cells) where there is no room for its `least` either.
+_NARROWEST = 8
 
 
 class Column(Value):
@@ -50,11 +52,14 @@ def fitted(options: ConsoleOptions, *variants: Sequence[Column]) -> RenderableTy
     )
     while measure.all(chosen) > width and (rank := max(column.rank for column in chosen)):
         chosen = [column for column in chosen if column.rank != rank]
+    _leave_out_figures(chosen, width, measure)
     left = width - measure.all(chosen)
     widths = []
     for column in chosen:
         needed = measure.needed(column)
         more = max(0, min(left, measure.natural(column) - needed))
+        if left < 0:
+            more = -min(-left, needed - measure.least(column))
         left -= more
         widths.append(needed + more)
     if all(
@@ -63,6 +68,18 @@ def fitted(options: ConsoleOptions, *variants: Sequence[Column]) -> RenderableTy
     ):
         return _Lines(chosen, widths)
     return _table(chosen, widths)
+
+
+def _leave_out_figures(columns: list[Column], width: int, measure: _Measure) -> None:
+    """In a terminal too narrow for what never goes: rather none of a column than a part.
+
+    A figure whose end is cut off says something else.
+    """
+    while measure.narrowest(columns) > width:
+        figures = [column for column in columns if column.justify == "right"]
+        if len(figures) <= 1:
+            return
+        columns[:] = [column for column in columns if column is not figures[-1]]
 
 
 class _Measure:
@@ -86,9 +103,18 @@ class _Measure:
             return natural
         return min(natural, max(column.least, len(column.heading)))
 
+    def least(self, column: Column) -> int:
+        """The same in a terminal too narrow for that."""
+        needed = self.needed(column)
+        return needed if column.least is None else min(needed, _NARROWEST)
+
     def all(self, columns: Sequence[Column]) -> int:
         """The least width all of them can be shown in."""
         return sum(map(self.needed, columns)) + _BETWEEN * (len(columns) - 1)
+
+    def narrowest(self, columns: Sequence[Column]) -> int:
+        """The same in a terminal too narrow for that."""
+        return sum(map(self.least, columns)) + _BETWEEN * (len(columns) - 1)
 
 
 class _Lines:

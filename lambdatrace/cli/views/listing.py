@@ -93,6 +93,9 @@ class Listing:
 
         while excess(least=True) > 0 and any(each.rank for each in columns):
             columns.remove(max(columns, key=lambda each: each.rank))
+        # Where there is no room for the others: a figure whose end is cut off says something else.
+        while excess(least=True) > 0 and sum(each.right for each in columns) > 1:
+            columns.remove([each for each in columns if each.right][-1])
         over = max(0, excess(least=False))
         widths = []
         for each in columns:

@@ -74,7 +74,7 @@ class PartitionView:
         time_width = max(len(duration_words(each.ns)) for each in rows) if rows else 0
         time_width = max(time_width, len(duration_words(self._execution.duration_ns)))
         left = options.max_width - (_LABEL + time_width + _SHARE + 4 * _GAP)
-        width = min(_MOST_BAR, max(_LEAST_BAR, left * 2 // 5))
+        width = min(_MOST_BAR, max(min(_LEAST_BAR, left), left * 2 // 5, 1))
         room = max(0, left - width)
         cells = [
             (

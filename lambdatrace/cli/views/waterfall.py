@@ -138,6 +138,7 @@ _ROOM_FOR_RESULTS = 110
 _ROOM_FOR_PHASES = 160
 _LEAST_BAR = 30
 _MOST_BAR = 160
+_LEAST_WHAT = 8
 _MOST_WHAT = {0: 36, _ROOM_FOR_RESULTS: 32, _ROOM_FOR_PHASES: 44}
 _MOST_RESULT = 30
 _MOST_PROCESS = 20
@@ -182,9 +183,11 @@ class WaterfallView:
         used = _width("#", numbers, None) + _GAP
         used += sum(_width(heading, cells, most) + _GAP for cells, _, heading, most in columns)
         whats = [_indented_what(row, tier, glyphs) for row in rows]
-        room = max(8, width - used - _GAP - _LEAST_BAR)
+        # In a narrow terminal bars are the shorter ones: figures without units mislead.
+        least_bar = min(_LEAST_BAR, max(_LEAST_WHAT, width - used - _GAP - _LEAST_WHAT))
+        room = max(_LEAST_WHAT, width - used - _GAP - least_bar)
         what_width = min(_width("what", whats, _MOST_WHAT[tier]), room)
-        bar_width = min(_MOST_BAR, max(_LEAST_BAR, width - used - what_width - _GAP))
+        bar_width = min(_MOST_BAR, max(least_bar, width - used - what_width - _GAP))
         duration_ns = self._waterfall.duration_ns
         bars = [_bar(row, duration_ns, bar_width, glyphs, ascii_only) for row in rows]
         grid = [

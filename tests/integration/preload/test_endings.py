@@ -80,6 +80,12 @@ def test_a_crash(confined: ConfinedFunction, echo: Echo, what: str) -> None:
         assert (execution.ending.exit_code, execution.ending.signal) == (3, None)
     else:  # who is killed tells nobody how
         assert execution.ending is None
+    # What the CPU was to one that is gone is not known: it is never 0.
+    partition = execution.partition
+    assert partition is not None
+    assert sum(partition.of(each) or 0 for each in Part) == execution.duration_ns
+    assert execution.cpu is None or execution.cpu.cpu_ns > 0
+    assert (partition.cpu_ns is None) == (execution.cpu is None)
     by_port = {each.port: each for each in found.connections}
     assert (by_port[closed].bytes_out, by_port[closed].bytes_in) == (20, 20)
     assert (by_port[left_open].bytes_out, by_port[left_open].bytes_in) == (1000, 1000)

@@ -161,6 +161,23 @@ def test_change_is_of_the_time_an_execution_takes() -> None:
     assert by_port == {443: 0.5, 1: None}
 
 
+@pytest.mark.parametrize("by", list(By))
+def test_the_order_is_not_that_of_reading(by: By) -> None:
+    """Of rows with as much time; several processes read, and who is first is chance."""
+    rows = [
+        traces.destination(address, port, host=host, protocol=protocol)
+        for address in ("10.0.0.1", "10.0.0.2")
+        for port in (53, 80)
+        for host in ("db", None)
+        for protocol in ("tcp", "udp")
+    ]
+    found = [
+        read_execution(traces.summary(function=name, destinations=rows[::order]))
+        for name, order in (("a", 1), ("b", -1))
+    ]
+    assert tallied(*found, by=by).rows() == tallied(*found[::-1], by=by).rows()
+
+
 def test_cells_are_stretches_of_the_window() -> None:
     at = [0, 1, CELLS - 1]
     step = traces.HOUR_NS // CELLS

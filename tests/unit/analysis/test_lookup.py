@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 import support_traces as traces
 
-from lambdatrace.analysis.lookup import find, read_window, recent
+from lambdatrace.analysis import lookup
+from lambdatrace.analysis.lookup import find, read_slowest, read_window, recent
+from lambdatrace.analysis.skim import begins_with, duration_ns_of, function_of
+from lambdatrace.analysis.summary import read_execution
 from lambdatrace.analysis.times import Window
 from lambdatrace.analysis.trace import read_trace
 from lambdatrace.errors import CorruptItemError, NewerSchemaError, NotFoundError, UsageError
-from lambdatrace.items import CHUNK, INDEX, SCHEMA_VERSION, SUMMARY, index_bucket
+from lambdatrace.items import CHUNK, INDEX, SCHEMA_VERSION, SUMMARY, index_bucket, read_summary
 from lambdatrace.store import open_store
 
 if TYPE_CHECKING:
@@ -199,3 +202,70 @@ def test_what_is_usual_is_not_looked_for_without_end(tmp_path: Path) -> None:
         assert usual_for(opened, first) == 0
     finally:
         opened.close()
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Iterator[Store]:
+    """200 executions of two functions; the slowest are two of one length."""
+    url = traces.write(
+        tmp_path / "many.db",
+        *(
+            at(
+                1,
+                f"{n:04d}-é",
+                function=("checkout", 'a "b"')[n % 2],
+                duration_ns=(n * 37 % 200 + (n in (40, 42)) * 1_000) * traces.MS,
+            )
+            for n in range(200)
+        ),
+    )
+    opened = open_store(url)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("glanced", [True, False])
+def test_what_is_skimmed_is_what_is_read(many: Store, glanced: bool) -> None:
+    for row in many.index(0, NOW):
+        assert row.glance is not None
+        if not glanced:
+            row.glance = None
+        one = read_execution(read_summary(row))
+        assert function_of(row) == one.function
+        assert duration_ns_of(row) == one.duration_ns
+        assert begins_with(row, one.execution_id[:3])
+        assert not begins_with(row, "x")
+
+
+@pytest.mark.parametrize("function", [None, "checkout", 'a "b"', "none"])
+@pytest.mark.parametrize("most", [1, 2, 7, 8, 99, 100, 101, 200, 500])
+def test_the_slowest_are_those_of_all(many: Store, function: str | None, most: int) -> None:
+    every = read_window(many, HOUR, function).executions
+    ordered = sorted(every, key=lambda one: one.duration_ns, reverse=True)
+    found = read_slowest(many, HOUR, function, most)
+    assert found.executions == ordered[:most]
+    assert found.more == max(0, len(every) - most)
+    if function != "none":
+        assert found_id(many, "@slowest", function) == ordered[0].execution_id
+
+
+def test_of_many_executions_few_are_read(many: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`show @slowest` is there within a second also where there are a hundred thousand."""
+    read: list[object] = []
+
+    def counted(summary: dict[str, object]) -> Execution:
+        read.append(summary["execution_id"])
+        return read_execution(summary)
+
+    monkeypatch.setattr(lookup, "read_execution", counted)
+    find(many, "@slowest", HOUR)
+    assert len(read) < 20
+    read.clear()
+    find(many, "0123", HOUR)
+    assert read == ["0123-é"]
+    read.clear()
+    read_slowest(many, HOUR, None, 3)
+    assert len(read) == 3
+    read.clear()
+    assert read_window(many, HOUR, "checkout", 3).more == 97
+    assert len(read) == 3

@@ -211,6 +211,11 @@ def test_columns_say_how_wide(term: str) -> None:
     assert Canvas(Stream(is_terminal=True), {"TERM": term, "COLUMNS": "33"}).width == 33
 
 
+@pytest.mark.parametrize("columns", ["0", "-5", "abc", "", "²", "1000000000", "8" * 5_000])
+def test_columns_that_are_none(columns: str) -> None:
+    assert Canvas(Stream(is_terminal=True), {"TERM": "dumb", "COLUMNS": columns}).width == 80
+
+
 def test_the_terminals_own_width(monkeypatch: pytest.MonkeyPatch) -> None:
     controller, terminal = pty.openpty()
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 77, 0, 0))

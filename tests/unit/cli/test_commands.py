@@ -19,6 +19,8 @@ from lambdatrace.items import CHUNK
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lambdatrace.items import Item
+
 ID = "4f2c9a10-0000-4000-8000-000000000001"
 
 
@@ -316,6 +318,29 @@ def test_top_destinations_limit_and_sort(store: str) -> None:
         assert result.stderr == "note: 1 more; see them with --limit 2\n"
 
 
+def test_what_is_new_has_changed_most(tmp_path: Path) -> None:
+    """And what is not known is last."""
+
+    def one(number: int, started: int, *rows: list[Any]) -> list[Item]:
+        return traces.execution(
+            execution_id=f"id-{number}", started_ns=started, destinations=list(rows)
+        )
+
+    url = traces.write(
+        tmp_path / "store.db",
+        one(1, traces.STARTED_NS - 1, *(traces.destination(port=n, time=10) for n in (1, 2, 5))),
+        one(2, traces.STARTED_NS + 1,
+            traces.destination(port=1, time=12), traces.destination(port=2, time=5),
+            traces.destination(port=3, time=1), traces.destination(port=4, time=0),
+            traces.destination(port=5, time=10)),
+    )  # fmt: skip
+    result = run(
+        "top-destinations", "--store", url, "--since", "1h", "--sort", "change", "-o", "json"
+    )
+    found = [(row["port"], row["change"]) for row in json.loads(result.stdout)]
+    assert found == [(3, None), (1, 0.2), (5, 0.0), (2, -0.5), (4, None)]
+
+
 def test_destinations_left_out_are_owned_up_to(tmp_path: Path) -> None:
     items = traces.execution(destinations=[traces.destination()], destinations_left_out=7)
     url = traces.write(tmp_path / "store.db", items)
@@ -346,6 +371,23 @@ def test_nothing_found_is_no_error_and_says_where_it_looked(
     assert "since 10m; widen the window with --since" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        (["--dst", "nowhere"], "no executions that talked to 'nowhere' since 24h"),
+        (["--min-duration", "1e9"], "no executions of at least 1e+09 ms since 24h"),
+        (
+            ["--errors", "--status", "ok", "--function", "thumbnails"],
+            "no executions with status ok with errors of function 'thumbnails' since 24h",
+        ),
+    ],
+)
+def test_nothing_found_says_what_was_looked_for(store: str, wanted: list[str], said: str) -> None:
+    result = run("list", "--store", store, *wanted)
+    assert (result.code, result.stdout) == (0, "")
+    assert result.stderr.startswith(f"note: {said}; widen")
+
+
 def error_of(*arguments: str, environ: dict[str, str] | None = None) -> tuple[int, str]:
     """Exit code and message of a command that fails: one line, one hint, nothing else."""
     result = run(*arguments, environ=environ)
@@ -368,6 +410,8 @@ def error_of(*arguments: str, environ: dict[str, str] | None = None) -> tuple[in
         (["list", "--since", "1h", "--until", "2h"], 2, "later than"),
         (["list", "--status", "fine"], 2, "fine"),
         (["list", "--limit", "0"], 2, "--limit"),
+        (["list", "--min-duration", "nan"], 2, "--min-duration: nan is no number of ms"),
+        (["list", "--min-duration", "inf"], 2, "--min-duration: inf is no number of ms"),
         (["list", "--output", "xml"], 2, "xml"),
         (["list", "--colour"], 2, "--colour"),
         (["top-destinations", "--sort", "name"], 2, "name"),

@@ -96,10 +96,10 @@ def test_what_comes_in_time_is_offered_and_what_takes_long_is_ended(
         raise ZeroDivisionError
 
     began = time.monotonic()
-    assert completion._quickly(slow) == ["first"]
+    assert completion._quickly(slow, "") == ["first"]
     assert time.monotonic() - began < 300
-    assert completion._quickly(broken) == ["one"]
-    assert completion._quickly(lambda: ["a", "a", "b\n"]) == ["a"]
+    assert completion._quickly(broken, "") == ["one"]
+    assert completion._quickly(lambda: ["a", "a", "b\n", "b"], "a") == ["a"]
 
 
 # In each shell: its own script, and what it would offer at the end of `lambdatrace show 4f2`. zsh's
@@ -144,3 +144,14 @@ def test_in_a_shell(tmp_path: Path, shell: str) -> None:
     )  # fmt: skip
     assert re.findall(r"4f2[^\s\"]*", offered.stdout) == ["4f2c-1"]
     assert not proof.exists()
+
+
+def test_the_beginning_of_an_id_among_very_many(tmp_path: Path) -> None:
+    now = time.time_ns()
+    executions = (
+        traces.execution(execution_id=f"{n:08x}-{'0' * 27}", started_ns=now - n)
+        for n in range(1, 2_500)
+    )
+    url = traces.write(tmp_path / "store.db", *executions)
+    oldest = f"{2_499:08x}-{'0' * 27}"
+    assert completed(f"lambdatrace show {oldest[:8]}", LAMBDATRACE_STORE=url) == [oldest]
