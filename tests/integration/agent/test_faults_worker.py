@@ -149,6 +149,26 @@ def test_out_of_memory(function: Function, echo: Echo) -> None:
     assert any("the function is not affected" in line for line in function.agent_lines)
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGTSTP", "SIGRTMIN"])
+def test_a_function_that_signals_everybody(function: Function, name: str) -> None:
+    """As `kill -TERM -1` does. Of what it can reach, only the agent is looked at."""
+    with function.emulator() as emulator:
+        before = ok(emulator)
+        front, worker = function.processes()
+        for process_id in (front, worker):
+            os.kill(process_id, getattr(signal, name))
+        with invoking(emulator, {"what": "sleep", "seconds": 0.2}) as answers:
+            for process_id in (front, worker):
+                os.kill(process_id, getattr(signal, name))
+        assert function.processes() == (front, worker)
+        after = ok(emulator)
+    assert answers[0].error is None
+    for request_id in (before, answers[0].request_id, after):
+        summary = function.read(request_id).summary
+        assert (summary["status"], summary["dropped"]) == ("ok", {})
+    assert function.agent_lines == []
+
+
 def test_killed_for_want_of_memory(function: Function, echo: Echo) -> None:
     port = echo.port()
     with Cgroup(1 << 20) as cgroup:
