@@ -343,7 +343,8 @@ def run(api: ExtensionsApi, supervisor: Supervisor, *, managed: bool = False) ->
 
     `managed`: Lambda Managed Instances, where an extension may ask for no other event.
     """
-    stand_firm()
+    if "SHUTDOWN" in api.events:  # who is not told of the end is ended by a signal
+        stand_firm()
     if os.getppid() == 0:
         log("the platform's process is outside this pid namespace: nothing can be traced from here")
     supervisor.start()
