@@ -60,7 +60,7 @@ class Platform:
         self.answers: dict[str, bytes] = {}
         self._asking = 0  # runtimes that wait
         self._extension_asks = False  # has asked, ever
-        self._extension_waits = False
+        self.extension_waits = False  # has asked for its next event
         self._count = runtimes
         self._processes: list[subprocess.Popen[bytes]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -105,7 +105,7 @@ class Platform:
 
         Runtimes have to wait, and the agent to have asked for its next event.
         """
-        eventually(lambda: self._extension_waits, "the agent's `next`")
+        eventually(lambda: self.extension_waits, "the agent's `next`")
         self._await_runtimes()
         worker = self._function.worker()
         inside = [worker, *(each.pid for each in self._processes)]
@@ -179,17 +179,22 @@ class Platform:
         return [line for line in lines if line.startswith("lambdatrace: ")]
 
     def begin(
-        self, *steps: dict[str, Any], is_told: bool = True, timeout_s: float = TIMEOUT_S
+        self,
+        *steps: dict[str, Any],
+        is_told: bool = True,
+        timeout_s: float = TIMEOUT_S,
+        request_id: str = "",
     ) -> str:
         """Give an execution to a runtime that waits, and tell the extension; returns its id."""
-        request_id = str(uuid.uuid4())
+        request_id = request_id or str(uuid.uuid4())
         deadline = self.now() + timeout_s
         if is_told:
             self.tell(
                 {
                     "eventType": "INVOKE", "requestId": request_id, "invokedFunctionArn": ARN,
                     "tracing": {"type": "X-Amzn-Trace-Id", "value": TRACING},
-                }
+                },
+                timeout_s,
             )  # fmt: skip
         with self._changed:
             self._invocations.append((request_id, json.dumps({"steps": steps}).encode(), deadline))
@@ -200,9 +205,9 @@ class Platform:
         """What the runtime answered."""
         return json.loads(eventually(lambda: self.answers.get(request_id), "an answer"))
 
-    def tell(self, event: dict[str, Any]) -> None:
+    def tell(self, event: dict[str, Any], timeout_s: float = TIMEOUT_S) -> None:
         """An event for the extension, for when it asks."""
-        seconds = 2 if event["eventType"] == "SHUTDOWN" else TIMEOUT_S
+        seconds = 2 if event["eventType"] == "SHUTDOWN" else timeout_s
         with self._changed:
             self._events.append({**event, "deadlineMs": int((self.now() + seconds) * 1000)})
             self._changed.notify_all()
@@ -210,9 +215,9 @@ class Platform:
     def next_event(self) -> dict[str, Any]:
         """For the extension: wait for the next event."""
         with self._changed:
-            self._extension_asks = self._extension_waits = True
+            self._extension_asks = self.extension_waits = True
             self._changed.wait_for(lambda: self._events)
-            self._extension_waits = False
+            self.extension_waits = False
             return self._events.popleft()
 
     def next_invocation(self) -> tuple[str, bytes, float]:

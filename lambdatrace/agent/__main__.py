@@ -9,7 +9,7 @@ from lambdatrace.agent.extensions_api import ExtensionsApi
 from lambdatrace.agent.front import Supervisor, run
 from lambdatrace.agent.http import HttpError
 from lambdatrace.agent.log import log
-from lambdatrace.agent.settings import Settings
+from lambdatrace.agent.settings import Settings, read_switch
 
 # Lambda insists that an extension registers under its file name in /opt/extensions.
 NAME = "lambdatrace"
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def _api(runtime_api: str) -> ExtensionsApi:
-    if os.environ.get("LAMBDATRACE_INTERNAL", "") in ("", "0"):
+    if not read_switch(os.environ, "LAMBDATRACE_INTERNAL"):
         return ExtensionsApi(runtime_api, NAME)
     from lambdatrace.agent.internal import InternalApi
 

@@ -121,7 +121,7 @@ class Cut:
     def __init__(self, request_id: str, branch: int, started: int, edges: str) -> None:
         self.request_id = request_id
         self.branch = branch
-        self.started = started
+        self.started = started  # 0: not known
         self.edges = edges
         self.ended = 0
         self.tolerance: int | None = None  # ns by which it may have ended earlier; None: exact
@@ -166,10 +166,11 @@ class Death:
 
 
 class _Branch:
-    __slots__ = ("cuts", "has_told", "is_confirmed", "is_runtime", "lost", "records")
+    __slots__ = ("asking", "cuts", "has_told", "is_confirmed", "is_runtime", "lost", "records")
 
     def __init__(self) -> None:
         self.records = Records()
+        self.asking = 0  # the process (tgid) that has asked and was not seen to be given anything
         self.cuts: list[Cut] = []  # executions under way; one, unless several may be
         self.is_runtime = False
         self.is_confirmed = False  # the platform has told of one of its executions
@@ -208,8 +209,10 @@ class Attribution:
 
     def open_cut(self, request_id: str) -> Cut | None:
         """The execution with this id that has begun and not ended."""
+        # The kernel reads as much of an id as AWS's have.
+        spellings = (request_id, request_id[:_REQUEST_ID_CHARACTERS])
         for cut in self.open_cuts():
-            if cut.request_id == request_id:
+            if cut.request_id in spellings:
                 return cut
         return None
 
@@ -370,7 +373,19 @@ class Attribution:
             return self._start(edge, branch, request_id_in(edge.text))
         if edge.edge in (wire.EDGE_RESPONSE, wire.EDGE_ERROR):
             return self._answer(edge, branch)
-        return []
+        return self._ask(edge, branch) if edge.edge == wire.EDGE_NEXT else []
+
+    def _ask(self, edge: wire.EdgeRecord, branch: _Branch) -> list[Cut]:
+        """A process asks for the next execution, so the one that it was given is over.
+
+        Its answer was not seen, because it was not in the form in which it is looked for.
+        """
+        branch.asking = edge.tgid
+        cut = branch.cut
+        if self._several or cut is None or cut.figures_before is None or _is_anothers(cut, edge):
+            return []
+        cut.figures = edge
+        return [self.end(cut, UNFINISHED, edge.time, edge.syscalls_position)]
 
     def _answer(self, edge: wire.EdgeRecord, branch: _Branch) -> list[Cut]:
         status = OK if edge.edge == wire.EDGE_RESPONSE else ERROR
@@ -385,6 +400,11 @@ class Attribution:
             # Now it is known whose it is.
             self._branch(0).cuts = []
             cut.branch = edge.branch
+        if cut is None and branch.asking == edge.tgid and not self._several:
+            # It was given this one in pieces too small to be looked at. When, nobody knows here.
+            cut = Cut(request_id, edge.branch, 0, EXTENSION)
+            branch.cuts.append(cut)
+            branch.asking = 0
         if cut is None:
             return []
         # Nobody answers for another runtime, unless it is not known which of them is one.
@@ -414,6 +434,7 @@ class Attribution:
             left = branch.cuts[0]
             left.figures = edge
             unfinished = [self.end(left, UNFINISHED, edge.time, edge.syscalls_position)]
+        branch.asking = 0
         edges = LOOKS if edge.flags & wire.SAMPLED_EDGE else KERNEL
         cut = Cut(request_id, edge.branch, edge.time, edges)
         cut.figures_before = edge
@@ -493,8 +514,18 @@ def _was_ended(edge: wire.EdgeRecord) -> bool:
 
 def request_id_in(headers: bytes) -> str:
     """The id in a piece of the reply to `next`; empty if it is not there."""
-    _, found, rest = headers.lower().partition(_REQUEST_ID)
-    return rest[:_REQUEST_ID_CHARACTERS].decode("utf-8", "replace") if found else ""
+    at = headers.lower().find(_REQUEST_ID)
+    if at < 0:
+        return ""
+    at += len(_REQUEST_ID)
+    # As it is spelled, and where it is shorter than AWS's, without what stands behind it.
+    found = headers[at : at + _REQUEST_ID_CHARACTERS].partition(b"\r")[0]
+    return found.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def is_beginning(seen: str, request_id: str) -> bool:
+    """Whether `seen` is as much of a longer id than AWS's as the kernel reads."""
+    return len(seen) == _REQUEST_ID_CHARACTERS and request_id.startswith(seen)
 
 
 def deadline_in(headers: bytes) -> int:

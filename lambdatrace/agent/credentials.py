@@ -32,6 +32,8 @@ _ATTEMPT = 2.0
 _MAX_TOKEN_BYTES = 16 * 1024
 _MAX_ANSWER_BYTES = 64 * 1024
 
+_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_PLAIN_HINT = "was a line break pasted with it?"
 _HINT = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for example with: "
     'eval "$(aws configure export-credentials --format env)"'
@@ -54,7 +56,11 @@ class CredentialSource:
         access_key = self._environ.get("AWS_ACCESS_KEY_ID")
         secret_key = self._environ.get("AWS_SECRET_ACCESS_KEY")
         if access_key and secret_key and not self._is_snapshot():
-            return Credentials(access_key, secret_key, self._environ.get("AWS_SESSION_TOKEN"))
+            token = self._environ.get("AWS_SESSION_TOKEN")
+            named = zip(_VARIABLES, (access_key, secret_key, token), strict=True)
+            if wrong := [name for name, value in named if value and not _is_plain(value)]:
+                raise StoreError(f"{' and '.join(wrong)}: not printable ASCII", _PLAIN_HINT)
+            return Credentials(access_key, secret_key, token)
         cached = self._cached
         if cached is not None and self._left(cached) > REFRESH_BEFORE:
             return cached
@@ -120,7 +126,12 @@ class CredentialSource:
     def _token(self) -> str:
         path = self._environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
         if not path:
-            return self._environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
+            given = self._environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
+            if not _is_plain(given):
+                raise StoreError(
+                    "AWS_CONTAINER_AUTHORIZATION_TOKEN: not printable ASCII", _PLAIN_HINT
+                )
+            return given
         try:
             with open(path, encoding="ascii") as file:  # pathlib is not free
                 token = file.read(_MAX_TOKEN_BYTES).strip()
@@ -139,11 +150,16 @@ def _parsed(body: bytes) -> Credentials:
         expires_at = None if expires is None else _epoch(expires)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise HttpError("the credential endpoint did not answer with credentials") from error
-    if not all(isinstance(text, str) and text.isprintable() for text in (access_key, secret_key)):
+    if not all(isinstance(text, str) and _is_plain(text) for text in (access_key, secret_key)):
         raise HttpError("the credential endpoint did not answer with credentials")
-    if token is not None and not (isinstance(token, str) and token.isprintable()):
+    if token is not None and not (isinstance(token, str) and _is_plain(token)):
         raise HttpError("the credential endpoint did not answer with credentials")
     return Credentials(access_key, secret_key, token, expires_at)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it can stand in a header. What it is may not be told."""
+    return text.isascii() and text.isprintable()
 
 
 def _epoch(text: str) -> float:

@@ -242,11 +242,14 @@ class DynamoWriter:
         except ValueError as error:
             raise _RefusedError(f"an item cannot be written: {error}", "inexpressible") from error
         headers = {"Content-Type": _CONTENT_TYPE, "X-Amz-Target": _TARGET}
-        headers |= sigv4.sign(
-            credentials, self._region, "dynamodb", self._host, headers, body, self._now()
-        )
         try:
+            headers |= sigv4.sign(
+                credentials, self._region, "dynamodb", self._host, headers, body, self._now()
+            )
             response = self._http.request("POST", "/", headers, body, attempt_end)
+        except ValueError as error:
+            # It would quote what may be a secret.
+            raise _PermanentError("a request cannot be written", type(error).__name__) from None
         except HttpError as error:
             kind = "no address" if isinstance(error, NoAddressError) else "unreachable"
             raise _TransientError(str(error), kind) from error

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from lambdatrace.agent.settings import Settings
 
 _SIGKILL = 9  # importing signal would cost 6 ms of CPU, for enum
+# Signals that are left as they are: SIGCHLD's default lets the worker be waited for, SIGCONT's lets
+# go on who was stopped, and the others tell of this very process's own faults, or cannot be refused
+# (ILL, TRAP, ABRT, BUS, FPE, KILL, SEGV, STOP, SYS).
+_LEFT_SIGNALS = frozenset((4, 5, 6, 7, 8, 9, 11, 17, 18, 19, 31))
 
 # Seconds.
 READY_BUDGET_S = 5.0  # of Lambda's ten for init
@@ -339,6 +343,8 @@ def run(api: ExtensionsApi, supervisor: Supervisor, *, managed: bool = False) ->
 
     `managed`: Lambda Managed Instances, where an extension may ask for no other event.
     """
+    if "SHUTDOWN" in api.events:  # who is not told of the end is ended by a signal
+        stand_firm()
     if os.getppid() == 0:
         log("the platform's process is outside this pid namespace: nothing can be traced from here")
     supervisor.start()
@@ -364,6 +370,22 @@ def run(api: ExtensionsApi, supervisor: Supervisor, *, managed: bool = False) ->
         except Exception as error:  # noqa: BLE001  # `next` is asked for, whatever happens
             log(f"an invocation is not traced: {type(error).__name__}: {error}")
     return 1
+
+
+def stand_firm() -> None:
+    """Ignore each signal that may be ignored; a worker inherits that.
+
+    The function is the same user, and may signal whomever it can reach (`kill -1`, `pkill python`).
+    Without this its extension would end with it, and Lambda fails the invocation for that. Lambda
+    itself ends extensions by an event, and by SIGKILL.
+    """
+    import _signal  # type: ignore[import-not-found]  # `signal` without its enums
+
+    for number in _signal.valid_signals() - _LEFT_SIGNALS:
+        try:
+            _signal.signal(number, _signal.SIG_IGN)
+        except (OSError, ValueError):
+            continue  # one that the C library keeps to itself
 
 
 def _ending(status: int) -> str:

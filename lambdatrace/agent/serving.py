@@ -207,9 +207,11 @@ class Serving:
             if self._invocation is None and cut.edges == attribution.KERNEL and may_wait:
                 self._await_invocation()
                 may_wait = False  # or whoever floods the runtime API keeps everybody waiting
-            if not cut.request_id and self._invocation is not None:
+            if self._invocation is not None:
                 request_id = self._invocation["request_id"]
-                if self._attribution.may_be_anonymous(cut, request_id):
+                if attribution.is_beginning(cut.request_id, request_id) or (
+                    not cut.request_id and self._attribution.may_be_anonymous(cut, request_id)
+                ):
                     cut.request_id = request_id
             if cut.status == attribution.CRASH:
                 self._take_last_words(cut)
@@ -222,7 +224,10 @@ class Serving:
         if self._managed and 0 < cut.deadline_ms * 1_000_000 <= cut.ended + cut.offset:
             # The platform ends no process there. It takes no answer that is late.
             cut.status = attribution.TIMEOUT
-        awaited = self._invocation is not None and self._invocation["request_id"] == cut.request_id
+        invocation = self._invocation
+        awaited = invocation is not None and invocation["request_id"] == cut.request_id
+        if invocation is not None and awaited and not cut.started:
+            cut.started = min(invocation["at_ns"] - HEAD_START_NS, cut.ended)
         if awaited and cut.branch:
             # A worker that takes over will know that nothing more comes.
             names = ("request_id", "branch", "started", "ended", "status", "offset")

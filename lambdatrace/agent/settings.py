@@ -71,7 +71,7 @@ class Settings:
         self.is_managed = initialization == MANAGED_INSTANCES
         # What is known before the first invocation is what every other environment knows as well.
         self.is_snapshot = initialization == SNAP_START
-        self.extensions = _switch(environ, "LAMBDATRACE_EXTENSIONS")
+        self.extensions = read_switch(environ, "LAMBDATRACE_EXTENSIONS")
         # Read where they are used (flush.py, keep.py), after the function has been let go on.
         self.flush = environ.get("LAMBDATRACE_FLUSH", "")
         self.keep = environ.get("LAMBDATRACE_KEEP", "")
@@ -96,7 +96,8 @@ def _number(environ: Mapping[str, str], name: str, default: int | None) -> int |
     return default
 
 
-def _switch(environ: Mapping[str, str], name: str) -> bool:
+def read_switch(environ: Mapping[str, str], name: str) -> bool:
+    """Whether the variable `name` is 1. What is neither 0 nor 1 is reported."""
     text = environ.get(name, "")
     if text not in ("", "0", "1"):
         log(f"{name}={text!r} is neither 0 nor 1: taking 0")

@@ -3,10 +3,16 @@ import os
 import sys
 
 here = os.path.dirname(os.path.abspath(__file__))
-if sys.version_info < (3, 11):
+
+
+# Lambda fails the invocations of a function whose extension ends.
+def stand_in(why: str) -> None:
     idle = os.path.join(os.path.dirname(here), "idle")
-    why = "it needs Python 3.11 or newer, and this is %d.%d" % sys.version_info[:2]
     os.execv(idle, [idle, why])
+
+
+if sys.version_info < (3, 11):
+    stand_in("it needs Python 3.11 or newer, and this is %d.%d" % sys.version_info[:2])
 
 sys.path.insert(0, here)
 
@@ -58,6 +64,11 @@ class Compiled:
 bundle = os.path.join(here, "compiled.%s" % sys.implementation.cache_tag)
 sys.meta_path.insert(0, Compiled(bundle))  # type: ignore[arg-type]
 
-from lambdatrace.agent.__main__ import main
+try:
+    from lambdatrace.agent.__main__ import main
 
-sys.exit(main())
+    code = main()
+# A Python without what the agent needs, a layer that is not whole.
+except Exception as error:  # noqa: BLE001
+    stand_in("the agent failed: %s: %s" % (type(error).__name__, error))
+sys.exit(code)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Between "as ever" and "until the function's time-out", which is 20 s.
 HANGS_S = 10.0
+# Whatever the first write has taken: a second one that has to be earned comes seconds later.
+AT_ONCE = {"LAMBDATRACE_FLUSH": "end"}
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_killed_during_its_write(
     function: Function, echo: Echo, slow: SlowStore, aws_environ: dict[str, str], once_done: bool
 ) -> None:
     function.store, port = slow.url, echo.port()
-    with function.emulator(aws_environ) as emulator:
+    with function.emulator({**aws_environ, **AT_ONCE}) as emulator:
         before = ok(emulator, {"what": "connect", "port": port})
         slow.hold_next(once_done=once_done)
         with stopwatch() as took:
@@ -91,7 +93,7 @@ def test_stopped_during_its_write(
     function: Function, slow: SlowStore, aws_environ: dict[str, str]
 ) -> None:
     function.store = slow.url
-    with function.emulator(aws_environ) as emulator:
+    with function.emulator({**aws_environ, **AT_ONCE}) as emulator:
         ok(emulator)
         slow.hold_next(once_done=False)
         with stopwatch() as took:
@@ -147,6 +149,26 @@ def test_out_of_memory(function: Function, echo: Echo) -> None:
     assert function.read(after).summary["dropped"] == {}
     assert any("MemoryError" in line for line in function.agent_lines), function.agent_lines
     assert any("the function is not affected" in line for line in function.agent_lines)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGTSTP", "SIGRTMIN"])
+def test_a_function_that_signals_everybody(function: Function, name: str) -> None:
+    """As `kill -TERM -1` does. Of what it can reach, only the agent is looked at."""
+    with function.emulator() as emulator:
+        before = ok(emulator)
+        front, worker = function.processes()
+        for process_id in (front, worker):
+            os.kill(process_id, getattr(signal, name))
+        with invoking(emulator, {"what": "sleep", "seconds": 0.2}) as answers:
+            for process_id in (front, worker):
+                os.kill(process_id, getattr(signal, name))
+        assert function.processes() == (front, worker)
+        after = ok(emulator)
+    assert answers[0].error is None
+    for request_id in (before, answers[0].request_id, after):
+        summary = function.read(request_id).summary
+        assert (summary["status"], summary["dropped"]) == ("ok", {})
+    assert function.agent_lines == []
 
 
 def test_killed_for_want_of_memory(function: Function, echo: Echo) -> None:

@@ -70,6 +70,56 @@ def test_without_a_python_the_function_runs_on(function: Function) -> None:
     ]
 
 
+# One whose standard library is not whole.
+POOR_PYTHON = """#!/bin/sh
+exec {python} -c '
+import sys
+sys.modules["_socket"] = None
+path = sys.argv[-1]
+exec(compile(open(path).read(), path, "exec"), {{"__file__": path}})
+' "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "there is no Python at {path} (LAMBDATRACE_PYTHON names another)"),
+        ("\x7fELF of another machine", "{path} cannot be run"),
+        (POOR_PYTHON, "the agent failed: ModuleNotFoundError: import of _socket halted"),
+    ],
+    ids=["folder", "machine", "poor"],
+)
+def test_with_no_python_worth_the_name_the_function_runs_on(
+    function: Function, content: str, why: str
+) -> None:
+    path = function.folder / "python3"
+    if content:
+        path.write_text(content.format(python=sys.executable))
+    else:
+        path.mkdir()
+    path.chmod(0o755)
+    runs_untraced(function, {"LAMBDATRACE_PYTHON": str(path)}, why.format(path=path))
+
+
+@pytest.mark.parametrize("internal", ["", "0", "1"])
+def test_with_something_else_for_a_python_the_function_runs_on(
+    function: Function, internal: str
+) -> None:
+    # Whatever Lambda starts from /opt/extensions is none of a bootstrap's.
+    environ = {"LAMBDATRACE_PYTHON": "/bin/true", "LAMBDATRACE_INTERNAL": internal}
+    runs_untraced(function, environ, "there is no Python at /bin/true")
+
+
+def runs_untraced(function: Function, environ: dict[str, str], why: str) -> None:
+    """The function answers twice, and one line in the log says that it is not traced."""
+    with function.emulator(environ) as emulator:
+        ids = [ok(emulator), ok(emulator)]
+    assert all(function.find(request_id) is None for request_id in ids)
+    (line,) = function.agent_lines
+    assert line.startswith(f"lambdatrace: this environment is not traced: {why}")
+
+
 def test_with_an_old_python_the_function_runs_on(function: Function) -> None:
     old = function.folder / "python"
     old.write_text(OLD_PYTHON.format(python=sys.executable))

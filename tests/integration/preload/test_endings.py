@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from support_agent import Echo, Gate, invoke, invoking, ok, trace, unanswering
+from support_agent import Echo, Gate, eventually, invoke, invoking, ok, trace, unanswering
 from support_endings import LONG_NS, late
 from support_faults import seen_by_the_caller, without_agent
 
@@ -127,3 +127,16 @@ def test_a_worker_that_is_killed_is_replaced(confined: ConfinedFunction, echo: E
     assert confined.read(after).to(kept).flags & wire.CONNECTION_REUSED
     (line,) = [line for line in confined.agent_lines if "signal 9" in line]
     assert "the function is not affected" in line
+
+
+def test_a_function_without_a_descriptor_left_is_let_go_on(confined: ConfinedFunction) -> None:
+    """The library needs one to say that the response is out."""
+    with confined.emulator(timeout_s=120) as emulator:
+        with invoking(emulator, {"what": "use_descriptors"}) as answers:
+            # Not only at its deadline.
+            eventually(lambda: answers, "the environment's next event")
+        after = ok(emulator)
+    for request_id in (answers[0].request_id, after):
+        summary = confined.read(request_id).summary
+        assert (summary["status"], summary["backend"]) == ("ok", "preload")
+        assert summary["dropped"] == {}

@@ -676,3 +676,35 @@ def test_all_traffic_is_without_that_of_known_extensions() -> None:
 )
 def test_the_deadline_in_a_reply(text: bytes, deadline: int) -> None:
     assert deadline_in(text) == deadline
+
+
+@pytest.mark.parametrize("request_id", [A, A.upper(), "1", "id with spaces", f"{A}-and-more"])
+def test_request_ids_of_other_forms(request_id: str) -> None:
+    stream = Attribution()
+    # Its answer is not in the form in which it is looked for.
+    cuts = stream.feed(ask(1) + start(10, request_id) + connection(1, 12) + ask(20))
+    assert told(cuts) == [(request_id[:36], attribution.UNFINISHED, [1])]
+    assert (cuts[0].started, cuts[0].ended) == (10, 20)
+    assert attribution.is_beginning(cuts[0].request_id, request_id) == (len(request_id) >= 36)
+    # And an ordinary one follows.
+    assert told(stream.feed(start(30, B) + response(40, B) + ask(41))) == [(B, attribution.OK, [])]
+
+
+def test_only_who_was_given_an_execution_ends_it_by_asking_for_the_next() -> None:
+    stream = Attribution()
+    assert stream.feed(ask(1) + start(10, A)) == []
+    # A process that the runtime has forked, and several at once in one process.
+    assert stream.feed(edge(wire.EDGE_NEXT, 15, tgid=RUNTIME + 1)) == []
+    assert told(stream.feed(response(20, A))) == [(A, attribution.OK, [])]
+    several = Attribution(several=True)
+    assert several.feed(ask(1) + start(10, A) + ask(15)) == []
+
+
+def test_an_answer_to_what_nobody_saw_given() -> None:
+    stream = Attribution()
+    cuts = stream.feed(ask(1) + connection(1, 5) + response(20, A) + connection(2, 21))
+    assert told(cuts) == [(A, attribution.OK, [1])]
+    assert (cuts[0].started, cuts[0].ended, cuts[0].edges) == (0, 20, attribution.EXTENSION)
+    # It answers once, and nobody else does.
+    assert stream.feed(response(22, B)) == []
+    assert stream.feed(ask(30) + edge(wire.EDGE_RESPONSE, 40, B, tgid=RUNTIME + 1)) == []

@@ -37,6 +37,29 @@ def test_the_environment() -> None:
     assert (found.access_key, found.secret_key, found.token) == ("a", "b", "c")
 
 
+@pytest.mark.parametrize(
+    "name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+)
+@pytest.mark.parametrize("value", ["dead-beef\n", "déad-beef", "dead-beef\udcff"])
+def test_a_variable_that_cannot_stand_in_a_header_is_named_and_not_quoted(
+    name: str, value: str
+) -> None:
+    environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", name: value}
+    with pytest.raises(StoreError, match=f"^{name}: not printable ASCII$") as caught:
+        CredentialSource(environ).get(soon())
+    assert "beef" not in caught.value.message + caught.value.hint
+
+
+def test_a_token_that_cannot_stand_in_a_header(endpoint: Endpoint) -> None:
+    environ = {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": endpoint.url,
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "dead-beef\r\nX: y",
+    }
+    with pytest.raises(StoreError, match="AWS_CONTAINER_AUTHORIZATION_TOKEN") as caught:
+        CredentialSource(environ).get(soon())
+    assert "beef" not in caught.value.message + caught.value.hint
+
+
 def test_variables_that_may_be_as_old_as_a_snapshot(endpoint: Endpoint) -> None:
     environ = {
         "AWS_ACCESS_KEY_ID": "a",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lambdatrace.agent import front, worker
+from lambdatrace.agent.extensions_api import ExtensionsApi
 from lambdatrace.agent.front import Supervisor
 from lambdatrace.agent.http import HttpError
 from lambdatrace.agent.settings import Settings
@@ -363,6 +364,8 @@ class Platform:
 
     def __init__(self, *events: dict[str, Any]) -> None:
         self._events = iter(events)
+
+    events = ExtensionsApi.events
 
     def register(self, *, invocations: bool) -> None:
         assert invocations

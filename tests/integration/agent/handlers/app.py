@@ -86,6 +86,10 @@ def do(
         greedy = []
         for _ in range(times):
             greedy.append(b"x" * (1 << 20))
+    elif what == "use_descriptors":  # all there are, and keeps them
+        with contextlib.suppress(OSError):
+            while True:
+                os.dup(0)
     elif what == "stop":
         sys.exit(1)
     elif what == "raise":
