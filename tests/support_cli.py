@@ -46,9 +46,23 @@ def run(
     return Result(code, stdout.getvalue(), stderr.getvalue())
 
 
-def rendered(*renderables: RenderableType, width: int, color: bool = False) -> list[str]:
+class _Stream(io.StringIO):
+    """One with an encoding."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+
+def rendered(
+    *renderables: RenderableType, width: int, color: bool = False, encoding: str = "utf-8"
+) -> list[str]:
     """Views as lines of text, without the blanks at their ends."""
-    stdout = io.StringIO()
+    stdout = _Stream(encoding)
     environ = {"FORCE_COLOR": "1", "TERM": "xterm-256color"} if color else {}
     canvas = Environment(stdout=stdout, environ=environ, width=width).canvas
     for renderable in renderables:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 # As rich has it: where neither a terminal nor COLUMNS tells, and on one that is known to be dumb.
 _WIDTH = 80
-_MOST_DIGITS = 4  # wider is no terminal, and a bar of so many cells no bar
 _DUMB = ("dumb", "unknown")
+_MOST_DIGITS = 4  # of COLUMNS: wider is no terminal, and a bar of so many cells no bar
+# For what views and rich put where a text is cut: one cell for one cell.
+_STAND_INS = str.maketrans("…≥", "~>")
 _TRUE_COLOR = ("truecolor", "24bit")  # COLORTERM
 _COLORS = {"kitty": ColorSystem.EIGHT_BIT, "256color": ColorSystem.EIGHT_BIT}  # ends of TERM
 
@@ -94,7 +96,7 @@ class Canvas:
         if isinstance(view, Text):
             whole = Text(end="\n").append_text(view)
         width = self.width
-        options = Options(width, (getattr(self._stream, "encoding", None) or "utf-8").lower())
+        options = Options(width, self._encoding)
         lines = Segment.split_and_crop_lines(self.render(whole, options), width, pad=False)
         self._put(segment for line in lines for segment in line)
 
@@ -133,11 +135,12 @@ class Canvas:
         system = self._color_system
         if system is not None and self._is_colorless:
             segments = Segment.remove_color(segments)
+        drawn = "".join(
+            style.render(text, color_system=system) if style else text
+            for text, style, _ in segments
+        )
         self._stream.write(
-            "".join(
-                style.render(text, color_system=system) if style else text
-                for text, style, _ in segments
-            )
+            drawn if self._encoding.startswith("utf") else drawn.translate(_STAND_INS)
         )
         self._stream.flush()
 
@@ -154,6 +157,10 @@ class Canvas:
             highlight=False,
             _environ=self._environ,
         )
+
+    @cached_property
+    def _encoding(self) -> str:
+        return (getattr(self._stream, "encoding", None) or "utf-8").lower()
 
     @cached_property
     def _color_system(self) -> ColorSystem | None:

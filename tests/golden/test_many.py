@@ -92,6 +92,15 @@ def test_no_figure_is_cut_in_a_narrow_terminal(view: str) -> None:
         assert figures(lines[under[-1] : under[-1] + 5]) <= whole, width
 
 
+@pytest.mark.parametrize("width", [60, *WIDTHS])
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_terminal_without_unicode_is_asked_for_none(view: str, width: int) -> None:
+    """A stand-in like `\\u2026` would have six cells instead of one."""
+    lines = rendered(*views_of(view, USUAL), width=width, encoding="ascii")
+    assert "".join(lines).isascii()
+    assert max(map(len, lines)) <= width
+
+
 def test_nothing_at_all() -> None:
     assert rendered(ExecutionTable([], [], []), width=80)
     assert rendered(DestinationTable([]), width=80)

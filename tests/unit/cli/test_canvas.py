@@ -124,7 +124,8 @@ def test_every_kind_of_view(view: RenderableType, width: int) -> None:
             ours, theirs = both(view, width, environ, is_terminal=is_terminal)
             assert ours == theirs
     ours, theirs = both(view, width, {}, encoding="ascii")
-    assert ours == theirs
+    # What cannot be shown would be written as six cells.
+    assert ours == theirs.replace("…", "~")
 
 
 @pytest.mark.parametrize(
