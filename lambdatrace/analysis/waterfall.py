@@ -209,8 +209,8 @@ def _lookup_row(
         if lookup.answer != "NOERROR" and lookup.name not in resolved:
             end = End.FAILED
     else:
-        # Nobody asks any more once the socket is closed.
-        stop = min(duration, ends.get(lookup.connection_id, duration))
+        # Nobody asks any more once the socket is closed; what is told of it may be an older one.
+        stop = max(start, min(duration, ends.get(lookup.connection_id, duration)))
         is_open = lookup.connection_id in open_ones or lookup.connection_id not in ends
         end = End.OPEN if is_open and stop >= duration else End.FAILED
     stretches = _clipped([(Activity.DNS, start, stop)], duration)

@@ -619,3 +619,16 @@ def test_a_verdict_on_a_terminal_is_harmless(tmp_path: Path) -> None:
     assert "\x1b" not in shown
     words = " ".join(shown.partition("verdict")[2].split())
     assert words.startswith("95 % of 1.00 s went into waiting for api")
+
+
+@pytest.mark.parametrize("count", [1, 24, 25, 40])
+def test_namelookups_on_a_socket_that_was_closed_before(tmp_path: Path, count: int) -> None:
+    """Unanswered, and their socket's record has ended: they took no time, and that is drawn."""
+    socket = traces.connection(1, "10.0.0.2", 53, 17, started=-500, closed=-400)
+    lookups = [traces.lookup(f"n{n}.example", started=300 + n, answer=None) for n in range(count)]
+    items = traces.execution([socket], details={"lookups": lookups}, duration_ns=1_000 * traces.MS)
+    url = traces.write(tmp_path / "store.db", items)
+    for width in (40, 80, 200):
+        result = run("show", ID, "--store", url, "--width", str(width))
+        assert (result.code, result.stderr) == (0, "")
+        assert "\N{BALLOT X}" in result.stdout
