@@ -625,8 +625,8 @@ def test_a_verdict_on_a_terminal_is_harmless(tmp_path: Path) -> None:
 def test_namelookups_on_a_socket_that_was_closed_before(tmp_path: Path, count: int) -> None:
     """Unanswered, and their socket's record has ended: they took no time, and that is drawn."""
     socket = traces.connection(1, "10.0.0.2", 53, 17, started=-500, closed=-400)
-    lookups = [traces.lookup(f"n{n}.example", started=300 + n, answer=None) for n in range(count)]
-    items = traces.execution([socket], details={"lookups": lookups}, duration_ns=1_000 * traces.MS)
+    lookups = [traces.lookup(f"n{n}.example", started=30 + n, answer=None) for n in range(count)]
+    items = traces.execution([socket], details={"lookups": lookups}, duration_ns=100 * traces.MS)
     url = traces.write(tmp_path / "store.db", items)
     for width in (40, 80, 200):
         result = run("show", ID, "--store", url, "--width", str(width))
