@@ -33,6 +33,9 @@ _DRAIN_FILES = 50
 _DRAIN_BYTES = 1_000_000
 # A kind of trouble that goes on is told again after this (s).
 _TOLD_AGAIN_S = 300.0
+# Kinds of trouble (dynamodb.py) that say no more than that an attempt was cut short. While a store
+# is down for another reason they are that one's.
+_VAGUE = frozenset(("time", "unreachable", "unprocessed", "answer"))
 
 
 class Delivery:
@@ -64,6 +67,7 @@ class Delivery:
         self._losses: dict[str, int] = {}
         self._told: dict[str, float] = {}  # kind of trouble -> when it was told
         self._is_down = False
+        self._trouble = ""  # kind, as it was told
         self._after_ns = 0
         self._flushes = 0
         self._spooled = 0
@@ -182,10 +186,12 @@ class Delivery:
         elif is_fair:
             self._breaker.failed(self._now())
         if left and is_fair:
+            if not self._is_down or self._writer.last_kind not in _VAGUE:
+                self._trouble = self._writer.last_kind
             self._is_down = True
             where = "wait in the spool" if self._spool is not None else "wait in memory"
             self._tell(
-                self._writer.last_kind,
+                self._trouble,
                 f"the store does not take executions: {self._writer.last_error}; they {where}",
             )
         elif not left and self._is_down:

@@ -10,6 +10,7 @@ import time
 
 from lambdatrace import plain_json
 from lambdatrace.agent import sigv4
+from lambdatrace.agent.breaker import TRIAL_S
 from lambdatrace.agent.credentials import CredentialSource
 from lambdatrace.agent.http import HttpClient, HttpError, NoAddressError, Response
 from lambdatrace.errors import CorruptItemError, StoreError
@@ -33,8 +34,9 @@ _ITEM_OVERHEAD_BYTES = 1_000  # names, keys and numbers of one item in JSON, gen
 BACKOFF_FIRST = 0.05
 BACKOFF_MAX = 2.0
 # An attempt may take half of what is left (s, within these bounds): a connection that hangs
-# must leave time for another one.
-ATTEMPT_MIN = 0.25
+# must leave time for another one. Not less than the time in which a store that was down is asked
+# (breaker.py), or one that is slow, or a handshake on a slow CPU, would never be found to be back.
+ATTEMPT_MIN = TRIAL_S
 ATTEMPT_MAX = 5.0
 # DynamoDB and NAT gateways (350 s, Amazon VPC user guide) forget idle connections without a word.
 MAX_IDLE = 60.0

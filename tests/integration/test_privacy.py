@@ -290,12 +290,20 @@ class EmulatorWithContext(Emulator):
 
 
 @pytest.mark.parametrize(
-    ("level", "backend"), [("flows", "ebpf"), ("syscalls", "ebpf"), ("flows", "proc")]
+    ("level", "backend"),
+    [
+        ("flows", "ebpf"),
+        ("syscalls", "ebpf"),
+        ("flows", "preload"),
+        ("syscalls", "preload"),
+        ("flows", "proc"),
+    ],
 )
 def test_nothing_of_a_functions_secrets_is_kept(
     tmp_path: Path, certificate: Path, level: str, backend: str
 ) -> None:
     agent.require_agent()
+    preloads = backend == "preload"
     work = tmp_path / "work"
     work.mkdir()
     log: list[tuple[str, str]] = []
@@ -309,6 +317,7 @@ def test_nothing_of_a_functions_secrets_is_kept(
             "LAMBDATRACE_STORE": store,
             "LAMBDATRACE_LEVEL": level,
             "LAMBDATRACE_BACKEND": backend,
+            **({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/lambdatrace/wrapper"} if preloads else {}),
             "PRIVATE": secrets["environment"],
             "AWS_ACCESS_KEY_ID": secrets["access_key"],
             "AWS_SECRET_ACCESS_KEY": secrets["secret_key"],
@@ -333,7 +342,7 @@ def test_nothing_of_a_functions_secrets_is_kept(
         stored = everything_in(tmp_path / "store")
     # What the function prints is its own; the rest is the agent's and the platform's.
     said = [line.encode() for source, line in log if source == "extension"]
-    check([*stored, *said], world, sees_names=backend == "ebpf")
+    check([*stored, *said], world, sees_names=backend != "proc")
     for invocation in (answer, failed):
         assert any(invocation.request_id.encode() in each for each in stored)
     # The environment's report of itself was among what was searched.

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from faulty_proxy import FaultyProxy, cuts_before, passes
-from support_agent import Echo, Function, ok
+from faulty_proxy import FaultyProxy, cuts_before, is_slow, passes
+from support_agent import Echo, Function, eventually, ok
 from support_faults import spooled, through
 
 from lambdatrace import items
@@ -21,7 +21,7 @@ from lambdatrace.store.table import create_table
 
 # Connections only, of which there are none here: a syscall that happened to wait would be an item
 # more.
-BARE = {"LAMBDATRACE_CAPTURE": "none"}
+BARE = {"LAMBDATRACE_CAPTURE": "none", "LAMBDATRACE_FLUSH": "end"}
 
 
 def all_stored(function: Function, ids: list[str], late: int) -> None:
@@ -112,6 +112,33 @@ def test_a_store_that_never_answers_does_not_make_a_timeout(
     trouble, goodbye = function.agent_lines
     assert "in time" in trouble
     assert f"{len(ids)} executions are not in the store" in goodbye
+
+
+def test_a_store_that_is_back_and_slow(
+    function: Function, dynamodb_local: str, aws_environ: dict[str, str]
+) -> None:
+    with FaultyProxy(dynamodb_local) as proxy:
+        through(function, proxy, "Back-slow")
+        environ = {**aws_environ, **BARE, "LAMBDATRACE_FLUSH": "end"}
+        with function.emulator(environ) as emulator:
+            ids = [ok(emulator)]
+            proxy._then = cuts_before
+            ids += [ok(emulator) for _ in range(4)]
+            assert len(spooled(function)) == 4
+            # Longer than half of the time that a store which was down is given.
+            proxy._then = is_slow(0.3)
+
+            def is_drained() -> bool:
+                ids.append(ok(emulator))
+                time.sleep(0.1)
+                return not spooled(function)
+
+            eventually(is_drained, "an empty spool")
+        proxy._then = passes
+        summaries = [function.read(request_id).summary for request_id in ids]
+    assert [summary["dropped"] for summary in summaries] == [{}] * len(ids)
+    _, recovered = function.agent_lines
+    assert "the store takes executions again" in recovered
 
 
 @pytest.mark.parametrize("level", ["flows", "syscalls"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import NEVER, START_NS
 
-from lambdatrace.agent import delivery
+from lambdatrace.agent import breaker, delivery
 from lambdatrace.agent.delivery import Delivery
 from lambdatrace.agent.flush import END, FlushPolicy
 from lambdatrace.agent.outbox import Parcel
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MS = 1_000_000
-DOWN, HALF, REFUSES = "down", "half", "refuses"
+DOWN, HALF, REFUSES, SILENT = "down", "half", "refuses", "unreachable"
 
 
 class Store:
@@ -53,7 +53,7 @@ class Store:
         taken = len(items)
         if self.mood:
             self.last_error, self.last_kind = f"it is {self.mood}", self.mood
-            taken = {DOWN: 0, HALF: len(items) // 2, REFUSES: len(items) - 1}[self.mood]
+            taken = {HALF: len(items) // 2, REFUSES: len(items) - 1}.get(self.mood, 0)
         for item in items[:taken]:
             self.stored[item.key] = item
             self.write_units += 1
@@ -180,6 +180,32 @@ def test_trouble_that_goes_on_is_told_again_and_another_kind_at_once(
     world.store.mood = HALF
     world.execution("b")
     assert len(lines(capfd)) == 1
+
+
+def test_an_attempt_that_was_cut_short_is_no_other_trouble(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for mood in (DOWN, SILENT, SILENT, DOWN):
+        world.store.mood = mood
+        world.execution(f"{mood} {world.clock.now}")
+        world.clock.now += breaker.MAX_PAUSE_S
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "it is down" in line
+    # The other way round it is news, and the next time it may come first.
+    world.store.mood = ""
+    world.execution("fine")
+    world.clock.now += delivery._TOLD_AGAIN_S
+    for mood in (SILENT, DOWN, SILENT):
+        world.store.mood = mood
+        world.execution(f"again {mood} {world.clock.now}")
+        world.clock.now += breaker.MAX_PAUSE_S
+    assert [
+        line.partition(": ")[2].partition(";")[0] for line in capfd.readouterr().err.splitlines()
+    ] == [
+        "the store takes executions again",
+        f"the store does not take executions: it is {SILENT}",
+        f"the store does not take executions: it is {DOWN}",
+    ]
 
 
 def test_half_of_a_batch_is_written_and_the_rest_comes_later(world: World) -> None:
