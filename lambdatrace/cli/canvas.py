@@ -113,11 +113,12 @@ class Canvas:
 
     def render(self, view: Any, options: Options) -> Iterator[Segment]:
         """The segments that a view is made of."""
-        if isinstance(view, Segment):
-            yield view
-        elif isinstance(view, Text) or not type(view).__module__.startswith("rich."):
+        if isinstance(view, Text) or not type(view).__module__.startswith("rich."):
             for each in view.__rich_console__(self, options):
-                yield from self.render(each, options)
+                if isinstance(each, Segment):
+                    yield each
+                else:
+                    yield from self.render(each, options)
         else:
             known = self._console.options
             yield from self._console.render(view, known.update(max_width=options.max_width))
