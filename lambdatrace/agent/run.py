@@ -104,13 +104,13 @@ class Tracing:
 
     def _wait(self, pid: int) -> int:
         """Drain the rings until the command ends; returns its wait status."""
+        child = os.pidfd_open(pid)
         for number in _HANDED_ON:
-            signal.signal(number, lambda received, _: os.kill(pid, received))
+            signal.signal(number, lambda received, _: signal.pidfd_send_signal(child, received))
         # A signal that comes just before poll() waits makes it return all the same.
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
-        child = os.pidfd_open(pid)
         poll = select.poll()
         for fd in (child, woken, self._probe.events_fd, self._probe.syscalls_fd):
             poll.register(fd, select.POLLIN)
@@ -124,6 +124,9 @@ class Tracing:
                 self._attribution.feed(self._recorder.drain())
             elif self._probe.syscalls_fd in ready:
                 self._recorder.drain_syscalls()
+        # There is nobody to hand one on to any more, and what was seen is yet to be written.
+        for number in _HANDED_ON:
+            signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
         for fd in (child, woken, wake):
             os.close(fd)

@@ -129,6 +129,25 @@ def test_connections_of_the_command_and_its_children(function: Function, echo: E
     assert (execution.to(one).bytes_out, execution.to(one).bytes_in) == (10, 10)
 
 
+def test_a_signal_that_comes_after_the_commands_end_is_nobodys(function: Function) -> None:
+    # As a terminal sends SIGHUP when it is closed; from before the end until all is written.
+    script = (
+        'trap "" HUP; tracer=$PPID; '
+        "(while kill -HUP $tracer; do sleep 0.002; done) >/dev/null 2>&1 & sleep 0.05; exit 3"
+    )
+    process = subprocess.run(
+        command(function, "--", "sh", "-c", script),
+        capture_output=True,
+        timeout=agent.PATIENCE_S,
+        check=False,
+    )
+    assert process.returncode == 3
+    told = ID.search(process.stderr.decode())
+    assert told
+    assert function.read(told[1]).summary["exit_code"] == 3
+    assert b"Traceback" not in process.stderr
+
+
 def test_ctrl_c_reaches_the_command_only(function: Function) -> None:
     # The command tells of the signal, and ends as it sees fit.
     script = (
