@@ -22,6 +22,7 @@ UNSEEN_OF_CONNECTIONS = (
     "receives", "exchanges", "tls_started_ms", "tls_ms", "tls_version", "tls_server_name",
     "tls_error", "error", "closed_by", "stale",
 )  # fmt: skip
+OF_CPU = frozenset({"cpu", "runqueue", "steal"})
 OF_GONE = ("bytes_out", "bytes_in", "retransmits", "wait_ms")
 OUTCOMES = ("open", "connecting", "gone")
 
@@ -52,7 +53,8 @@ def of_execution(row: Mapping[str, Any]) -> Iterator[str]:
     if set(row["capture"]) - {"cpu"}:
         yield f"capture is {row['capture']}"
     if "partition_cpu_ms" in row:
-        yield from of_parts({part: row[f"partition_{part}_ms"] for part in _PARTS})
+        parts = {part: row[f"partition_{part}_ms"] for part in _PARTS}
+        yield from of_parts(parts)
 
 
 def of_parts(parts: Mapping[str, Any]) -> Iterator[str]:
@@ -60,7 +62,9 @@ def of_parts(parts: Mapping[str, Any]) -> Iterator[str]:
     for part in UNSEEN_PARTS:
         if parts.get(part) is not None:
             yield f"part {part} is {parts[part]}"
-    for part in SEEN_PARTS:
+    # Where no look saw it run, its CPU time is not known, nor what goes with that.
+    was_missed = all(parts.get(each) is None for each in OF_CPU)
+    for part in set(SEEN_PARTS) - (OF_CPU if was_missed else set()):
         if parts.get(part) is None:
             yield f"part {part} is not known"
 
