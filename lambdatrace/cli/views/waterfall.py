@@ -6,7 +6,9 @@ without colours. Less than half a cell is drawn as a bar of that many eighths.
 
 from __future__ import annotations
 
+from itertools import groupby
 from math import ceil, floor
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -365,7 +367,9 @@ def _bar(row: Row, duration_ns: int, width: int, glyphs: Glyphs, ascii_only: boo
     if mark is not None:
         # Behind the bar, which stays to scale, unless that ends at the edge.
         cells[min(width - 1, last + 1)] = mark
-    return Text.assemble(*cells)
+    # Cells of one style in a row are one piece: each has its escape codes.
+    runs = groupby(cells, key=itemgetter(1))
+    return Text.assemble(*(("".join(glyph for glyph, _ in run), style) for style, run in runs))
 
 
 def _density(stretches: Sequence[Stretch], duration_ns: int, width: int, ascii_only: bool) -> Text:
