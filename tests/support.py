@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ATTEMPTS = 4
+_ATTEMPTS = 6
+_FIRST_PAUSE_S = 0.5
 
 
 def require(condition: object, reason: str) -> None:
@@ -29,15 +31,17 @@ def require(condition: object, reason: str) -> None:
 def in_a_calm_moment(test: Callable[..., None]) -> Callable[..., None]:
     """A test that compares times of two sides, on a machine that may be stopped in between.
 
-    What is measured wrongly is wrong each time; what the machine was busy for is not.
+    What is measured wrongly is wrong each time; what the machine was busy for is not. A host that
+    is busy is so for seconds: each attempt waits longer than the one before.
     """
 
     @functools.wraps(test)
     def patiently(*arguments: object, **named: object) -> None:
-        for _ in range(_ATTEMPTS - 1):
+        for attempt in range(_ATTEMPTS - 1):
             try:
                 test(*arguments, **named)
             except AssertionError:
+                time.sleep(_FIRST_PAUSE_S * 2**attempt)
                 continue
             return
         test(*arguments, **named)

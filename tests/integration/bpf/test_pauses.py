@@ -128,6 +128,7 @@ def test_what_a_connection_kept_waiting_names_it(tmp_path: Path) -> None:
     assert idle(end)["network"] >= longest.ended - longest.started >= 90 * MS
 
 
+@in_a_calm_moment
 def test_who_has_no_cpu_pauses_too(tmp_path: Path) -> None:
     """Two processes on one CPU: one is watched, and waits for its turns."""
     program = kernel.compiled("busy.c", tmp_path)
