@@ -58,15 +58,11 @@ def read_window(
     are read, the newest; the others are counted.
     """
     contents = WindowContents()
-    for number, row in enumerate(store.index(window.since_ns, window.until_ns)):
-        if number < LOOKED_AT:
-            contents.recent.add_older(row)
+    for row in _rows_of(store, window, function, contents):
+        if most is not None and len(contents.executions) >= most:
+            contents.more += 1
+            continue
         try:
-            if function is not None and function_of(row) != function:
-                continue
-            if most is not None and len(contents.executions) >= most:
-                contents.more += 1
-                continue
             summary = stored.read_summary(row)
             execution = read_execution(summary)
             left_out = summary_fields(summary).integer("destinations_left_out")
@@ -87,12 +83,8 @@ def read_slowest(store: Store, window: Window, function: str | None, most: int) 
 
     contents = WindowContents()
     slowest: list[tuple[int, int, Item]] = []
-    for number, row in enumerate(store.index(window.since_ns, window.until_ns)):
-        if number < LOOKED_AT:
-            contents.recent.add_older(row)
+    for number, row in enumerate(_rows_of(store, window, function, contents)):
         try:
-            if function is not None and function_of(row) != function:
-                continue
             # Of several that took as long the newest is first.
             entry = (duration_ns_of(row), -number, row)
         except StoreError as error:
@@ -109,6 +101,25 @@ def read_slowest(store: Store, window: Window, function: str | None, most: int) 
         except StoreError as error:
             contents.unreadable.append(error)
     return contents
+
+
+def _rows_of(
+    store: Store, window: Window, function: str | None, contents: WindowContents
+) -> Iterator[Item]:
+    """The index rows of `window`, of one function if it is given, newest first.
+
+    `contents` gets what is usual, and those of which the function cannot be told.
+    """
+    for number, row in enumerate(store.index(window.since_ns, window.until_ns)):
+        if number < LOOKED_AT:
+            contents.recent.add_older(row)
+        try:
+            if function is not None and function_of(row) != function:
+                continue
+        except StoreError as error:
+            contents.unreadable.append(error)
+            continue
+        yield row
 
 
 def recent(store: Store, until_ns: int, function: str | None = None) -> Recent:
