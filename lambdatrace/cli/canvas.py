@@ -37,15 +37,10 @@ class Options(Value):
     """What a view is told of the room it has: rich's ConsoleOptions, as far as views look."""
 
     max_width: int  # cells
-    encoding: str
+    ascii_only: bool  # the output can have nothing else
     justify: JustifyMethod | None = None
     overflow: OverflowMethod | None = None
     no_wrap: bool | None = None
-
-    @property
-    def ascii_only(self) -> bool:
-        """Whether the output can only have ASCII."""
-        return not self.encoding.startswith("utf")
 
     def update(self, *, width: int, height: None = None, **changes: Any) -> Options:
         """The same with other values, and with all the height it takes."""
@@ -96,7 +91,7 @@ class Canvas:
         if isinstance(view, Text):
             whole = Text(end="\n").append_text(view)
         width = self.width
-        options = Options(width, self._encoding)
+        options = Options(width, self._ascii_only)
         lines = Segment.split_and_crop_lines(self.render(whole, options), width, pad=False)
         self._put(segment for line in lines for segment in line)
 
@@ -140,9 +135,7 @@ class Canvas:
             style.render(text, color_system=system) if style else text
             for text, style, _ in segments
         )
-        self._stream.write(
-            drawn if self._encoding.startswith("utf") else drawn.translate(_STAND_INS)
-        )
+        self._stream.write(drawn.translate(_STAND_INS) if self._ascii_only else drawn)
         self._stream.flush()
 
     @cached_property
@@ -160,8 +153,9 @@ class Canvas:
         )
 
     @cached_property
-    def _encoding(self) -> str:
-        return (getattr(self._stream, "encoding", None) or "utf-8").lower()
+    def _ascii_only(self) -> bool:
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        return not encoding.lower().startswith("utf")
 
     @cached_property
     def _color_system(self) -> ColorSystem | None:
