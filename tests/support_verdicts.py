@@ -443,6 +443,16 @@ def fault_world(folder: Path) -> Iterator[World]:
         yield made
 
 
+@contextlib.contextmanager
+def open_fault_world() -> Iterator[World]:
+    """The same in a folder that a function without any privilege may use as well."""
+    with tempfile.TemporaryDirectory(prefix="lambdatrace-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        with fault_world(folder) as made:
+            yield made
+
+
 def main(names: list[str]) -> int:
     """Print the table; how many are wrong is the exit code."""
     columns = ("case", "took", "expected", "named", "destination", "share", "verdict", "")
@@ -451,8 +461,7 @@ def main(names: list[str]) -> int:
     asked = [name[2:] for name in names if name in ("--preload", "--proc")]
     backend = asked[-1] if asked else "ebpf"
     names = [name for name in names if not name.startswith("--")]
-    with tempfile.TemporaryDirectory() as folder, fault_world(Path(folder)) as made:
-        Path(folder).chmod(0o777)
+    with open_fault_world() as made:
         for case in cases():
             if names and case.name not in names:
                 continue

@@ -5,12 +5,10 @@ A choice of its cases; `make verdicts ARGS=--proc` tries them all.
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support_verdicts import Case, cases, fault_world, judged
+from support_verdicts import Case, cases, judged, open_fault_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +24,8 @@ CHOSEN = (
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[World]:
-    with tempfile.TemporaryDirectory(prefix="lambdatrace-test-") as name:
-        folder = Path(name)
-        folder.chmod(0o777)
-        with fault_world(folder) as made:
-            yield made
+    with open_fault_world() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
