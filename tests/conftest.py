@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
+from support_host import Patience
+
+if TYPE_CHECKING:
+    import pytest
 
 # A busy machine is no finding. In CI the same examples are tried each time, so that what lands does
 # not hang on luck; on a developer's machine they vary.
@@ -15,3 +20,8 @@ settings.register_profile(
     derandomize=os.environ.get("CI") == "true",
 )
 settings.load_profile("lambdatrace")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What a host spoils is tried again."""
+    config.pluginmanager.register(Patience())

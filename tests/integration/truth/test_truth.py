@@ -15,18 +15,23 @@ import support_capture
 import support_probe
 import support_world
 from support_calls import Calls, logging
+from support_host import stolen_share
 from support_referee import Compared, compared, summary
 from support_wire import Flow, Query, flows, queries
 from support_world import World, world
+
+from lambdatrace.agent.machine import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECURE = {port: (version, tickets) for port, version, tickets in support_world.SECURE.values()}
 
-
 MAY_BE_LATE = 40
-ATTEMPTS = 8
+ATTEMPTS = 6
+TIMES = ("connect time", "wait", "DNS delay")
+# Of what is compared, where the host of this machine takes the CPUs away again and again.
+MOST_EXCUSED = 0.1
 
 
 class Untrue(Exception):  # noqa: N818
@@ -41,6 +46,11 @@ class Seen:
     queries: list[Query]
     document: dict[str, Any]
     log: Calls
+    stolen: float  # of the time that the CPUs were wanted for, the share that the host took
+
+    def excused(self, compared: int) -> int:
+        """Of so many times, how many may be wrong since a CPU stood still between two clocks."""
+        return int(compared * min(self.stolen, MOST_EXCUSED))
 
     def compared(self, document: dict[str, Any] | None = None) -> list[Compared]:
         return compared(self.flows, self.queries, document or self.document, SECURE, self.log)
@@ -49,8 +59,18 @@ class Seen:
         """Raise Untrue where trace and capture do not agree in `what`, or in nothing at all."""
         found = [each for each in self.compared() if each.what == what]
         wrong = [each for each in found if not each.agrees]
-        if wrong or not found:
+        if not found or len(wrong) > (self.excused(len(found)) if what in TIMES else 0):
             raise Untrue("\n".join(map(str, [f"{len(wrong)} of {len(found)} differ:", *wrong])))
+
+    def untrue(self) -> int:
+        """In how many things trace and capture do not agree."""
+        count = 0
+        for what in {each.what for each in self.compared()}:
+            try:
+                self.check(what)
+            except Untrue:
+                count += 1
+        return count
 
 
 def see(made: World, *lanes: str) -> Seen:
@@ -65,15 +85,17 @@ def see(made: World, *lanes: str) -> Seen:
     }
     client = str(support_world.PROGRAMS / "client.py")
     program = [sys.executable, client, json.dumps(argument), *lanes]
+    machine = Machine()
     with (
         logging(program) as (command, log),
         support_capture.capturing(made.near, folder / "capture"),
     ):
         document = support_probe.trace(folder, made.command(*command))
+    stolen = stolen_share(machine)
     packets = support_capture.read((folder / "capture").read_bytes())
     found = flows(packets)
-    seen = Seen(found, queries(packets, found), document, log)
-    print(summary(seen.compared()))
+    seen = Seen(found, queries(packets, found), document, log, stolen)
+    print(f"{stolen:.1%} stolen\n{summary(seen.compared())}")
     return seen
 
 
@@ -89,18 +111,22 @@ def measured(made: World, *lanes: str) -> Seen:
     best, least = None, (0, 0)
     for _ in range(ATTEMPTS):
         seen = see(made, *lanes)
-        wrong = sum(not each.agrees for each in seen.compared())
-        kept = len(late(seen))
+        wrong, kept = seen.untrue(), len(late(seen))
         if best is None or (wrong, kept) < least:
             best, least = seen, (wrong, kept)
-        # A machine that is a guest is stopped now and then, and nothing in it can tell; a noisy
-        # neighbour does so for seconds. And now and then a kernel timer that sends several segments
+        # A machine that is a guest is stopped now and then, and not always told; a noisy neighbour
+        # does so for seconds. And now and then a kernel timer that sends several segments
         # again calls ftrace and no BPF program (bcc's neither, and none is counted as missed): why
         # is not known. What is wrong for any other reason is wrong again.
-        if not wrong and kept <= MAY_BE_LATE:
+        if not wrong and kept <= most_late(seen):
             break
     assert best is not None
     return best
+
+
+def most_late(seen: Seen) -> int:
+    """How much of a look may be judged by the program's own log, and it be a look at all."""
+    return MAY_BE_LATE + seen.excused(len(seen.compared()))
 
 
 def late(seen: Seen) -> list[Compared]:
@@ -169,12 +195,12 @@ def test_a_trace_that_is_a_little_wrong_is_found_out(
     ]
     assert len(short) >= 60
     # A machine that stops now and then makes one right by chance, now and then.
-    assert sum(each.agrees for each in short) <= len(short) // 20
+    assert sum(each.agrees for each in short) <= len(short) // 20 + seen.excused(len(short))
 
 
 def test_nearly_no_program_was_kept_waiting(seen: Seen) -> None:
     kept = late(seen)
-    assert len(kept) <= MAY_BE_LATE, "this machine is too busy:\n" + summary(kept)
+    assert len(kept) <= most_late(seen), "this machine is too busy:\n" + summary(kept)
 
 
 def test_each_retransmit_of_a_long_lossy_upload_is_counted(made: World) -> None:
