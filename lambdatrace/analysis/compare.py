@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lambdatrace.errors import NotFoundError
 from lambdatrace.model import Part, Protocol
 from lambdatrace.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lambdatrace.model import Execution
 
+T = TypeVar("T")
 # The usual ones: those between these shares of all, by duration.
 _USUAL = (0.40, 0.60)
 _SLOW = 0.99
@@ -95,18 +96,19 @@ def compare(a: Sequence[Execution], b: Sequence[Execution]) -> Comparison:
 
 
 def usual_and_slow(
-    executions: Sequence[Execution],
-) -> tuple[list[Execution], list[Execution]]:
+    executions: Sequence[T], duration_ns: Callable[[T], int]
+) -> tuple[list[T], list[T]]:
     """(the fifth in the middle by duration, those that took longer than 99 % or as long).
 
-    Raises NotFoundError where there are too few to tell one from the other.
+    `executions` are whatever stands for one, as `duration_ns` tells. Raises NotFoundError where
+    there are too few to tell one from the other.
     """
     if len(executions) < MIN_EXECUTIONS:
         raise NotFoundError(
             f"{len(executions)} executions are too few to tell slow ones from usual ones",
             f"at least {MIN_EXECUTIONS}: widen the window with --since, as in --since 7d",
         )
-    ordered = sorted(executions, key=lambda one: one.duration_ns)
+    ordered = sorted(executions, key=duration_ns)
     count = len(ordered)
     begin, end = (int(share * count) for share in _USUAL)
     return ordered[begin:end], ordered[min(count - 1, int(_SLOW * count)) :]

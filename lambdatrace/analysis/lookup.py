@@ -41,6 +41,18 @@ class WindowContents:
         self.more = 0  # rows that were counted only
         self.recent = Recent()  # what is usual, as the newest LOOKED_AT rows have it
 
+    def read(self, row: Item) -> None:
+        """Take in one row of the index."""
+        try:
+            summary = stored.read_summary(row)
+            execution = read_execution(summary)
+            left_out = summary_fields(summary).integer("destinations_left_out")
+        except StoreError as error:
+            self.unreadable.append(error)
+            return
+        self.executions.append(execution)
+        self.destinations_left_out += left_out
+
 
 class Found(Value):
     """One execution's items."""
@@ -62,15 +74,7 @@ def read_window(
         if most is not None and len(contents.executions) >= most:
             contents.more += 1
             continue
-        try:
-            summary = stored.read_summary(row)
-            execution = read_execution(summary)
-            left_out = summary_fields(summary).integer("destinations_left_out")
-        except StoreError as error:
-            contents.unreadable.append(error)
-            continue
-        contents.executions.append(execution)
-        contents.destinations_left_out += left_out
+        contents.read(row)
     return contents
 
 
@@ -96,11 +100,37 @@ def read_slowest(store: Store, window: Window, function: str | None, most: int) 
             heappushpop(slowest, entry)
             contents.more += 1
     for _, _, row in sorted(slowest, key=lambda entry: entry[:2], reverse=True):
+        contents.read(row)
+    return contents
+
+
+def read_usual_and_slow(
+    store: Store, window: Window, function: str | None
+) -> tuple[list[Execution], list[Execution], WindowContents]:
+    """(the usual ones, the slow ones, all that was read) of a window; as compare.py has them.
+
+    The others are skimmed only. Raises NotFoundError where there are too few, StoreError.
+    """
+    from lambdatrace.analysis.compare import usual_and_slow  # others need it not
+
+    contents = WindowContents()
+    skimmed: list[tuple[int, Item]] = []
+    for row in _rows_of(store, window, function, contents):
         try:
-            contents.executions.append(read_execution(stored.read_summary(row)))
+            skimmed.append((duration_ns_of(row), row))
         except StoreError as error:
             contents.unreadable.append(error)
-    return contents
+    sides = usual_and_slow(skimmed, lambda entry: entry[0])
+    counts = [len(side) for side in sides]
+    for _, row in (entry for side in sides for entry in side):
+        contents.read(row)
+    if len(contents.executions) == sum(counts):
+        found = contents.executions
+        return found[: counts[0]], found[counts[0] :], contents
+    # Not all that could be skimmed could be read: who is in the middle is known when all are.
+    contents = read_window(store, window, function)
+    usual, slow = usual_and_slow(contents.executions, lambda one: one.duration_ns)
+    return usual, slow, contents
 
 
 def _rows_of(

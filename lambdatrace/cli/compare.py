@@ -106,14 +106,21 @@ def _usual_and_slow(
     environment: Environment, source: FileSource, selection: Selection, unreadable: list[StoreError]
 ) -> tuple[list[Execution], list[Execution]]:
     from lambdatrace.analysis.compare import usual_and_slow
+    from lambdatrace.analysis.lookup import read_usual_and_slow
     from lambdatrace.cli.reading import read_selected
 
-    contents = read_selected(environment, source, selection)
+    if selection.where:
+        contents = read_selected(environment, source, selection)
+        usual, slow = usual_and_slow(contents.executions, lambda one: one.duration_ns)
+    else:
+        window = selection.window(environment)
+        with opened_store(environment, source) as opened:
+            usual, slow, contents = read_usual_and_slow(opened, window, selection.function)
     unreadable += contents.unreadable
     functions = {one.function for one in contents.executions}
     if len(functions) > 1:
         environment.note(f"{len(functions)} functions taken together; choose one with --function")
-    return usual_and_slow(contents.executions)
+    return usual, slow
 
 
 def _compared(selection: Selection, a: list[Execution], b: list[Execution]) -> Comparison:

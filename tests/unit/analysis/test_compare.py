@@ -77,14 +77,18 @@ def test_means_of_several() -> None:
     assert found.parts[Part.STEAL] is None
 
 
+def parted(executions: list[Execution]) -> tuple[list[Execution], list[Execution]]:
+    return usual_and_slow(executions, lambda one: one.duration_ns)
+
+
 def test_the_usual_and_the_slow_ones() -> None:
-    usual, slow = usual_and_slow([execution(ms) for ms in range(1, 201)])
+    usual, slow = parted([execution(ms) for ms in range(1, 201)])
     assert [one.duration_ns // MS for one in slow] == [199, 200]
     assert [one.duration_ns // MS for one in usual] == list(range(81, 121))
-    usual, slow = usual_and_slow([execution(ms) for ms in range(10)])
+    usual, slow = parted([execution(ms) for ms in range(10)])
     assert ([len(usual), len(slow)], slow[0].duration_ns) == ([2, 1], 9 * MS)
 
 
 def test_too_few_to_compare() -> None:
     with pytest.raises(NotFoundError, match="9 executions are too few"):
-        usual_and_slow([execution(1)] * 9)
+        parted([execution(1)] * 9)

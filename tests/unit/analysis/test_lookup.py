@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
 import support_traces as traces
 
 from lambdatrace.analysis import lookup
-from lambdatrace.analysis.lookup import find, read_slowest, read_window, recent
+from lambdatrace.analysis.compare import usual_and_slow
+from lambdatrace.analysis.lookup import (
+    find,
+    read_slowest,
+    read_usual_and_slow,
+    read_window,
+    recent,
+)
 from lambdatrace.analysis.skim import begins_with, duration_ns_of, function_of
 from lambdatrace.analysis.summary import read_execution
 from lambdatrace.analysis.times import Window
@@ -247,6 +255,32 @@ def test_the_slowest_are_those_of_all(many: Store, function: str | None, most: i
     assert found.more == max(0, len(every) - most)
     if function != "none":
         assert found_id(many, "@slowest", function) == ordered[0].execution_id
+
+
+@pytest.mark.parametrize("function", [None, "checkout"])
+def test_the_usual_and_the_slow_ones_are_those_of_all(
+    tmp_path: Path, many: Store, function: str | None
+) -> None:
+    every = read_window(many, HOUR, function).executions
+    usual, slow, contents = read_usual_and_slow(many, HOUR, function)
+    assert (usual, slow) == usual_and_slow(every, lambda one: one.duration_ns)
+    assert contents.unreadable == []
+    assert len(contents.executions) == len(usual) + len(slow) < len(every) / 4
+
+    # One that can be skimmed, and not read: all are read then, without it.
+    [row] = [each for each in many.index(0, NOW) if begins_with(each, slow[0].execution_id)]
+    file = sqlite3.connect(tmp_path / "many.db")
+    file.execute(
+        "UPDATE items SET body = ? WHERE execution_id = ? AND timestamp_nano = ? AND tie = ?",
+        (row.body[: len(row.body) // 2], *row.key),
+    )
+    file.commit()
+    file.close()
+    usual, slow, contents = read_usual_and_slow(many, HOUR, function)
+    left = read_window(many, HOUR, function)
+    assert len(left.executions) == len(every) - 1
+    assert (usual, slow) == usual_and_slow(left.executions, lambda one: one.duration_ns)
+    assert len(contents.unreadable) == 1
 
 
 def test_of_many_executions_few_are_read(many: Store, monkeypatch: pytest.MonkeyPatch) -> None:
