@@ -1,7 +1,8 @@
 """Where views are drawn: as rich's Console does it, which takes a tenth of `show` to load.
 
-Views are rich renderables, made of Text and Segment, and those are drawn here. Where there is
-anything else of rich in one (a Table), a Console of the same kind lays that out.
+Views are rich renderables, made of our own Text and Segment, and those are drawn here. Where there
+is anything of rich in one (a Table), a Console of the same kind lays that out; and where there are
+colours, rich's Style says what they look like.
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.color import ColorSystem
-from rich.segment import Segment
-from rich.style import Style
-from rich.text import Text
-
-from lambdatrace.values import Value, replaced
+from lambdatrace.cli.views.styled import NEWLINE, Segment, Text, combined, cropped
+from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from rich.console import Console, JustifyMethod, OverflowMethod, RenderableType
+    from rich.console import Console, RenderableType
+    from rich.style import Style
+
+    from lambdatrace.cli.views.styled import Styles
 
 # As rich has it: where neither a terminal nor COLUMNS tells, and on one that is known to be dumb.
 _WIDTH = 80
@@ -30,7 +30,7 @@ _MOST_DIGITS = 4  # of COLUMNS: wider is no terminal, and a bar of so many cells
 # For what views and rich put where a text is cut: one cell for one cell.
 _STAND_INS = str.maketrans("…≥", "~>")
 _TRUE_COLOR = ("truecolor", "24bit")  # COLORTERM
-_COLORS = {"kitty": ColorSystem.EIGHT_BIT, "256color": ColorSystem.EIGHT_BIT}  # ends of TERM
+_COLORS = {"kitty": "EIGHT_BIT", "256color": "EIGHT_BIT"}  # ends of TERM
 
 
 class Options(Value):
@@ -38,13 +38,6 @@ class Options(Value):
 
     max_width: int  # cells
     ascii_only: bool  # the output can have nothing else
-    justify: JustifyMethod | None = None
-    overflow: OverflowMethod | None = None
-    no_wrap: bool | None = None
-
-    def update(self, *, width: int, height: None = None, **changes: Any) -> Options:
-        """The same with other values, and with all the height it takes."""
-        return replaced(self, max_width=width, **changes)
 
 
 class Canvas:
@@ -54,8 +47,6 @@ class Canvas:
     `console`.
     """
 
-    tab_size = 8
-
     def __init__(
         self, stream: TextIO, environ: Mapping[str, str], width: int | None = None, color: str = ""
     ) -> None:
@@ -63,6 +54,7 @@ class Canvas:
         self._environ = environ
         self._width = width
         self._always, self._never = color == "always", color == "never"
+        self._looks: dict[Styles, Style] = {}
 
     @property
     def width(self) -> int:
@@ -91,52 +83,49 @@ class Canvas:
         if isinstance(view, Text):
             whole = Text(end="\n").append_text(view)
         width = self.width
-        options = Options(width, self._ascii_only)
-        lines = Segment.split_and_crop_lines(self.render(whole, options), width, pad=False)
-        self._put(segment for line in lines for segment in line)
+        self._put(cropped(self.render(whole, Options(width, self._ascii_only)), width))
 
     def write(self, text: Text, end: str = "\n") -> None:
         """Text as it is, however long its lines are: to be copied, or folded by the terminal."""
-        lines = Text().append_text(text).split(allow_blank=True)
-        self._put(Text("\n").join(lines).render(self, end=end))  # type: ignore[arg-type]
-
-    def get_style(self, name: str | Style, *, default: Style | None = None) -> Style:
-        """The style that a definition (`bold red`) means. `default` is for rich: all of ours are
-        good.
-        """
-        return name if isinstance(name, Style) else Style.parse(name)
+        self._put(_joined(text.split(), end))
 
     def render(self, view: Any, options: Options) -> Iterator[Segment]:
         """The segments that a view is made of."""
-        if isinstance(view, Text) or not type(view).__module__.startswith("rich."):
-            for each in view.__rich_console__(self, options):
-                if isinstance(each, Segment):
-                    yield each
-                else:
-                    yield from self.render(each, options)
+        if isinstance(view, Segment):
+            yield view
+        elif isinstance(view, Text):
+            yield from _joined(view.folded(options.max_width), view.end)
+        elif type(view).__module__.startswith("rich."):
+            known = self._console.options.update(max_width=options.max_width)
+            for text, style, _ in self._console.render(view, known):
+                yield Segment(text, (style,) if style else ())
         else:
-            known = self._console.options
-            yield from self._console.render(view, known.update(max_width=options.max_width))
-
-    def render_lines(self, view: Any, options: Options, *, style: Style) -> list[list[Segment]]:
-        """A view's lines, each filled up with blanks, in `style`."""
-        styled = Segment.apply_style(self.render(view, options), style)
-        return list(
-            Segment.split_and_crop_lines(
-                styled, options.max_width, style=style, include_new_lines=False
-            )
-        )
+            for each in view.__rich_console__(self, options):
+                yield from self.render(each, options)
 
     def _put(self, segments: Iterable[Segment]) -> None:
         system = self._color_system
-        if system is not None and self._is_colorless:
-            segments = Segment.remove_color(segments)
-        drawn = "".join(
-            style.render(text, color_system=system) if style else text
-            for text, style, _ in segments
-        )
+        if system is None:
+            drawn = "".join([segment.text for segment in segments])
+        else:
+            from rich.color import ColorSystem
+
+            depth = ColorSystem[system]
+            drawn = "".join(
+                self._look(segment.styles).render(segment.text, color_system=depth)
+                if segment.styles
+                else segment.text
+                for segment in segments
+            )
         self._stream.write(drawn.translate(_STAND_INS) if self._ascii_only else drawn)
         self._stream.flush()
+
+    def _look(self, styles: Styles) -> Style:
+        """What a piece of text in these styles looks like."""
+        if styles not in self._looks:
+            look = combined(styles)
+            self._looks[styles] = look.without_color if self._is_colorless else look
+        return self._looks[styles]
 
     @cached_property
     def _console(self) -> Console:
@@ -158,13 +147,14 @@ class Canvas:
         return not encoding.lower().startswith("utf")
 
     @cached_property
-    def _color_system(self) -> ColorSystem | None:
+    def _color_system(self) -> str | None:
+        """The name of one of rich's ColorSystem; None for none."""
         if self._never or not self._is_terminal or self._is_dumb:
             return None
         if self._environ.get("COLORTERM", "").strip().lower() in _TRUE_COLOR:
-            return ColorSystem.TRUECOLOR
+            return "TRUECOLOR"
         term = self._environ.get("TERM", "").strip().lower()
-        return _COLORS.get(term.rpartition("-")[2], ColorSystem.STANDARD)
+        return _COLORS.get(term.rpartition("-")[2], "STANDARD")
 
     @cached_property
     def _is_colorless(self) -> bool:
@@ -183,3 +173,12 @@ class Canvas:
     @cached_property
     def _is_dumb(self) -> bool:
         return self._is_terminal and self._environ.get("TERM", "").lower() in _DUMB
+
+
+def _joined(lines: Iterable[Text], end: str) -> Iterator[Segment]:
+    """Lines one below the other, and what comes behind the last."""
+    for number, line in enumerate(lines):
+        if number:
+            yield NEWLINE
+        yield from line.segments()
+    yield Segment(end)

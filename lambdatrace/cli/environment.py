@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rich.console import RenderableType
-    from rich.text import Text
 
     from lambdatrace.cli.canvas import Canvas
+    from lambdatrace.cli.views.styled import Text
     from lambdatrace.store.file import FileStore
 
 # Where there is no terminal to ask (a file, a pipe, a CI log).

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.segment import Segment
-from rich.text import Text
-
-from lambdatrace.cli.views.cells import segments
+from lambdatrace.cli.views.styled import NEWLINE, Segment, Text
 from lambdatrace.cli.views.text import DIM
 from lambdatrace.values import Value
 
@@ -127,7 +124,6 @@ class _Lines:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the head, a rule and the rows."""
         columns, widths = self._columns, self._widths
-        newline = Segment.line()
         heads = [Text(column.heading, style=DIM) for column in columns]
         cells = (column.cells for column in columns)
         for number, row in enumerate((heads, *zip(*cells, strict=True))):
@@ -140,14 +136,14 @@ class _Lines:
                     free = room - piece.cell_len
                 before = free if column.justify == "right" else 0
                 yield Segment(" " * (blanks + before))
-                yield from segments(piece, console)
+                yield from piece.segments()
                 blanks = free - before + _BETWEEN
             yield Segment(" " * (blanks - _BETWEEN))
-            yield newline
+            yield NEWLINE
             if not number:
                 line = "-" if options.ascii_only else "─"
                 yield Segment(line * (sum(widths) + _BETWEEN * (len(widths) - 1)))
-                yield newline
+                yield NEWLINE
 
 
 def _table(columns: Sequence[Column], widths: Sequence[int]) -> RenderableType:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.layer.plan import (
     ChangeFunction,
     ChangePolicy,

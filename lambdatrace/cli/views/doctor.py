@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.table import Table
-from rich.text import Text
 
 from lambdatrace.analysis.checkup import Finding
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import BAD, DIM, GOOD, WARNING, safe
 
 if TYPE_CHECKING:

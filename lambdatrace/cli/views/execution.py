@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lambdatrace.capture import CAPTURE
 from lambdatrace.cli.views.grid import facts_grid
 from lambdatrace.cli.views.stack import Stack
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,

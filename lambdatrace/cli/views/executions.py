@@ -5,12 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lambdatrace.analysis.largest import largest
 from lambdatrace.analysis.words import counted
 from lambdatrace.cli.views.bars import share_bar
 from lambdatrace.cli.views.columns import Column, fitted, numbers
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,

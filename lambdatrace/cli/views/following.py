@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lambdatrace.cli.views.executions import verdict_text
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import BAD, DIM, duration, moment, safe, status_style
 
 if TYPE_CHECKING:

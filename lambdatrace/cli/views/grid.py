@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.segment import Segment
-
-from lambdatrace.cli.views.cells import segments
+from lambdatrace.cli.views.styled import NEWLINE, Segment
 from lambdatrace.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod, RenderResult
-    from rich.style import Style
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
-    from rich.text import Text
+
+    from lambdatrace.cli.views.styled import Justify, Overflow, Text
 
 _GAP = 2  # blanks between two columns
 
@@ -28,9 +26,9 @@ class GridColumn(Value):
 
     width: int
     style: str = ""
-    justify: JustifyMethod = "left"
+    justify: Justify = "left"
     no_wrap: bool = True
-    overflow: OverflowMethod = "ellipsis"
+    overflow: Overflow = "ellipsis"
 
 
 def facts_grid(facts: Sequence[tuple[Text, Text]], style: str) -> Grid:
@@ -60,17 +58,7 @@ class Grid:
             yield self._squeezed()
             return
         widths[-1] = min(widths[-1], free)
-        styles = [console.get_style(column.style) for column in self._columns]
-        laid_out = [
-            options.update(
-                width=width,
-                justify=column.justify,
-                no_wrap=column.no_wrap,
-                overflow=column.overflow,
-                height=None,
-            )
-            for width, column in zip(widths, self._columns, strict=True)
-        ]
+        styles = [(column.style,) if column.style else () for column in self._columns]
         # What stands behind each cell, and in its place where others have more lines.
         behind = [*(Segment(" " * _GAP, style) for style in styles[:-1]), Segment("")]
         blanks = [
@@ -79,19 +67,17 @@ class Grid:
         ]
         for row in self._rows:
             cells = [
-                _one_line(cell, console, room, style)
-                if _is_one_line(cell, room)
-                else console.render_lines(cell, room, style=style)
-                for cell, room, style in zip(row, laid_out, styles, strict=True)
+                cell.folded(width, column.justify, column.overflow, no_wrap=column.no_wrap)
+                for cell, width, column in zip(row, widths, self._columns, strict=True)
             ]
             for number in range(max(map(len, cells))):
-                for lines, gap, blank in zip(cells, behind, blanks, strict=True):
+                for lines, gap, blank, style in zip(cells, behind, blanks, styles, strict=True):
                     if number < len(lines):
-                        yield from lines[number]
+                        yield from lines[number].segments(style)
                         yield gap
                     else:
                         yield blank
-                yield Segment.line()
+                yield NEWLINE
 
     def _squeezed(self) -> Table:
         from rich.table import Table
@@ -108,23 +94,3 @@ class Grid:
         for row in self._rows:
             table.add_row(*row)
         return table
-
-
-def _is_one_line(cell: Text, options: ConsoleOptions) -> bool:
-    """Whether a text is drawn as it is."""
-    plain = cell.plain
-    return (
-        cell.cell_len <= options.max_width
-        and not (cell.justify or "\n" in plain or "\t" in plain)
-        # What stands at the right ends there with its last character.
-        and (options.justify == "left" or not plain.endswith(" "))
-    )
-
-
-def _one_line(
-    cell: Text, console: Console, options: ConsoleOptions, style: Style
-) -> list[list[Segment]]:
-    """As `render_lines` has it."""
-    free = options.max_width - cell.cell_len
-    before, after = (free, 0) if options.justify == "right" else (0, free)
-    return [list(Segment.apply_style(segments(cell, console, before, after), style))]

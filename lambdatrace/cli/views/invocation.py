@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.sanitize import clean
 
 if TYPE_CHECKING:

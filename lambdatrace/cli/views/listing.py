@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.segment import Segment
-from rich.text import Text
-
-from lambdatrace.cli.views.cells import segments
+from lambdatrace.cli.views.styled import NEWLINE, Segment, Text
 from lambdatrace.cli.views.text import DIM, cut_middle
 from lambdatrace.values import Value
 
@@ -54,7 +51,7 @@ class Listing:
         """Draw as many columns as there is room for."""
         columns, widths = self._fitted(options.max_width)
         mark = ".." if options.ascii_only else "…"
-        gap, newline = Segment(" " * _GAP), Segment.line()
+        gap = Segment(" " * _GAP)
         yield Text(self.title, style="bold")
         heads = [Text(each.heading, style=DIM) for each in columns]
         rule = Text(
@@ -65,7 +62,7 @@ class Listing:
                 if place:
                     yield gap
                 if row[0] is rule:
-                    yield from segments(cell, console)
+                    yield from cell.segments()
                     continue
                 shown, width = cell, widths[place]
                 if cell.cell_len > width:
@@ -73,10 +70,10 @@ class Listing:
                 blanks = Segment(" " * (width - shown.cell_len))
                 if columns[place].right:
                     yield blanks
-                yield from segments(shown, console)
+                yield from shown.segments()
                 if not columns[place].right and place < len(columns) - 1:
                     yield blanks
-            yield newline
+            yield NEWLINE
 
     def _fitted(self, width: int) -> tuple[list[Column], list[int]]:
         columns = self.columns

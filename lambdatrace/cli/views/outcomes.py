@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich.text import Text
-
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import BAD, DIM, GOOD, WARNING, safe
 from lambdatrace.model import Connection, Namelookup, Outcome
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lambdatrace.analysis.parts import PartRow, part_rows, unknown_parts, why_unknown
 from lambdatrace.cli.views.bars import share_bar
 from lambdatrace.cli.views.grid import Grid, GridColumn
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import DIM, cut_middle, duration, duration_words, safe
 from lambdatrace.model import Part
 

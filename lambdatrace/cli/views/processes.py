@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lambdatrace.cli.views.listing import Column, Listing
 from lambdatrace.cli.views.stack import Stack
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import BAD, DIM, GOOD, counted, duration, process_text
 
 if TYPE_CHECKING:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lambdatrace.analysis.phases import connect_ns, handshake_ns, transfer_ns, wait_ns
 from lambdatrace.analysis.waiting import SlowCalls
 from lambdatrace.analysis.waterfall import End, Group, Row, Waterfall, is_unanswered
 from lambdatrace.cli.views.outcomes import connection_outcome, lookup_answer
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,

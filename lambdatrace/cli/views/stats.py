@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lambdatrace.cli.views.bars import share_bar
 from lambdatrace.cli.views.columns import Column, fitted, numbers
 from lambdatrace.cli.views.stack import Stack
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import (
     DIM,
     UNKNOWN,

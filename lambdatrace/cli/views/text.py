@@ -1,4 +1,4 @@
-"""Figures and untrusted text as rich Text: the only way into a view.
+"""Figures and untrusted text as Text: the only way into a view.
 
 Views are built from Text, never from str: rich looks for markup in the latter.
 """
@@ -8,11 +8,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len, set_cell_size
-from rich.text import Text
-
 from lambdatrace.analysis.words import counted as counted
 from lambdatrace.analysis.words import duration_words as duration_words
+from lambdatrace.cli.views.styled import Text, cell_len, cut
 from lambdatrace.model import Status
 from lambdatrace.sanitize import clean
 
@@ -78,7 +76,7 @@ def cut_middle(text: Text, width: int, mark: str = "…") -> Text:
     while end > 0 and cell_len(text.plain[end - 1 :]) <= room - room // 2:
         end -= 1
     # A character of two cells that does not fit leaves a blank.
-    begin = len(set_cell_size(text.plain, room // 2).rstrip())
+    begin = len(cut(text.plain, room // 2).rstrip())
     return Text.assemble(text[:begin], (mark, DIM), text[end:], no_wrap=True)
 
 

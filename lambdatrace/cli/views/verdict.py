@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lambdatrace.cli.views.grid import facts_grid
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import DIM, safe
 
 if TYPE_CHECKING:

@@ -11,8 +11,6 @@ from math import ceil, floor
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lambdatrace.analysis.waterfall import (
     Activity,
     End,
@@ -24,6 +22,7 @@ from lambdatrace.analysis.waterfall import (
 from lambdatrace.cli.views.bars import sparkline
 from lambdatrace.cli.views.grid import Grid, GridColumn
 from lambdatrace.cli.views.rows import RowWords, bytes_in, bytes_out, notes, start, took, what
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import (
     BAD,
     DIM,

@@ -11,10 +11,9 @@ from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from lambdatrace.cli.views.listing import Listing
 from lambdatrace.cli.views.stack import Stack
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import BAD, DIM, GOOD, WARNING
 
 if TYPE_CHECKING:
@@ -30,14 +29,13 @@ _ESCAPES = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&"}
 def inline(text: Text) -> str:
     """A view's Text as HTML, its styles as classes."""
     edges = {0, len(text)}
-    for span in text.spans:
-        edges |= {span.start, span.end}
+    for first, last, _ in text.spans:
+        edges |= {first, last}
     ordered = sorted(edge for edge in edges if 0 <= edge <= len(text))
     pieces = []
     for start, end in pairwise(ordered):
-        styles = [str(text.style)]
-        over = (each for each in text.spans if each.start <= start and end <= each.end)
-        styles += [str(each.style) for each in over]
+        over = [style for first, last, style in text.spans if first <= start and end <= last]
+        styles = [text.style, *over]
         pieces.append(_styled(text.plain[start:end], styles))
     return "".join(pieces)
 

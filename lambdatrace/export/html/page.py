@@ -15,12 +15,11 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lambdatrace import __version__
 from lambdatrace.analysis.largest import largest
 from lambdatrace.analysis.words import counted
 from lambdatrace.cli.views.executions import unique_length
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import (
     BAD,
     UNKNOWN,

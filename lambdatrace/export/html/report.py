@@ -5,8 +5,6 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from lambdatrace.analysis.parts import part_rows, unknown_parts, why_unknown
 from lambdatrace.analysis.phases import told_apart
 from lambdatrace.analysis.waiting import SlowCalls
@@ -17,6 +15,7 @@ from lambdatrace.cli.views.elsewhere import elsewhere_list
 from lambdatrace.cli.views.listing import Column, Listing
 from lambdatrace.cli.views.partition import PART_WORDS, part_name
 from lambdatrace.cli.views.processes import failed_processes
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.text import duration_words, safe, status_style
 from lambdatrace.cli.views.waterfall import ACTIVITY_NAMES, UNICODE, marks, named_marks
 from lambdatrace.export.html import bars

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from rich.text import Text
 
 from lambdatrace.cli.canvas import Canvas
 from lambdatrace.cli.environment import Environment
@@ -23,6 +22,7 @@ from lambdatrace.cli.views.grid import Grid, GridColumn
 from lambdatrace.cli.views.listing import Column as ListingColumn
 from lambdatrace.cli.views.listing import Listing
 from lambdatrace.cli.views.stack import Stack
+from lambdatrace.cli.views.styled import Text
 from lambdatrace.cli.views.tables import new_table
 
 if TYPE_CHECKING:
