@@ -7,8 +7,8 @@ Typer takes a command's options from its parameters, one by one. A parameter who
 from __future__ import annotations
 
 from functools import wraps
-from inspect import Parameter, Signature, signature
-from typing import TYPE_CHECKING, Any, get_type_hints
+from inspect import Parameter, Signature, get_annotations, signature
+from typing import TYPE_CHECKING, Any
 
 from lambdatrace.values import Value, defaults_of
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with the fields of its parameters that are Values in their place, for typer."""
-    hints = get_type_hints(command, include_extras=True)
+    # `typing.get_type_hints` would take what is Annotated to pieces and put it together again.
+    hints = get_annotations(command, eval_str=True)
     groups: dict[str, type[Value]] = {}
     parameters: list[Parameter] = []
     for parameter in signature(command).parameters.values():
@@ -27,7 +28,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(annotation=kind, kind=Parameter.KEYWORD_ONLY))
             continue
         groups[parameter.name] = kind
-        options = get_type_hints(kind, include_extras=True)
+        options = get_annotations(kind, eval_str=True)
         parameters += [
             Parameter(
                 name,
@@ -46,5 +47,6 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     changed: Any = run
     changed.__signature__ = Signature(parameters)
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    # The signature has them all; what typer finds here it would look at once more.
+    run.__annotations__ = {}
     return run
