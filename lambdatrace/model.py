@@ -347,8 +347,11 @@ class Partition(Value):
 
     def of(self, part: Part) -> int | None:
         """The time of one part, ns."""
-        value: int | None = getattr(self, f"{part}_ns")
+        value: int | None = getattr(self, _PARTITION_FIELDS[part])
         return value
+
+
+_PARTITION_FIELDS = dict(zip(Part, Partition.__slots__, strict=True))
 
 
 class Share(Value):

@@ -9,6 +9,7 @@ the type checker: objects are made in a third of the time that way.
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ class Value(metaclass=_ValueType):
             made = _MADE.get(kind, 0)
             if made < _FEW:
                 _MADE[kind] = made + 1
+                # Nothing is left out: the values are in the order of the names, or all are named.
+                if values and not named and len(values) == len(kind.__slots__):
+                    any(map(setattr, repeat(self), kind.__slots__, values))  # None of each
+                    return
+                if not values and named.keys() == kind._names:
+                    any(map(setattr, repeat(self), named, named.values()))
+                    return
                 given = dict(zip(kind.__slots__, values, strict=False)) | named if values else named
                 is_clear = len(given) == len(values) + len(named)
                 whole = {**kind._defaults, **given} if kind._defaults else given

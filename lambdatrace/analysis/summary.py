@@ -75,6 +75,9 @@ class Fields:
 
     def integer(self, name: str, maximum: int = _MAX_INT) -> int:
         """A whole number from 0 to `maximum`."""
+        value = self._values.get(name)
+        if type(value) is int and 0 <= value <= maximum:  # nearly always
+            return value
         return self.check_integer(self.get(name), name, maximum)
 
     def check_integer(self, value: Any, name: str, maximum: int = _MAX_INT) -> int:

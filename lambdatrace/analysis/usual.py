@@ -87,7 +87,9 @@ class Recent:
         return _usual(self._times.get(function, ()))
 
     def _of(self, function: str) -> deque[list[int]]:
-        return self._times.setdefault(function, deque(maxlen=MOST))
+        if function not in self._times:
+            self._times[function] = deque(maxlen=MOST)
+        return self._times[function]
 
 
 def usual_figures(executions: Iterable[Execution]) -> Usual:
@@ -102,7 +104,7 @@ def is_telling(execution: Execution) -> bool:
 
 
 def _says_something(status: str, times: Sequence[int]) -> bool:
-    return status == Status.OK and any(ns != UNKNOWN for ns in times[1:])
+    return status == Status.OK and max(times[1:]) != UNKNOWN
 
 
 def _usual(executions: Iterable[Sequence[int]]) -> Usual:

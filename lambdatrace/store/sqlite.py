@@ -140,8 +140,9 @@ class SqliteStore:
         if not self._keeps_glances():
             yield from self._merged_index(since, until)
             return
-        for *row, function, status, taken in self._rows(SELECT_INDEX, since=since, until=until):
-            item = item_of(tuple(row))
+        for row in self._rows(SELECT_INDEX, since=since, until=until):
+            item = item_of(row[:-3])
+            function, status, taken = row[-3:]
             if type(function) is type(status) is str and type(taken) is bytes:
                 item.glance = function, status, taken
             yield item
