@@ -20,12 +20,10 @@ def main() -> None:
     """Run the command of the arguments; the last line of standard error names four."""
     profile = cProfile.Profile()
     profile.enable()
-    try:
-        from lambdatrace.cli.main import main as run
+    from lambdatrace.cli.environment import Environment
+    from lambdatrace.cli.main import program
 
-        run()
-    except SystemExit:
-        pass
+    program(sys.argv[1:], Environment())
     profile.disable()
     own: dict[str, float] = {}
     for (path, _, function), row in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]

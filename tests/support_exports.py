@@ -167,9 +167,10 @@ def large(path: Path, executions: int, records: int, calls: int) -> str:
 # A command, and what it took at its peak.
 _MEASURED = """
 import resource, sys
-from lambdatrace.cli.main import main
+from lambdatrace.cli.environment import Environment
+from lambdatrace.cli.main import program
 try:
-    main()
+    raise SystemExit(program(sys.argv[1:], Environment()))
 finally:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 """

@@ -13,11 +13,9 @@ import support_traces as traces
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json, os, sys
-from lambdatrace.cli.main import main
-try:
-    main()
-except SystemExit as end:
-    code = end.code
+from lambdatrace.cli.environment import Environment
+from lambdatrace.cli.main import program
+code = program(sys.argv[1:], Environment())
 with open(os.environ["LOADED"], "w") as file:
     json.dump([code, sorted(sys.modules)], file)
 """
