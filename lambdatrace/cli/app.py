@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from lambdatrace import __version__
+from lambdatrace.cli.grouping import grouped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,7 +92,8 @@ def make_app(arguments: Sequence[str] | None = None) -> typer.Typer:
         add_completion=not alone,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(lambdatrace)
+    # Not for groups of options, of which it has none: types that are spelt as text cost typer more.
+    app.callback()(grouped(lambdatrace))
     for name, command in COMMANDS.items():
         if alone and wanted != name:
             continue
