@@ -7,15 +7,17 @@ asked for here is in an object within the summary.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from lambdatrace import plain_json
 from lambdatrace.errors import CorruptItemError
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_STRING = rb'"(?:[^"\\]|\\.)*"'
 # Numbers, words and flat arrays of them.
-_PLAIN = re.compile(rb"\[[^\]\[\"{}]*\]|[^\[\]{},\"]+")
+_PLAIN = rb"\[[^\]\[\"{}]*\]|[^\[\]{},\"]+"
+# Only where a store has no glances of its rows.
+_compiled = cache(re.compile)
 
 
 def string(text: bytes, name: bytes) -> str:
@@ -37,10 +39,10 @@ def plain(text: bytes, name: bytes) -> Any:
         raise _corrupt(name) from error
 
 
-def _piece(pattern: re.Pattern[bytes], text: bytes, name: bytes) -> bytes:
+def _piece(pattern: bytes, text: bytes, name: bytes) -> bytes:
     key = b'"%b":' % name
     at = text.find(key)
-    found = pattern.match(text, at + len(key)) if at >= 0 else None
+    found = _compiled(pattern).match(text, at + len(key)) if at >= 0 else None
     if found is None:
         raise _corrupt(name)
     return found[0]

@@ -9,8 +9,8 @@ from lambdatrace.errors import UsageError
 from lambdatrace.values import Value
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-# Compiled when there is something to look for: these take longer than a module.
-_AGO = r"([0-9]{1,9})([smhd])"
+_MOST_DIGITS = 9
+# Compiled when there is something to look for: it takes longer than a module.
 _RFC_3339 = (
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
@@ -31,9 +31,9 @@ def parse_moment(text: str, now_ns: int) -> int:
 
     Raises UsageError.
     """
-    ago = re.fullmatch(_AGO, text.strip())
-    if ago:
-        return max(0, now_ns - int(ago[1]) * _UNITS_S[ago[2]] * 1_000_000_000)
+    count, unit = text.strip()[:-1], text.strip()[-1:]
+    if unit in _UNITS_S and count.isascii() and count.isdecimal() and len(count) <= _MOST_DIGITS:
+        return max(0, now_ns - int(count) * _UNITS_S[unit] * 1_000_000_000)
     absolute = re.fullmatch(_RFC_3339, text.strip())
     if not absolute:
         raise UsageError(f"{text!r} is neither a duration nor a time", _HINT)
