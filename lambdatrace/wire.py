@@ -13,7 +13,6 @@ The agent imports this module at cold start: standard library only, no `typing`,
 
 from __future__ import annotations
 
-import _socket
 import struct
 
 TYPE_CHECKING = False
@@ -451,6 +450,8 @@ def address_text(family: int, address: bytes) -> str:
     """16 bytes of a record as an address; an IPv4 one stands in the first four."""
     text = _texts.get((family, address))
     if text is None:
+        import _socket  # loaded from a file of its own, and not for summaries
+
         if len(_texts) >= _MOST_TEXTS:
             _texts.clear()
         if family == 6:
@@ -463,6 +464,8 @@ def address_text(family: int, address: bytes) -> str:
 
 def runtime_address(runtime_api: str) -> tuple[bytes, int]:
     """`host:port` as (16 bytes, port); zeros where it is empty or no address."""
+    import _socket
+
     host, _, port = runtime_api.rpartition(":")
     if not host or not port.isdigit():
         return bytes(16), 0
