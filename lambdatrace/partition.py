@@ -45,7 +45,7 @@ _OF_WAITS = {
     wire.WAITS_NUMBERS["lock"]: LOCK,
     wire.WAITS_NUMBERS["runqueue"]: RUNQUEUE,
 }
-_NETWORK = (wire.WAITS_NETWORK, wire.WAITS_POLL)
+NETWORK = (wire.WAITS_NETWORK, wire.WAITS_POLL)
 
 
 class Span:
@@ -158,9 +158,9 @@ def blames(
     blocked: Iterable[wire.BlockedRecord],
 ) -> list[Blame]:
     """What each of `pauses` (by end) went into, in their order."""
-    strict, loose = _Active(), _Active()
-    for span in candidates:
-        (loose if span.loose else strict).add(span)
+    candidates = list(candidates)
+    strict = _Active([span for span in candidates if not span.loose])
+    loose = _Active([span for span in candidates if span.loose])
     # By thread: when each ended, and each.
     calls: dict[int, tuple[list[int], list[wire.BlockedRecord]]] = {}
     for call in sorted(blocked, key=_ended):
@@ -169,8 +169,9 @@ def blames(
         own.append(call)
     found = []
     for pause in pauses:
-        call_or_none = _call(pause, *calls.get(pause.tid, ((), ())))
-        if pause.waits not in _NETWORK:
+        of_thread = calls.get(pause.tid)
+        call_or_none = None if of_thread is None else _call(pause, *of_thread)
+        if pause.waits not in NETWORK:
             part = _OF_WAITS.get(pause.waits, OTHER)
             found.append(Blame(part, _subject(pause, call_or_none)))
             continue
@@ -190,36 +191,47 @@ def blames(
 class _Active:
     """Spans by when they end, for pauses that are asked about by when they end."""
 
-    def __init__(self) -> None:
-        self._waiting: list[Span] | None = None
-        self._all: list[Span] = []
+    def __init__(self, spans: list[Span]) -> None:
+        self._all = spans
+        # Each is made when the first pause asks that needs it; there may be many thousand spans.
+        self._waiting: list[tuple[int, int, Span]] | None = None
+        self._by_connection: dict[int, list[Span]] | None = None
         self._heap: list[tuple[int, int, Span]] = []
-        self._by_connection: dict[int, list[Span]] = {}
-
-    def add(self, span: Span) -> None:
-        """Take a span; none may come after the first question."""
-        self._all.append(span)
-        self._by_connection.setdefault(span.connection, []).append(span)
 
     def at(self, pause: wire.PauseRecord) -> Span | None:
         """Of the spans under way when `pause` ended the first to end; of its connection, if any."""
-        if self._waiting is None:
-            self._waiting = sorted(self._all, key=lambda span: -span.start)
-            for own in self._by_connection.values():
-                own.sort(key=lambda span: -span.end)
-        least = pause.ended - _SLACK
+        ended = pause.ended
+        least = ended - _SLACK
         if pause.connection:
-            own = self._by_connection.get(pause.connection, [])
+            own = self._of(pause.connection)
             while own and own[-1].end < least:
                 own.pop()
-            under_way = [span for span in own[-_LOOKED_AT:] if span.start < pause.ended]
+            under_way = [span for span in own[-_LOOKED_AT:] if span.start < ended]
             return under_way[-1] if under_way else None
-        while self._waiting and self._waiting[-1].start < pause.ended:
-            span = self._waiting.pop()
-            heappush(self._heap, (span.end, id(span), span))
-        while self._heap and self._heap[0][0] < least:
-            heappop(self._heap)
-        return self._heap[0][2] if self._heap else None
+        waiting = self._waiting
+        if waiting is None:
+            waiting = self._waiting = sorted(
+                (span.start, -place, span) for place, span in enumerate(self._all)
+            )
+            waiting.reverse()
+        heap = self._heap
+        while waiting and waiting[-1][0] < ended:
+            _, place, span = waiting.pop()
+            if span.end >= least:
+                heappush(heap, (span.end, -place, span))
+        while heap and heap[0][0] < least:
+            heappop(heap)
+        return heap[0][2] if heap else None
+
+    def _of(self, connection: int) -> list[Span]:
+        """The spans of a connection, the first to end last."""
+        if self._by_connection is None:
+            self._by_connection = {}
+            for span in self._all:
+                self._by_connection.setdefault(span.connection, []).append(span)
+            for own in self._by_connection.values():
+                own.sort(key=lambda span: -span.end)
+        return self._by_connection.get(connection, [])
 
 
 # Of one connection so many spans can be under way at once: its handshake's and its exchanges'.
@@ -315,13 +327,13 @@ def divide(
     parts[STEAL], parts[CPU], parts[RUNQUEUE] = stolen, cpu_wall - stolen, runqueue_wall
     network = 0
     for waits, ns in enumerate(idle):
-        if waits in _NETWORK:
+        if waits in NETWORK:
             network += ns
         else:
             parts[_OF_WAITS.get(waits, OTHER)] += ns if waits != wire.WAITS_OTHER else 0
     for pause, blame in zip(pauses, found, strict=True):
         ns = max(0, min(pause.ended, ended) - max(pause.started, started))
-        if pause.waits in _NETWORK:
+        if pause.waits in NETWORK:
             ns = min(ns, network)
             network -= ns
             parts[blame.part] += ns

@@ -171,6 +171,16 @@ def test_a_poll_is_what_ended_first_after_it() -> None:
     assert blame(pause("poll", 10, 100_000), spans)[0] == CONNECT
 
 
+def test_of_spans_that_end_together_the_one_told_first_ended_a_poll() -> None:
+    first, second = Span(0, 90, WAIT, "first:1", 1), Span(0, 90, WAIT, "second:1", 2)
+    earlier = Span(-5, 90, WAIT, "earlier:1", 3)
+    one = pause("poll", 10, 50)
+    assert blame(one, [first, second, earlier])[1] == "first:1"
+    assert blame(one, [earlier, second, first])[1] == "earlier:1"
+    # Wherever in memory they are.
+    assert blame(one, [second, first])[1] == "second:1"
+
+
 def test_a_loose_span_is_second_choice() -> None:
     spans = [Span(0, 100, WAIT, "loose:1", 1, loose=True), Span(0, 900, CONNECT, "sure:1", 2)]
     assert blame(pause("poll", 10, 90), spans)[1] == "sure:1"
