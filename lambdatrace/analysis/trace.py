@@ -7,6 +7,7 @@ execution's start, which the summary gives on both clocks.
 from __future__ import annotations
 
 from array import array
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lambdatrace import items as stored
@@ -33,11 +34,12 @@ from lambdatrace.model import (
 from lambdatrace.values import Value, replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lambdatrace.items import Item
 
 AnyRecord = TypeVar("AnyRecord", bound=wire.Record)
+AnyRow = TypeVar("AnyRow")
 
 _PROTOCOLS = {wire.PROTOCOL_TCP: Protocol.TCP, wire.PROTOCOL_UDP: Protocol.UDP}
 _PARTS = tuple(map(Part, partition.PARTS))
@@ -55,6 +57,14 @@ _OUTCOMES = {
     "EHOSTDOWN": Outcome.UNREACHABLE,
     "ENETDOWN": Outcome.UNREACHABLE,
 }
+# Taken out of their enums once: Python 3.11 takes as long for that as for a call.
+_TCP = Protocol.TCP
+_OK, _OPEN, _RESET, _GONE = Outcome.OK, Outcome.OPEN, Outcome.RESET, Outcome.GONE
+_RUNQUEUE = Part.RUNQUEUE
+# Where these stand in a record.
+_ID, _CLOSED, _TLS_ENDED = map(wire.ConnectionRecord.NAMES.index, ("id", "closed", "tls_ended"))
+# What a pause waited in that is no syscall.
+_OF_NO_CALL = frozenset({wire.WAITS_FAULT, wire.WAITS_RUNQUEUE})
 # A non-blocking socket's way of saying "later": how every event loop works, not a failure.
 _NOT_YET = frozenset({-ERRNO_NUMBERS["EAGAIN"], -ERRNO_NUMBERS["EINPROGRESS"]})
 # Calls whose result is a number of bytes; the *mmsg calls return messages, connect returns 0.
@@ -77,7 +87,6 @@ class Records(Value):
     by_kind: Mapping[int, bytes]  # wire.KIND_* -> records back to back
     details: dict[str, Any]  # as items.py describes them, not yet checked
     missing_chunks: int  # event chunks the summary promises and the items lack
-    _decoded: dict[int, list[Any]]
 
     @property
     def is_whole(self) -> bool:
@@ -89,11 +98,12 @@ class Records(Value):
         """Whether every exchange has a record of its own."""
         return self.is_whole and not self.execution.folded.get("exchanges")
 
-    def decoded(self, kind: int, record: type[AnyRecord]) -> list[AnyRecord]:
-        """The records of one kind; decoded once, for it is what takes most time."""
-        if kind not in self._decoded:
-            self._decoded[kind] = list(record.iter_unpack(self.by_kind[kind]))
-        return self._decoded[kind]
+    def rows(self, kind: int, record: type[wire.Record]) -> Iterator[tuple[Any, ...]]:
+        """The values of the records of one kind, as their layout orders them.
+
+        There may be 100,000: none is kept, and an object for each took longer than all the rest.
+        """
+        return record.STRUCT.iter_unpack(self.by_kind[kind])
 
 
 class SyscallTotals(Value):
@@ -130,7 +140,6 @@ def read_records(items: Iterable[Item]) -> Records:
         by_kind=by_kind,
         details=stored.read_details(by_kind[wire.KIND_DETAILS]),
         missing_chunks=max(0, promised - chunks),
-        _decoded={},
     )
 
 
@@ -177,21 +186,30 @@ def connections_and_exchanges(
     records: Records,
 ) -> tuple[tuple[Connection, ...], tuple[Exchange, ...]]:
     """Both, each by start: one is not known without the other. Raises CorruptItemError."""
-    hosts = _Hosts(records)
+    exchanges = _decoded_exchanges(records)
     told: dict[int, list[Exchange]] = {}
-    for exchange in _decoded_exchanges(records):
+    for exchange in exchanges:
         told.setdefault(exchange.connection_id, []).append(exchange)
-    decoded = []
-    for record in records.decoded(wire.KIND_CONNECTION, wire.ConnectionRecord):
-        own = told.get(record.id, [])
-        ends = own and record.tls_ended and record.closed
-        parting = own.pop() if ends and _is_alert(own[-1]) else None
-        decoded.append(_connection(record, records, hosts, own, parting))
-    rest = [exchange for own in told.values() for exchange in own]
-    return (
-        tuple(sorted(decoded, key=lambda connection: (connection.started_ns, connection.id))),
-        tuple(sorted(rest, key=lambda row: (row.started_ns, row.connection_id))),
-    )
+    reader = _ConnectionReader(records)
+    decoded, partings = [], set()
+    for row in records.rows(wire.KIND_CONNECTION, wire.ConnectionRecord):
+        own = told.get(row[_ID])
+        parting = None
+        if own and row[_TLS_ENDED] and row[_CLOSED] and _is_alert(own[-1]):
+            parting = own.pop()
+            partings.add(id(parting))
+        decoded.append(reader.read(row, own or (), parting))
+    if partings:
+        exchanges = [each for each in exchanges if id(each) not in partings]
+    return tuple(_by(decoded, "started_ns", "id")), tuple(exchanges)
+
+
+def _by(rows: list[AnyRow], first: str, second: str) -> list[AnyRow]:
+    """Rows sorted in place by two of their fields."""
+    # Twice by a number takes less than once by two.
+    rows.sort(key=attrgetter(second))
+    rows.sort(key=attrgetter(first))
+    return rows
 
 
 def namelookups(records: Records) -> tuple[Namelookup, ...]:
@@ -231,56 +249,71 @@ def _is_alert(exchange: Exchange) -> bool:
     return alone and exchange.bytes_out in _ALERT_BYTES
 
 
-def _decoded_exchanges(records: Records) -> tuple[Exchange, ...]:
+def _decoded_exchanges(records: Records) -> list[Exchange]:
+    """The exchanges by start."""
     if "exchanges" not in records.execution.capture:
-        return ()
-    rows = [
+        return []
+    origin = records.origin_ns
+    rows = records.rows(wire.KIND_EXCHANGE, wire.ExchangeRecord)
+    # By position: there may be very many, and to give each field by its name takes most of it.
+    found = [
         Exchange(
-            connection_id=record.connection,
-            started_ns=(record.first_out or record.first_in) - records.origin_ns,
-            request_ns=max(0, record.last_out - record.first_out),
-            wait_ns=max(0, record.first_in - record.last_out)
-            if record.first_in and record.last_out
-            else None,
-            transfer_ns=max(0, record.last_in - record.first_in) if record.first_in else None,
-            bytes_out=record.bytes_out,
-            bytes_in=record.bytes_in,
-            sends=record.sends,
-            receives=record.receives,
-            retransmits=record.retransmits,
+            connection,
+            (first_out or first_in) - origin,
+            last_out - first_out if last_out > first_out else 0,
+            (first_in - last_out if first_in > last_out else 0) if first_in and last_out else None,
+            (last_in - first_in if last_in > first_in else 0) if first_in else None,
+            bytes_out,
+            bytes_in,
+            sends,
+            receives,
+            retransmits,
         )
-        for record in records.decoded(wire.KIND_EXCHANGE, wire.ExchangeRecord)
-    ]
-    return tuple(sorted(rows, key=lambda row: (row.started_ns, row.connection_id)))
+        for (
+            _, _, _, connection, _, _, first_out, last_out, first_in, last_in, bytes_out, bytes_in,
+            sends, receives, retransmits, _,
+        ) in rows
+    ]  # fmt: skip
+    return _by(found, "started_ns", "connection_id")
 
 
 def blocked(records: Records) -> tuple[Blocked, ...]:
     """The syscalls of an execution that waited, by start."""
-    rows = [
-        _blocked(record, records.origin_ns)
-        for record in records.decoded(wire.KIND_BLOCKED, wire.BlockedRecord)
-    ]
-    return tuple(sorted(rows, key=lambda row: (row.started_ns, row.thread_id)))
+    origin = records.origin_ns
+    # There may be very many, and of few files.
+    known: dict[tuple[int, int, bytes], tuple[str, BlockedKind, str | None]] = {}
+    found = []
+    for row in records.rows(wire.KIND_BLOCKED, wire.BlockedRecord):
+        _, op, number, fd, tgid, tid, _, result, started, ended, waited, path = row
+        key = op, number, path
+        call = known.get(key)
+        if call is None:
+            call = known[key] = _blocked_call(op, number, path)
+        name, kind, text = call
+        found.append(
+            Blocked(
+                name,
+                kind,
+                None if fd < 0 else fd,
+                text,
+                tgid,
+                tid,
+                started - origin,
+                ended - started if ended > started else 0,
+                waited,
+                result,
+            )
+        )
+    return tuple(_by(found, "started_ns", "thread_id"))
 
 
-def _blocked(record: wire.BlockedRecord, origin_ns: int) -> Blocked:
-    path = record.path.split(b"\0", 1)[0].decode("utf-8", "replace") or None
-    is_fault = record.number == wire.BLOCKED_FAULT
-    op = "page fault" if is_fault else _op_name(record.op)
-    if not record.op and not is_fault:
-        op = f"syscall {record.number}"
-    return Blocked(
-        op=op,
-        kind=BlockedKind.FAULT if is_fault else _blocked_kind(op, path),
-        fd=None if record.fd < 0 else record.fd,
-        path=path,
-        process_id=record.tgid,
-        thread_id=record.tid,
-        started_ns=record.started - origin_ns,
-        duration_ns=max(0, record.ended - record.started),
-        blocked_ns=record.waited,
-        result=record.result,
-    )
+def _blocked_call(op: int, number: int, path: bytes) -> tuple[str, BlockedKind, str | None]:
+    """(its name, what it waits for, the path of its file)."""
+    text = path.split(b"\0", 1)[0].decode("utf-8", "replace") or None
+    if number == wire.BLOCKED_FAULT:
+        return "page fault", BlockedKind.FAULT, text
+    name = _call_name(op, number)
+    return name, _blocked_kind(name, text), text
 
 
 def _blocked_kind(op: str, path: str | None) -> BlockedKind:
@@ -297,39 +330,58 @@ def pauses(records: Records) -> tuple[Pause, ...]:
     Only what lies within the execution is told.
     """
     found = sorted(
-        records.decoded(wire.KIND_PAUSE, wire.PauseRecord),
-        key=lambda record: record.ended,
+        records.rows(wire.KIND_PAUSE, wire.PauseRecord),
+        key=itemgetter(wire.PauseRecord.NAMES.index("ended")),
     )
     if not found:
         return ()
     origin, end = records.origin_ns, records.execution.duration_ns
-    candidates = _spans(records)
-    calls = records.decoded(wire.KIND_BLOCKED, wire.BlockedRecord)
+    waits_at = wire.PauseRecord.NAMES.index("waits")
+    on_network = any(row[waits_at] in partition.NETWORK for row in found)
+    blames = partition.blames(
+        _views(wire.PauseRecord, found),
+        _spans(records) if on_network else (),
+        _views(wire.BlockedRecord, records.rows(wire.KIND_BLOCKED, wire.BlockedRecord)),
+    )
     rows = []
-    for record, blame in zip(found, partition.blames(found, candidates, calls), strict=True):
-        started, ended = max(0, record.started - origin), min(end, record.ended - origin)
-        if ended > started:
+    for row, blame in zip(found, blames, strict=True):
+        _, waits, op, idle, _, tgid, tid, _, number, started, ended = row
+        begun = started - origin if started > origin else 0
+        over = min(end, ended - origin)
+        if over > begun:
             part = _PARTS[blame.part]
+            waits_for_cpu = part is _RUNQUEUE
             rows.append(
                 Pause(
-                    part=part,
-                    subject="" if part is Part.RUNQUEUE else blame.subject,
-                    op=_pause_op(record),
-                    connection_id=blame.connection or None,
-                    process_id=record.tgid,
-                    thread_id=record.tid or None,
-                    started_ns=started,
-                    duration_ns=ended - started,
-                    cpu_idle=bool(record.idle) if part is Part.RUNQUEUE else None,
+                    part,
+                    "" if waits_for_cpu else blame.subject,
+                    None if waits in _OF_NO_CALL else _call_name(op, number),
+                    blame.connection or None,
+                    tgid,
+                    tid or None,
+                    begun,
+                    over - begun,
+                    bool(idle) if waits_for_cpu else None,
                 )
             )
-    return tuple(sorted(rows, key=lambda row: (row.started_ns, row.duration_ns)))
+    return tuple(_by(rows, "started_ns", "duration_ns"))
 
 
-def _pause_op(record: wire.PauseRecord) -> str | None:
-    if record.waits in (wire.WAITS_FAULT, wire.WAITS_RUNQUEUE):
-        return None
-    return _op_name(record.op) if record.op else f"syscall {record.number}"
+def _call_name(op: int, number: int) -> str:
+    return _op_name(op) if op else f"syscall {number}"
+
+
+_VIEWS: dict[type[wire.Record], Any] = {}
+
+
+def _views(record: type[AnyRecord], rows: Iterable[tuple[Any, ...]]) -> list[AnyRecord]:
+    """Rows under the names of their fields, as records but only to be read: that takes less."""
+    view = _VIEWS.get(record)
+    if view is None:
+        kind: Any = type(Value)
+        fields = {"__annotations__": dict(record.__annotations__)}
+        view = _VIEWS[record] = kind(record.__name__, (Value,), fields)
+    return [view(*row) for row in rows]
 
 
 def _spans(records: Records) -> list[partition.Span]:
@@ -340,8 +392,8 @@ def _spans(records: Records) -> list[partition.Span]:
         for started in (row.started_ns + records.origin_ns,)
     ]
     return partition.spans(
-        records.decoded(wire.KIND_CONNECTION, wire.ConnectionRecord),
-        records.decoded(wire.KIND_EXCHANGE, wire.ExchangeRecord),
+        _views(wire.ConnectionRecord, records.rows(wire.KIND_CONNECTION, wire.ConnectionRecord)),
+        _views(wire.ExchangeRecord, records.rows(wire.KIND_EXCHANGE, wire.ExchangeRecord)),
         lookups,
         _Hosts(records).known(),
         records.origin_ns + records.execution.duration_ns,
@@ -487,9 +539,13 @@ class _Hosts:
             known = self._by_destination.get(key, figures.host)
             self._by_destination[key] = figures.host if known == figures.host else None
 
-    def of(self, connection: int, address: str, port: int, protocol: Protocol) -> str | None:
-        host = self._own(connection) if self._by_connection or self._tls else None
-        return host if host is not None else self._by_destination.get((address, port, protocol))
+    def of(self, connection: int) -> str | None:
+        """Its own."""
+        return self._own(connection) if self._by_connection or self._tls else None
+
+    def of_destination(self, address: str, port: int, protocol: Protocol) -> str | None:
+        """That of all connections to a destination that have none of their own."""
+        return self._by_destination.get((address, port, protocol))
 
     def known(self) -> dict[int, str]:
         """The names of connections that have one of their own. Raises CorruptItemError."""
@@ -509,147 +565,173 @@ class _Hosts:
         return row[0] or None, row[1] or None, row[2] or None
 
 
-def _connection(
-    record: wire.ConnectionRecord,
-    records: Records,
-    hosts: _Hosts,
-    told: list[Exchange],
-    parting: Exchange | None,
-) -> Connection:
-    protocol = _PROTOCOLS.get(record.protocol)
-    if (
-        record.kind != wire.KIND_CONNECTION
-        or record.family not in (4, 6)
-        or protocol is None
-        or not record.started
-    ):
-        raise CorruptItemError(
-            f"execution {records.execution.execution_id!r} holds a record that is no connection",
+class _ConnectionReader:
+    """Makes connections of records; what many have in common is found out once."""
+
+    def __init__(self, records: Records) -> None:
+        execution = records.execution
+        self._hosts = _Hosts(records)
+        self._execution_id = execution.execution_id
+        self._origin = records.origin_ns
+        self._duration = execution.duration_ns
+        self._tells_exchanges = "exchanges" in execution.capture
+        self._places: dict[tuple[int, bytes, int, int], tuple[str, Protocol, str | None]] = {}
+        self._names: dict[bytes, str] = {}
+
+    def read(
+        self, row: tuple[Any, ...], told: Sequence[Exchange], parting: Exchange | None
+    ) -> Connection:
+        """A connection. `told` are its exchanges, without the one it parted with.
+
+        Raises CorruptItemError.
+        """
+        (
+            kind, family, number, _, identity, tgid, tid, _, fd, local_port, port, error, flags,
+            packed, started, established, first_out, last_out, first_in, last_in, closed,
+            bytes_out, bytes_in, waited, transferred, sends, receives, resent, exchanges, comm,
+            tls_started, tls_ended,
+        ) = row  # fmt: skip
+        place = self._places.get((family, packed, port, number))
+        address, protocol, host = place or self._place(family, packed, port, number)
+        if kind != wire.KIND_CONNECTION or not started:
+            raise self._no_connection()
+        name = self._names.get(comm)
+        if name is None:
+            name = self._names[comm] = comm.split(b"\0", 1)[0].decode("utf-8", "replace")
+        own_host = self._hosts.of(identity)
+        server_name, version, alert = self._hosts.tls(identity)
+
+        origin = self._origin
+        begun = started - origin
+        ended = closed - origin if closed else self._duration
+        is_sampled = bool(flags & wire.SAMPLED_CONNECTION)
+        is_known = established >= started + is_sampled
+        outcome = _outcome(protocol, flags, error, established, closed)
+        is_gone = outcome is _GONE
+        if is_gone and not established:
+            # For so long it was seen to be connecting.
+            is_known, established = True, closed
+        count = stale = tls_error = None
+        if self._tells_exchanges and protocol is _TCP:
+            count, stale = exchanges, False
+            # The record counts those that another followed. On a connection from an earlier
+            # execution the first of them was begun there, and told there as its latest.
+            if told:
+                own_latest = not parting and not flags & wire.CONNECTION_REUSED
+                count = max(len(told), exchanges + own_latest)
+            if flags & wire.CONNECTION_BEFORE and outcome is _RESET:
+                # Told of before, and nothing more came of it: the peer reset it while it was kept.
+                stale = bool(first_in and not bytes_out and not bytes_in)
+            elif told:
+                stale = _is_stale(flags, exchanges, outcome, told[-1])
+        if tls_started:
+            # In TLS 1.3 a client's alert may be encrypted. Its length tells it, and that nothing
+            # else was said after the handshake: behind a request it is close_notify.
+            used = exchanges or flags & wire.CONNECTION_REUSED
+            if not tls_ended:
+                tls_error = _tls_error(alert, closed, error, outcome)
+            elif parting and not used:
+                tls_error = "encrypted alert"
+        # By position: there may be very many, and to give each field by its name takes twice as
+        # long as all the rest.
+        return Connection(
+            identity,
+            host if own_host is None else own_host,
+            address,
+            port,
+            local_port or None,
+            protocol,
+            tgid,
+            None if is_sampled else tid,
+            name,
+            fd,
+            begun,
+            established - started if is_known else None,
+            first_out - origin if first_out else None,  # 0 stands for never
+            last_out - origin if last_out else None,
+            first_in - origin if first_in else None,
+            last_in - origin if last_in else None,
+            ended - begun if ended > begun else 0,
+            bytes_out,
+            bytes_in,
+            waited,
+            transferred,
+            None if is_sampled else sends,
+            None if is_sampled else receives,
+            None if (is_sampled and fd < 0) or (is_gone and not resent) else resent,
+            count,
+            tls_started - origin if tls_started else None,
+            tls_ended - tls_started if tls_ended else None,
+            version,
+            server_name,
+            tls_error,
+            outcome,
+            errno_name(error) if error else None,
+            _closed_by(flags, closed),
+            stale,
+            bool(flags & wire.CONNECTION_REUSED),
+            bool(flags & wire.CONNECTION_BEFORE),
+            is_sampled,
+        )
+
+    def _place(
+        self, family: int, packed: bytes, port: int, number: int
+    ) -> tuple[str, Protocol, str | None]:
+        """(address, protocol, host) of a destination. Raises CorruptItemError."""
+        protocol = _PROTOCOLS.get(number)
+        if family not in (4, 6) or protocol is None:
+            raise self._no_connection()
+        address = wire.address_text(family, packed)
+        place = address, protocol, self._hosts.of_destination(address, port, protocol)
+        self._places[family, packed, port, number] = place
+        return place
+
+    def _no_connection(self) -> CorruptItemError:
+        return CorruptItemError(
+            f"execution {self._execution_id!r} holds a record that is no connection",
             "nothing of it can be trusted; look at another one: lambdatrace list",
         )
 
-    origin = records.origin_ns
-    # 0 stands for never. There may be very many: a function would take half as long again.
-    first_out, last_out, first_in, last_in, tls_started, closed = [
-        moment - origin if moment else None
-        for moment in (
-            record.first_out, record.last_out, record.first_in, record.last_in,
-            record.tls_started, record.closed,
-        )
-    ]  # fmt: skip
-    started = record.started - origin
-    ended = records.execution.duration_ns if closed is None else closed
-    address = wire.address_text(record.family, record.address)
-    sampled = bool(record.flags & wire.SAMPLED_CONNECTION)
-    known = record.established >= record.started + sampled
-    outcome = _outcome(record, protocol)
-    established, resent = record.established, record.retransmits
-    is_gone = outcome is Outcome.GONE
-    if is_gone and not established:
-        # For so long it was seen to be connecting.
-        known, established = True, record.closed
-    told_apart = protocol is Protocol.TCP and "exchanges" in records.execution.capture
-    server_name, version, alert = hosts.tls(record.id)
-    return Connection(
-        id=record.id,
-        host=hosts.of(record.id, address, record.port, protocol),
-        address=address,
-        port=record.port,
-        local_port=record.local_port or None,
-        protocol=protocol,
-        process_id=record.tgid,
-        thread_id=None if sampled else record.tid,
-        process_name=record.comm.split(b"\0", 1)[0].decode("utf-8", "replace"),
-        fd=record.fd,
-        started_ns=started,
-        connect_ns=established - record.started if known else None,
-        first_out_ns=first_out,
-        last_out_ns=last_out,
-        first_in_ns=first_in,
-        last_in_ns=last_in,
-        duration_ns=max(0, ended - started),
-        bytes_out=record.bytes_out,
-        bytes_in=record.bytes_in,
-        waited_ns=record.waited,
-        transferred_ns=record.transferred,
-        sends=None if sampled else record.sends,
-        receives=None if sampled else record.receives,
-        retransmits=None if (sampled and record.fd < 0) or (is_gone and not resent) else resent,
-        exchanges=_count_exchanges(record, told, parting) if told_apart else None,
-        tls_started_ns=tls_started,
-        tls_ns=record.tls_ended - record.tls_started if record.tls_ended else None,
-        tls_version=version,
-        tls_server_name=server_name,
-        tls_error=_tls_error(record, alert, outcome, parting),
-        outcome=outcome,
-        error=errno_name(record.error) if record.error else None,
-        closed_by=_closed_by(record),
-        stale=_is_stale(record, outcome, told) if told_apart else None,
-        reused=bool(record.flags & wire.CONNECTION_REUSED),
-        before=bool(record.flags & wire.CONNECTION_BEFORE),
-        sampled=sampled,
-    )
 
-
-def _count_exchanges(
-    record: wire.ConnectionRecord, told: list[Exchange], parting: Exchange | None
-) -> int:
-    # The record counts those that another followed. On a connection from an earlier execution the
-    # first of them was begun there, and told there as its latest.
-    own_latest = told and not parting and not record.flags & wire.CONNECTION_REUSED
-    return max(len(told), record.exchanges + bool(own_latest))
-
-
-def _tls_error(
-    record: wire.ConnectionRecord, alert: str | None, outcome: Outcome, parting: Exchange | None
-) -> str | None:
-    if not record.tls_started:
-        return None
-    if record.tls_ended:
-        # In TLS 1.3 a client's alert may be encrypted. Its length tells it, and that nothing else
-        # was said after the handshake: behind a request it is close_notify.
-        used = record.exchanges or record.flags & wire.CONNECTION_REUSED
-        return "encrypted alert" if parting and not used else None
-    # After a mere warning the handshake would have gone on.
-    if alert and (record.closed or record.error):
+def _tls_error(alert: str | None, closed: int, error: int, outcome: Outcome) -> str | None:
+    """What is known to have ended a handshake that was not done."""
+    # After a mere warning it would have gone on.
+    if alert and (closed or error):
         return alert
     if outcome is Outcome.RESET:
         return "reset"
-    return "closed" if record.closed else None
+    return "closed" if closed else None
 
 
-def _closed_by(record: wire.ConnectionRecord) -> str | None:
-    if record.flags & (wire.CONNECTION_PEER_CLOSED | wire.CONNECTION_RESET):
+def _closed_by(flags: int, closed: int) -> str | None:
+    if flags & (wire.CONNECTION_PEER_CLOSED | wire.CONNECTION_RESET):
         return "peer"
-    if record.closed and record.flags & wire.CONNECTION_OPEN:
+    if closed and flags & wire.CONNECTION_OPEN:
         return None  # it was the end of its process that closed it
-    return "function" if record.flags & wire.CONNECTION_SELF_CLOSED else None
+    return "function" if flags & wire.CONNECTION_SELF_CLOSED else None
 
 
-def _is_stale(record: wire.ConnectionRecord, outcome: Outcome, told: list[Exchange]) -> bool:
+def _is_stale(flags: int, exchanges: int, outcome: Outcome, latest: Exchange) -> bool:
     """Whether a connection that had answered before was dead when it was to serve again."""
-    # Told of before, and nothing more came of it: the peer reset it while it was kept.
-    if record.flags & wire.CONNECTION_BEFORE and outcome is Outcome.RESET:
-        return bool(record.first_in and not record.bytes_out and not record.bytes_in)
-    used_before = record.exchanges or record.flags & wire.CONNECTION_REUSED
-    in_vain = bool(told) and told[-1].bytes_out > 0 and told[-1].wait_ns is None
-    gone = outcome is Outcome.RESET or bool(record.flags & wire.CONNECTION_PEER_CLOSED)
+    used_before = exchanges or flags & wire.CONNECTION_REUSED
+    in_vain = latest.bytes_out > 0 and latest.wait_ns is None
+    gone = outcome is Outcome.RESET or flags & wire.CONNECTION_PEER_CLOSED
     return bool(used_before and in_vain and gone)
 
 
-def _outcome(record: wire.ConnectionRecord, protocol: Protocol) -> Outcome:
-    ended = record.closed and not record.flags & wire.CONNECTION_OPEN
-    if ended and record.flags & wire.SAMPLED_CONNECTION:
-        return Outcome.GONE
+def _outcome(protocol: Protocol, flags: int, error: int, established: int, closed: int) -> Outcome:
+    ended = closed and not flags & wire.CONNECTION_OPEN
+    if ended and flags & wire.SAMPLED_CONNECTION:
+        return _GONE
     # An error outlives the rest: a refused socket that is never closed is refused, not open.
-    if record.error:
-        return _OUTCOMES.get(errno_name(record.error), Outcome.FAILED)
-    if record.flags & wire.CONNECTION_RESET:
-        return Outcome.RESET
-    if record.flags & wire.CONNECTION_ABANDONED:
+    if error:
+        return _OUTCOMES.get(errno_name(error), Outcome.FAILED)
+    if flags & wire.CONNECTION_RESET:
+        return _RESET
+    if flags & wire.CONNECTION_ABANDONED:
         return Outcome.ABANDONED
     # A UDP socket is ready at once; TCP is when the handshake is through.
-    ready = protocol is Protocol.UDP or record.established
-    if record.flags & wire.CONNECTION_OPEN or not record.closed:
-        return Outcome.OPEN if ready else Outcome.CONNECTING
-    return Outcome.OK if ready else Outcome.ABANDONED
+    ready = established or protocol is not _TCP
+    if ended:
+        return _OK if ready else Outcome.ABANDONED
+    return _OPEN if ready else Outcome.CONNECTING
