@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING
 from lambdatrace.model import Outcome, Phase, PhaseKind, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from lambdatrace.model import Connection, Exchange
 
+    # The values of a Phase: an execution may have very many, and most are only summed up.
+    BarePhase = tuple[PhaseKind, int, int]
+
 _DNS_PORT = 53
+# Taken out of their enum once: Python 3.11 takes as long for that as for a call.
+_CONNECT, _TLS, _SEND = PhaseKind.CONNECT, PhaseKind.TLS, PhaseKind.SEND
+_WAIT, _TRANSFER, _EXCHANGES = PhaseKind.WAIT, PhaseKind.TRANSFER, PhaseKind.EXCHANGES
+_TCP, _UDP = Protocol.TCP, Protocol.UDP
 _NEVER_ESTABLISHED = frozenset(
     {
         Outcome.CONNECTING,
@@ -38,15 +45,15 @@ def told_apart(
     `whole`: no record of the execution is known to be missing or was folded.
     """
     counts = {each.id: each.exchanges for each in connections if each.exchanges is not None}
-    found: dict[int, list[Exchange]] = {number: [] for number in counts}
+    found: dict[int, list[Exchange]] = {}
     for exchange in exchanges:
-        if exchange.connection_id in found:
-            found[exchange.connection_id].append(exchange)
-    return {
-        number: tuple(rows)
-        for number, rows in found.items()
-        if whole or len(rows) >= counts[number]
-    }
+        if exchange.connection_id in counts:
+            found.setdefault(exchange.connection_id, []).append(exchange)
+    told: dict[int, tuple[Exchange, ...]] = dict.fromkeys(counts, ())
+    told.update({number: tuple(rows) for number, rows in found.items()})
+    if whole:
+        return told
+    return {number: rows for number, rows in told.items() if len(rows) >= counts[number]}
 
 
 def phases(
@@ -57,24 +64,29 @@ def phases(
     `exchanges` are all of its own, None where they are not known. What ended before the execution
     began is left out.
     """
+    return tuple([Phase(*each) for each in bare_phases(connection, exchanges)])
+
+
+def bare_phases(
+    connection: Connection, exchanges: Sequence[Exchange] | None = None
+) -> list[BarePhase]:
+    """The values of `phases`: for those who have no time for an object each."""
     if connection.before:
-        return ()
-    found = [_connect(connection), _handshake(connection)]
+        return []
+    found: list[BarePhase | None] = [_connect(connection), _handshake(connection)]
     if exchanges is None:
         found += _from_sums(connection)
     else:
         for exchange in exchanges:
             found += _of_exchange(connection, exchange)
-    return tuple(
-        phase
-        for phase in found
-        if phase is not None and not (connection.reused and phase.end_ns <= 0)
-    )
+    if connection.reused:
+        return [each for each in found if each is not None and each[2] > 0]
+    return [each for each in found if each is not None]
 
 
-def exchange_phases(connection: Connection, exchange: Exchange) -> tuple[Phase, ...]:
-    """The phases of one exchange of a connection, ns relative to the execution's start."""
-    return tuple(phase for phase in _of_exchange(connection, exchange) if phase is not None)
+def bare_exchange_phases(connection: Connection, exchange: Exchange) -> list[BarePhase]:
+    """The phases of one exchange of a connection, as `bare_phases` has them."""
+    return [each for each in _of_exchange(connection, exchange) if each is not None]
 
 
 def connect_ns(connection: Connection) -> int | None:
@@ -93,13 +105,13 @@ def wait_ns(connection: Connection, exchanges: Sequence[Exchange] | None = None)
         return None  # until some time after the latest look
     if exchanges is not None:
         waits = [_wait(connection, exchange) for exchange in exchanges]
-        lengths = [wait.end_ns - wait.start_ns for wait in waits if wait is not None]
+        lengths = [wait[2] - wait[1] for wait in waits if wait is not None]
         return sum(lengths) if lengths else None
     if _sums_hold_a_handshake(connection):
         return None
     unanswered = _unanswered(connection)
     if unanswered is not None:
-        return connection.waited_ns + unanswered.end_ns - unanswered.start_ns
+        return connection.waited_ns + unanswered[2] - unanswered[1]
     if connection.first_out_ns is None or connection.first_in_ns is None:
         return None
     return connection.waited_ns
@@ -108,7 +120,7 @@ def wait_ns(connection: Connection, exchanges: Sequence[Exchange] | None = None)
 def unanswered_ns(connection: Connection) -> int | None:
     """How long it was seen to wait for an answer that had not come by then; None: it was not."""
     unanswered = _unanswered(connection)
-    return None if unanswered is None else unanswered.end_ns - unanswered.start_ns
+    return None if unanswered is None else unanswered[2] - unanswered[1]
 
 
 def transfer_ns(connection: Connection, exchanges: Sequence[Exchange] | None = None) -> int | None:
@@ -125,79 +137,79 @@ def _end(connection: Connection) -> int:
     return connection.started_ns + connection.duration_ns
 
 
-def _length(connection: Connection, phase: Phase | None) -> int | None:
-    if phase is None or connection.before or (connection.reused and phase.end_ns <= 0):
+def _length(connection: Connection, phase: BarePhase | None) -> int | None:
+    if phase is None or connection.before or (connection.reused and phase[2] <= 0):
         return None
-    return phase.end_ns - phase.start_ns
+    return phase[2] - phase[1]
 
 
-def _connect(connection: Connection) -> Phase | None:
+def _connect(connection: Connection) -> BarePhase | None:
+    started = connection.started_ns
     if connection.connect_ns is not None:
-        end = connection.started_ns + connection.connect_ns
-    elif connection.protocol is Protocol.TCP and connection.outcome in _NEVER_ESTABLISHED:
-        end = _end(connection)
-    else:
-        return None
-    return Phase(PhaseKind.CONNECT, connection.started_ns, end)
+        return _CONNECT, started, started + connection.connect_ns
+    if connection.protocol is _TCP and connection.outcome in _NEVER_ESTABLISHED:
+        return _CONNECT, started, started + connection.duration_ns
+    return None
 
 
-def _handshake(connection: Connection) -> Phase | None:
+def _handshake(connection: Connection) -> BarePhase | None:
     started, length = connection.tls_started_ns, connection.tls_ns
     if started is None:
         return None
     # One that never ended lasted until nobody went on with it.
     end = _end(connection) if length is None else started + length
-    return Phase(PhaseKind.TLS, started, max(started, end))
+    return _TLS, started, max(started, end)
 
 
-def _of_exchange(connection: Connection, exchange: Exchange) -> Iterator[Phase | None]:
-    sent = exchange.started_ns + exchange.request_ns
-    if exchange.request_ns:
-        yield Phase(PhaseKind.SEND, exchange.started_ns, sent)
+def _of_exchange(connection: Connection, exchange: Exchange) -> list[BarePhase | None]:
+    started, requested = exchange.started_ns, exchange.request_ns
     wait = _wait(connection, exchange)
-    yield wait
+    found = [(_SEND, started, started + requested), wait] if requested else [wait]
     if exchange.transfer_ns is not None:
         # Without a request the peer spoke first.
-        answered = sent if wait is None else wait.end_ns
-        yield Phase(PhaseKind.TRANSFER, answered, answered + exchange.transfer_ns)
+        answered = started + requested if wait is None else wait[2]
+        found.append((_TRANSFER, answered, answered + exchange.transfer_ns))
+    return found
 
 
-def _wait(connection: Connection, exchange: Exchange) -> Phase | None:
+def _wait(connection: Connection, exchange: Exchange) -> BarePhase | None:
     sent = exchange.started_ns + exchange.request_ns
     if exchange.wait_ns is not None:
-        return Phase(PhaseKind.WAIT, sent, sent + exchange.wait_ns)
+        return _WAIT, sent, sent + exchange.wait_ns
     if exchange.transfer_ns is not None or connection.before:
         return None
     end = _end(connection)
-    return Phase(PhaseKind.WAIT, sent, end) if sent <= end else None
+    return (_WAIT, sent, end) if sent <= end else None
 
 
-def _from_sums(connection: Connection) -> Iterator[Phase | None]:
+def _from_sums(connection: Connection) -> list[BarePhase | None]:
     secured = 0
     if connection.tls_started_ns is not None:
         if connection.tls_ns is None:
-            return
+            return []
         secured = connection.tls_started_ns + connection.tls_ns
+    found: list[BarePhase | None] = []
     sent, answered = connection.first_out_ns, connection.first_in_ns
     if _sums_hold_a_handshake(connection):
         # The first bytes were the handshake's; the moment of the first ones behind it is not known.
         answered = secured
     elif _several(connection):
-        yield _phase(PhaseKind.WAIT, sent, answered)
+        found.append(_phase(_WAIT, sent, answered))
     else:
         if sent != connection.last_out_ns and not connection.reused:
-            yield _phase(PhaseKind.SEND, sent, connection.last_out_ns)
-        yield _phase(PhaseKind.WAIT, connection.last_out_ns, answered)
-        yield _phase(PhaseKind.TRANSFER, answered, connection.last_in_ns)
+            found.append(_phase(_SEND, sent, connection.last_out_ns))
+        found.append(_phase(_WAIT, connection.last_out_ns, answered))
+        found.append(_phase(_TRANSFER, answered, connection.last_in_ns))
         answered = None
     # An earlier execution's bytes say nothing about when this one's began.
     if answered is not None and answered >= 0:
-        yield _phase(PhaseKind.EXCHANGES, answered, connection.last_in_ns)
-    yield _unanswered(connection)
+        found.append(_phase(_EXCHANGES, answered, connection.last_in_ns))
+    found.append(_unanswered(connection))
+    return found
 
 
-def _phase(kind: PhaseKind, start: int | None, end: int | None) -> Phase | None:
-    return None if start is None or end is None or end < start else Phase(kind, start, end)
+def _phase(kind: PhaseKind, start: int | None, end: int | None) -> BarePhase | None:
+    return None if start is None or end is None or end < start else (kind, start, end)
 
 
 def _sums_hold_a_handshake(connection: Connection) -> bool:
@@ -213,14 +225,14 @@ def _several(connection: Connection) -> bool:
     return sent is not None and answered is not None and sent > answered
 
 
-def _unanswered(connection: Connection) -> Phase | None:
+def _unanswered(connection: Connection) -> BarePhase | None:
     """The wait for an answer that had not come when the connection or the execution ended."""
     sent, answered, end = connection.last_out_ns, connection.last_in_ns, _end(connection)
     if connection.before or sent is None or (answered is not None and sent <= answered):
         return None
     # A datagram may be meant for nobody to answer (metrics, logs); a DNS query never is.
-    if answered is None and connection.protocol is Protocol.UDP and connection.port != _DNS_PORT:
+    if answered is None and connection.protocol is _UDP and connection.port != _DNS_PORT:
         return None
     if connection.sampled:
         sent = max(0, sent)  # which is known to a tick of the kernel's
-    return Phase(PhaseKind.WAIT, sent, end) if sent <= end else None
+    return (_WAIT, sent, end) if sent <= end else None

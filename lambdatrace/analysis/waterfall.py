@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import chain
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from lambdatrace.analysis.phases import exchange_phases, phases
+from lambdatrace.analysis.phases import bare_exchange_phases, bare_phases
 from lambdatrace.analysis.waiting import SlowCalls, slow_calls, worth_showing
 from lambdatrace.model import (
     SHORT_CONNECTIONS,
@@ -22,14 +23,14 @@ from lambdatrace.model import (
     Namelookup,
     Outcome,
     Part,
-    Phase,
     PhaseKind,
 )
 from lambdatrace.values import Value, replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from lambdatrace.analysis.phases import BarePhase
     from lambdatrace.model import Pause, Trace
 
 # From so many rows of a kind on, those that have a name or a destination in common are one.
@@ -48,6 +49,7 @@ _OUTLIER = 2
 _SMALL = 0.01
 _FEW = 3
 _UNREMARKABLE = frozenset({Outcome.OK, Outcome.OPEN, Outcome.GONE})
+_NOT_OVER = frozenset({Outcome.OPEN, Outcome.CONNECTING})
 
 
 class Activity(StrEnum):
@@ -74,6 +76,13 @@ class End(StrEnum):
     OPEN = "open"  # it had not when the execution ended
 
 
+_DONE, _FAILED, _OPEN = (
+    End.DONE,
+    End.FAILED,
+    End.OPEN,
+)  # a look into an enum takes as long as a call
+
+
 class Stretch(NamedTuple):
     """A stretch of time, ns relative to the execution's start; there may be many."""
 
@@ -98,6 +107,10 @@ class Group(Value):
 
 
 Source = Namelookup | Connection | Exchange | SlowCalls | CpuTime | Group
+# Of a row that may become one of a group, of which there may be very many: its number, its source,
+# its start, its end, how long it was at something, from when to when it was, and how it ended.
+Member = tuple[int, Source, int, int, int, int, int, End]
+Kind = TypeVar("Kind")
 
 
 class Row(Value):
@@ -134,27 +147,31 @@ def waterfall(trace: Trace, exchanges: Mapping[int, Sequence[Exchange]]) -> Wate
     `exchanges` are those of a connection, by its id, where all of them are known.
     """
     duration = max(1, trace.execution.duration_ns)
-    ends = {each.id: each.started_ns + each.duration_ns for each in trace.connections}
-    open_ones = {each.id for each in trace.connections if each.outcome is Outcome.OPEN}
-    resolved = {each.name for each in trace.namelookups if each.addresses}
-    lookups = [
-        _lookup_row(f"n{number}", each, ends, open_ones, resolved, duration)
-        for number, each in enumerate(trace.namelookups, 1)
-    ]
+    lookups = _lookup_rows(trace, duration)
     carriers = _carriers(trace)
-    numbers = {id(each): number for number, each in enumerate(trace.exchanges, 1)}
     blocks = [[row] for row in lookups]
     if len(blocks) > _MOST_ROWS:
-        blocks = _folded(lookups, "namelookup", duration)
+        asked = [_member_of(place, row, duration) for place, row in enumerate(lookups)]
+        blocks = _folded(asked, "namelookup", duration, lookups.__getitem__)
     drawn = [
-        _connection_row(f"c{number}", each, exchanges.get(each.id), duration)
+        (number, each)
         for number, each in enumerate(trace.connections, 1)
         if not each.before and number not in carriers
     ]
+
+    def row_of(number: int) -> Row:
+        connection = trace.connections[number - 1]
+        return _connection_row(number, connection, exchanges.get(connection.id), duration)
+
     if len(drawn) > _MOST_ROWS:
-        blocks += _folded(drawn, "connection", duration)
+        members = [
+            _member(number, each, exchanges.get(each.id), duration) for number, each in drawn
+        ]
+        blocks += _folded(members, "connection", duration, row_of)
     else:
-        blocks += _with_exchanges(drawn, exchanges, numbers, duration)
+        numbers = {id(each): number for number, each in enumerate(trace.exchanges, 1)}
+        rows_of = [row_of(number) for number, _ in drawn]
+        blocks += _with_exchanges(rows_of, exchanges, numbers, duration)
     calls = slow_calls(trace.blocked)
     pauses = trace.pauses if _has_pauses(trace) else None
     shown = worth_showing(calls, pauses, duration, _MOST_CALLS)
@@ -187,11 +204,25 @@ def _has_pauses(trace: Trace) -> bool:
 def _carriers(trace: Trace) -> set[int]:
     """Connections of which the namelookups tell everything there is."""
     asked = {each.connection_id for each in trace.namelookups}
+    if not asked:
+        return set()
     return {
         number
         for number, each in enumerate(trace.connections, 1)
         if each.id in asked and each.outcome in _UNREMARKABLE and not each.before
     }
+
+
+def _lookup_rows(trace: Trace, duration: int) -> list[Row]:
+    if not trace.namelookups:
+        return []
+    ends = {each.id: each.started_ns + each.duration_ns for each in trace.connections}
+    open_ones = {each.id for each in trace.connections if each.outcome is Outcome.OPEN}
+    resolved = {each.name for each in trace.namelookups if each.addresses}
+    return [
+        _lookup_row(f"n{number}", each, ends, open_ones, resolved, duration)
+        for number, each in enumerate(trace.namelookups, 1)
+    ]
 
 
 def _lookup_row(
@@ -213,21 +244,64 @@ def _lookup_row(
         stop = max(start, min(duration, ends.get(lookup.connection_id, duration)))
         is_open = lookup.connection_id in open_ones or lookup.connection_id not in ends
         end = End.OPEN if is_open and stop >= duration else End.FAILED
-    stretches = _clipped([(Activity.DNS, start, stop)], duration)
+    stretches = _stretches([(Activity.DNS, start, stop)], duration)
     return Row(number, lookup, start, stop, _sum(stretches), stretches, end)
 
 
 def _connection_row(
-    number: str, connection: Connection, exchanges: Sequence[Exchange] | None, duration: int
+    number: int, connection: Connection, exchanges: Sequence[Exchange] | None, duration: int
 ) -> Row:
-    stretches = _of_phases(phases(connection, exchanges), duration)
+    stretches = _of_phases(bare_phases(connection, exchanges), duration)
     start, stop = connection.started_ns, connection.started_ns + connection.duration_ns
-    end = End.DONE
-    if connection.outcome in (Outcome.OPEN, Outcome.CONNECTING):
-        end = End.OPEN
-    elif connection.outcome not in _UNREMARKABLE or connection.tls_error is not None:
-        end = End.FAILED
-    return Row(number, connection, start, stop, _union_ns(stretches), stretches, end)
+    took, end = _union_ns(stretches), _end_of(connection)
+    return Row(f"c{number}", connection, start, stop, took, stretches, end)
+
+
+def _end_of(connection: Connection) -> End:
+    if connection.outcome in _NOT_OVER:
+        return _OPEN
+    if connection.outcome not in _UNREMARKABLE or connection.tls_error is not None:
+        return _FAILED
+    return _DONE
+
+
+def _member(
+    number: int, connection: Connection, exchanges: Sequence[Exchange] | None, duration: int
+) -> Member:
+    start = connection.started_ns
+    first, last, took = _extent(bare_phases(connection, exchanges), start, duration)
+    stop = start + connection.duration_ns
+    return number, connection, start, stop, took, first, last, _end_of(connection)
+
+
+def _member_of(place: int, row: Row, duration: int) -> Member:
+    first, last, _ = _extent(row.stretches, row.start_ns, duration)
+    return place, row.source, row.start_ns, row.end_ns, row.took_ns, first, last, row.end
+
+
+def _extent(
+    spans: Sequence[tuple[object, int, int]], start: int, duration: int
+) -> tuple[int, int, int]:
+    """(from when on, until when, how long) something went on of what lies within the execution.
+
+    What was at nothing stands where it began, at `start`.
+    """
+    first = last = took = 0
+    for _, begun, over in spans:
+        if not first <= begun <= over <= duration:
+            break
+        if over > last:
+            took += over - max(begun, last)
+            last = over
+        first = begun
+    else:
+        # The usual case, and there may be very many: within, and one after the other.
+        return (spans[0][1], last, took) if spans else (start, start, 0)
+    within = _within(spans, duration)
+    if not within:
+        return start, start, 0
+    first, last = min(each[1] for each in within), max(each[2] for each in within)
+    return first, last, _union_ns(within)
 
 
 def _with_exchanges(
@@ -260,18 +334,18 @@ def _with_exchanges(
 
 
 def _exchange_row(number: str, connection: Connection, exchange: Exchange, duration: int) -> Row:
-    stretches = _of_phases(exchange_phases(connection, exchange), duration)
+    stretches = _of_phases(bare_exchange_phases(connection, exchange), duration)
     start = exchange.started_ns
     stop = max((each.end_ns for each in stretches), default=start)
     end = End.DONE
     if is_unanswered(exchange):
-        is_open = connection.outcome in (Outcome.OPEN, Outcome.CONNECTING)
+        is_open = connection.outcome in _NOT_OVER
         end = End.OPEN if is_open else End.FAILED
     return Row(number, exchange, start, stop, _sum(stretches), stretches, end, level=1)
 
 
 def _call_row(number: int, calls: SlowCalls, duration: int) -> Row:
-    stretches = _clipped(
+    stretches = _stretches(
         [
             (Activity.CALL, each.started_ns, each.started_ns + each.duration_ns)
             for each in calls.calls
@@ -285,98 +359,146 @@ def _call_row(number: int, calls: SlowCalls, duration: int) -> Row:
 
 def _cpu_row(cpu: CpuTime, pauses: Sequence[Pause], duration: int) -> Row:
     """What no pause covers, and those in which a thread could have run."""
-    stretches = []
+    spans = []
+    running, waiting, for_cpu = Activity.RUNNING, Activity.RUNQUEUE, Part.RUNQUEUE
     free = 0
     for pause in pauses:
-        if pause.started_ns > free:
-            stretches.append(Stretch(Activity.RUNNING, free, pause.started_ns))
-        end = pause.started_ns + pause.duration_ns
-        if pause.part is Part.RUNQUEUE:
-            stretches.append(Stretch(Activity.RUNQUEUE, pause.started_ns, end))
-        free = max(free, end)
+        start = pause.started_ns
+        if start > free:
+            spans.append((running, free, start))
+        end = start + pause.duration_ns
+        if pause.part is for_cpu:
+            spans.append((waiting, start, end))
+        if end > free:
+            free = end
     if free < duration:
-        stretches.append(Stretch(Activity.RUNNING, free, duration))
-    return Row("", cpu, 0, duration, cpu.cpu_wall_ns, tuple(stretches))
+        spans.append((running, free, duration))
+    return Row("", cpu, 0, duration, cpu.cpu_wall_ns, _made(spans))
 
 
-def _folded(rows: Sequence[Row], kind: str, duration: int) -> list[list[Row]]:
+def _folded(
+    members: Iterable[Member], kind: str, duration: int, row_of: Callable[[int], Row]
+) -> list[list[Row]]:
     """Rows by name or destination: each that has several is one group, with what stands out."""
-    found: dict[tuple[object, ...], list[Row]] = {}
-    for row in rows:
-        found.setdefault(_key(row), []).append(row)
-    ordered = sorted(found.values(), key=_weight, reverse=True)
-    own = [each for each in ordered if not _is_small(each, duration)][: _MOST_ROWS - 1]
+    found: dict[tuple[object, ...], _Gathered] = {}
+    for member in members:
+        key = _key(member[1])
+        gathered = found.get(key)
+        if gathered is None:
+            found[key] = _Gathered(member)
+        else:
+            gathered.add(member)
+    ordered = sorted(found.values(), key=_Gathered.weight, reverse=True)
+    own = [each for each in ordered if not each.is_small(duration)][: _MOST_ROWS - 1]
     chosen = {id(each) for each in own}
     others = [each for each in ordered if id(each) not in chosen]
-    blocks = [_block(each, kind, 1, duration) for each in own]
+    blocks = [_block([each], kind, duration, row_of) for each in own]
     if others:
-        rest = [row for each in others for row in each]
-        blocks.append(_block(rest, kind, len(others), duration))
+        blocks.append(_block(others, kind, duration, row_of))
     return blocks
 
 
-def _is_small(rows: Sequence[Row], duration: int) -> bool:
-    if len(rows) > _FEW or any(row.end is not End.DONE for row in rows):
-        return False
-    return sum(row.took_ns for row in rows) < _SMALL * duration
+class _Gathered:
+    """What is told of the rows of one name or destination; the rows themselves are not kept."""
+
+    __slots__ = (
+        "bytes_in", "bytes_out", "first", "firsts", "has_failed", "is_done", "longest", "spans",
+        "stop_ns", "took", "troubles",
+    )  # fmt: skip
+
+    def __init__(self, member: Member) -> None:
+        self.took: list[int] = []
+        # What each was at, from its first stretch to its last one: that many at once is the point.
+        self.spans: list[tuple[Activity, int, int]] = []
+        self.stop_ns = member[3]
+        self.first = self.longest = member  # the first of those that began first, took longest
+        self.bytes_out = self.bytes_in = 0
+        self.has_failed, self.is_done = False, True
+        self.troubles: dict[str, int] = {}  # how often
+        self.firsts: dict[str, int] = {}  # of each trouble, the number of the first
+        self.add(member)
+
+    def add(self, member: Member) -> None:
+        """Take one more."""
+        number, source, start, stop, took, begun, over, end = member
+        self.took.append(took)
+        self.spans.append((_MEMBER, begun, over))
+        if stop > self.stop_ns:
+            self.stop_ns = stop
+        if start < self.first[2]:
+            self.first = member
+        if took > self.longest[4]:
+            self.longest = member
+        if isinstance(source, Connection):
+            self.bytes_out += source.bytes_out
+            self.bytes_in += source.bytes_in
+            if end is _DONE:
+                return
+        if end is not _DONE:
+            self.is_done = False
+            self.has_failed = self.has_failed or end is _FAILED
+        words = _trouble(source, end)
+        if words:
+            self.troubles[words] = self.troubles.get(words, 0) + 1
+            self.firsts.setdefault(words, number)
+
+    def weight(self) -> tuple[bool, int]:
+        """What is told first."""
+        return self.has_failed, sum(self.took)
+
+    def is_small(self, duration: int) -> bool:
+        """Whether they are too few and too short for a group of their own."""
+        return len(self.took) <= _FEW and self.is_done and sum(self.took) < _SMALL * duration
 
 
-def _key(row: Row) -> tuple[object, ...]:
-    source = row.source
+def _key(source: Source) -> tuple[object, ...]:
     if isinstance(source, Connection):
         return source.host or source.address, source.port, source.protocol
     return (source.name, source.type) if isinstance(source, Namelookup) else ()
 
 
-def _weight(rows: Sequence[Row]) -> tuple[bool, int]:
-    failed = any(row.end is End.FAILED for row in rows)
-    return failed, sum(row.took_ns for row in rows)
-
-
-def _block(rows: list[Row], kind: str, names: int, duration: int) -> list[Row]:
+def _block(
+    gathered: Sequence[_Gathered], kind: str, duration: int, row_of: Callable[[int], Row]
+) -> list[Row]:
     """A group, and below it its longest row and the first that failed in each way."""
-    if len(rows) == 1:
-        return rows
+    took = sorted(chain.from_iterable([each.took for each in gathered]))
+    first = min([each.first for each in gathered], key=itemgetter(2))
+    if len(took) == 1:
+        return [row_of(first[0])]
+    names = len(gathered)
     troubles: Counter[str] = Counter()
-    firsts: dict[str, Row] = {}
-    for row in rows:
-        words = trouble(row)
-        if words:
-            troubles[words] += 1
-            firsts.setdefault(words, row)
-    took = sorted(row.took_ns for row in rows)
-    sources = [row.source for row in rows if isinstance(row.source, Connection)]
-    first = min(rows, key=lambda row: row.start_ns)
-    example = first.source if names == 1 else None
+    firsts: dict[str, tuple[int, int]] = {}
+    for place, each in enumerate(gathered):
+        troubles.update(each.troubles)
+        for words, number in each.firsts.items():
+            firsts.setdefault(words, (place, number))
+    example = first[1] if names == 1 else None
     group = Group(
         example=example if isinstance(example, Namelookup | Connection) else None,
         kind=kind,
         names=names,
-        count=len(rows),
+        count=len(took),
         troubles=tuple(troubles.most_common()),
         median_ns=took[(len(took) - 1) // 2],
         longest_ns=took[-1],
-        bytes_out=sum(each.bytes_out for each in sources),
-        bytes_in=sum(each.bytes_in for each in sources),
+        bytes_out=sum(each.bytes_out for each in gathered),
+        bytes_in=sum(each.bytes_in for each in gathered),
     )
-    members = []
-    for row in rows:
-        # What it was at, from its first stretch to its last one: that many at once is the point.
-        start = min((each.start_ns for each in row.stretches), default=row.start_ns)
-        end = max((each.end_ns for each in row.stretches), default=row.start_ns)
-        members.append((Activity.MEMBER, start, end))
-    stop = max(row.end_ns for row in rows)
-    stretches = _clipped(members, duration)
+    spans = chain.from_iterable([each.spans for each in gathered])
+    # Those that were at nothing may have begun before the execution.
+    stretches = _made([span for span in spans if span[1] >= 0 and span[2] <= duration])
+    stop = max(each.stop_ns for each in gathered)
     ending = End.FAILED if troubles else End.DONE
-    whole = Row("", group, first.start_ns, stop, _union_ns(stretches), stretches, ending)
-    chosen = {id(row): f"first {words}" for words, row in list(firsts.items())[:_MOST_FAILED]}
-    longest = max(rows, key=lambda row: row.took_ns)
-    if longest.took_ns >= _OUTLIER * group.median_ns:
-        chosen.setdefault(id(longest), "longest")
+    whole = Row("", group, first[2], stop, _union_ns(stretches), stretches, ending)
+    chosen = {where: f"first {words}" for words, where in list(firsts.items())[:_MOST_FAILED]}
+    place, longest = max(
+        [(place, each.longest) for place, each in enumerate(gathered)], key=lambda each: each[1][4]
+    )
+    if longest[4] >= _OUTLIER * group.median_ns:
+        chosen.setdefault((place, longest[0]), "longest")
     below = [
-        replaced(row, level=1, note=chosen[id(row)] if names == 1 else "")
-        for row in rows
-        if id(row) in chosen
+        replaced(row_of(number), level=1, note=note if names == 1 else "")
+        for (_, number), note in sorted(chosen.items())
     ]
     return [whole, *below]
 
@@ -388,51 +510,64 @@ def is_unanswered(exchange: Exchange) -> bool:
 
 def trouble(row: Row) -> str:
     """What went wrong in a row, in a word or two; empty: nothing did."""
-    source = row.source
+    return _trouble(row.source, row.end)
+
+
+def _trouble(source: Source, end: End) -> str:
     if isinstance(source, Namelookup):
         if source.answer is None:
             return "unanswered"
-        return source.answer if row.end is End.FAILED else ""
+        return source.answer if end is End.FAILED else ""
     if isinstance(source, Connection):
         if source.tls_error is not None:
             return "TLS failed"
-        if source.outcome is Outcome.CONNECTING:
-            return "not connected"
-        return "" if source.outcome in _UNREMARKABLE else str(source.outcome)
+        if source.outcome in _UNREMARKABLE:
+            return ""
+        return "not connected" if source.outcome is Outcome.CONNECTING else str(source.outcome)
     return ""
 
 
-def _of_phases(found: Iterable[Phase], duration: int) -> tuple[Stretch, ...]:
-    return _clipped(
-        [(_ACTIVITIES[phase.kind], phase.start_ns, phase.end_ns) for phase in found], duration
-    )
+def _of_phases(found: Iterable[BarePhase], duration: int) -> tuple[Stretch, ...]:
+    return _stretches([(_ACTIVITIES[kind], start, end) for kind, start, end in found], duration)
 
 
 _ACTIVITIES = {kind: Activity(kind.value) for kind in PhaseKind}
+_MEMBER = Activity.MEMBER
 
 
-def _clipped(spans: Iterable[tuple[Activity, int, int]], duration: int) -> tuple[Stretch, ...]:
+def _stretches(spans: Iterable[tuple[Activity, int, int]], duration: int) -> tuple[Stretch, ...]:
+    """What of spans lies within the execution."""
+    return _made(_within(spans, duration))
+
+
+def _made(spans: Iterable[tuple[Activity, int, int]]) -> tuple[Stretch, ...]:
+    # Half as long as to make each by name.
+    return tuple(map(Stretch._make, spans))
+
+
+def _within(spans: Iterable[tuple[Kind, int, int]], duration: int) -> list[tuple[Kind, int, int]]:
     """What of spans lies within the execution; a moment at its edge stays a moment."""
     found = []
-    for activity, start, end in spans:
+    for span in spans:
+        kind, start, end = span
         if start >= 0 and end <= duration:  # nearly all of them, and there may be many
-            found.append(Stretch(activity, start, end))
+            found.append(span)
         elif end >= 0 and start <= duration:
-            found.append(Stretch(activity, max(0, start), min(duration, end)))
-    return tuple(found)
+            found.append((kind, max(0, start), min(duration, end)))
+    return found
 
 
 def _sum(stretches: Iterable[Stretch]) -> int:
     return sum(each.end_ns - each.start_ns for each in stretches)
 
 
-_START = attrgetter("start_ns")
+_START = itemgetter(1)
 
 
-def _union_ns(stretches: Sequence[Stretch]) -> int:
+def _union_ns(stretches: Sequence[tuple[object, int, int]]) -> int:
     """How long at least one of them went on."""
     if len(stretches) == 1:
-        return stretches[0].end_ns - stretches[0].start_ns
+        return stretches[0][2] - stretches[0][1]
     total = reached = 0
     for _, start, end in sorted(stretches, key=_START):
         if end > reached:

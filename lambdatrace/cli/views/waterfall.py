@@ -350,14 +350,15 @@ def _bar(row: Row, duration_ns: int, width: int, glyphs: Glyphs, ascii_only: boo
             if first == last or min(cell + 1, end) - max(cell, begin) >= 0.5:
                 cells[cell] = (glyphs.life, DIM)
     covered: list[dict[Activity, float] | None] = [None] * width
-    for stretch in row.stretches:
-        start, stop = position(stretch.start_ns), position(stretch.end_ns)
+    # There may be very many, nearly all within one cell; and all are within the execution.
+    for activity, start_ns, end_ns in row.stretches:
+        start, stop = start_ns / duration_ns * width, end_ns / duration_ns * width
         for cell in range(floor(start), min(width, ceil(stop))):
             shares = covered[cell]
             if shares is None:
                 shares = covered[cell] = {}
             share = min(cell + 1.0, stop) - max(float(cell), start)
-            shares[stretch.activity] = shares.get(stretch.activity, 0.0) + share
+            shares[activity] = shares.get(activity, 0.0) + share
     for cell, shares in enumerate(covered):
         if shares:
             activity = max(shares, key=lambda each: shares[each])
@@ -373,17 +374,19 @@ def _bar(row: Row, duration_ns: int, width: int, glyphs: Glyphs, ascii_only: boo
 
 def _density(stretches: Sequence[Stretch], duration_ns: int, width: int, ascii_only: bool) -> Text:
     """How many were at something at once, cell by cell."""
-    changes = [0] * (width + 1)
-    for stretch in stretches:
-        first = min(width - 1, stretch.start_ns * width // duration_ns)
-        last = min(width - 1, stretch.end_ns * width // duration_ns)
-        changes[first] += 1
-        changes[last + 1] -= 1
+    # Cells in which so many begin and end; the last one is the execution's very end.
+    begun, ended = [0] * (width + 1), [0] * (width + 1)
+    for _, start_ns, end_ns in stretches:
+        first, last = start_ns * width // duration_ns, end_ns * width // duration_ns
+        begun[first if first < width else width] += 1
+        ended[last if last < width else width] += 1
+    begun[width - 1] += begun[width]
     counts = []
     at_once = 0
-    for change in changes[:width]:
-        at_once += change
+    for more, fewer in zip(begun[:width], ended[:width], strict=True):
+        at_once += more
         counts.append(at_once)
+        at_once -= fewer
     return sparkline(counts, ascii_only=ascii_only)
 
 
