@@ -539,9 +539,10 @@ class _Hosts:
             known = self._by_destination.get(key, figures.host)
             self._by_destination[key] = figures.host if known == figures.host else None
 
-    def of(self, connection: int) -> str | None:
-        """Its own."""
-        return self._own(connection) if self._by_connection or self._tls else None
+    @property
+    def any_own(self) -> bool:
+        """Whether connections may have a name of their own, or something is known of their TLS."""
+        return bool(self._by_connection or self._tls)
 
     def of_destination(self, address: str, port: int, protocol: Protocol) -> str | None:
         """That of all connections to a destination that have none of their own."""
@@ -550,10 +551,11 @@ class _Hosts:
     def known(self) -> dict[int, str]:
         """The names of connections that have one of their own. Raises CorruptItemError."""
         numbers = {int(text) for text in (*self._tls, *self._by_connection) if _is_number(text)}
-        names = {number: self._own(number) for number in numbers}
+        names = {number: self.own(number) for number in numbers}
         return {number: name for number, name in names.items() if name is not None}
 
-    def _own(self, connection: int) -> str | None:
+    def own(self, connection: int) -> str | None:
+        """That of a connection that has one of its own."""
         name = self._by_connection.get(str(connection)) or self.tls(connection)[0]
         return name if isinstance(name, str) else None
 
@@ -571,6 +573,7 @@ class _ConnectionReader:
     def __init__(self, records: Records) -> None:
         execution = records.execution
         self._hosts = _Hosts(records)
+        self._are_named = self._hosts.any_own
         self._execution_id = execution.execution_id
         self._origin = records.origin_ns
         self._duration = execution.duration_ns
@@ -598,8 +601,10 @@ class _ConnectionReader:
         name = self._names.get(comm)
         if name is None:
             name = self._names[comm] = comm.split(b"\0", 1)[0].decode("utf-8", "replace")
-        own_host = self._hosts.of(identity)
-        server_name, version, alert = self._hosts.tls(identity)
+        server_name = version = alert = None
+        if self._are_named:
+            host = self._hosts.own(identity) or host
+            server_name, version, alert = self._hosts.tls(identity)
 
         origin = self._origin
         begun = started - origin
@@ -636,7 +641,7 @@ class _ConnectionReader:
         # long as all the rest.
         return Connection(
             identity,
-            host if own_host is None else own_host,
+            host,
             address,
             port,
             local_port or None,

@@ -151,7 +151,7 @@ def waterfall(trace: Trace, exchanges: Mapping[int, Sequence[Exchange]]) -> Wate
     carriers = _carriers(trace)
     blocks = [[row] for row in lookups]
     if len(blocks) > _MOST_ROWS:
-        asked = [_member_of(place, row, duration) for place, row in enumerate(lookups)]
+        asked = (_member_of(place, row, duration) for place, row in enumerate(lookups))
         blocks = _folded(asked, "namelookup", duration, lookups.__getitem__)
     drawn = [
         (number, each)
@@ -164,9 +164,9 @@ def waterfall(trace: Trace, exchanges: Mapping[int, Sequence[Exchange]]) -> Wate
         return _connection_row(number, connection, exchanges.get(connection.id), duration)
 
     if len(drawn) > _MOST_ROWS:
-        members = [
+        members = (
             _member(number, each, exchanges.get(each.id), duration) for number, each in drawn
-        ]
+        )
         blocks += _folded(members, "connection", duration, row_of)
     else:
         numbers = {id(each): number for number, each in enumerate(trace.exchanges, 1)}
@@ -373,7 +373,7 @@ def _cpu_row(cpu: CpuTime, pauses: Sequence[Pause], duration: int) -> Row:
             free = end
     if free < duration:
         spans.append((running, free, duration))
-    return Row("", cpu, 0, duration, cpu.cpu_wall_ns, _made(spans))
+    return Row("", cpu, 0, duration, cpu.cpu_wall_ns, tuple(map(_made, spans)))
 
 
 def _folded(
@@ -385,16 +385,16 @@ def _folded(
         key = _key(member[1])
         gathered = found.get(key)
         if gathered is None:
-            found[key] = _Gathered(member)
+            found[key] = _Gathered(member, duration)
         else:
             gathered.add(member)
     ordered = sorted(found.values(), key=_Gathered.weight, reverse=True)
-    own = [each for each in ordered if not each.is_small(duration)][: _MOST_ROWS - 1]
+    own = [each for each in ordered if not each.is_small][: _MOST_ROWS - 1]
     chosen = {id(each) for each in own}
     others = [each for each in ordered if id(each) not in chosen]
-    blocks = [_block([each], kind, duration, row_of) for each in own]
+    blocks = [_block([each], kind, row_of) for each in own]
     if others:
-        blocks.append(_block(others, kind, duration, row_of))
+        blocks.append(_block(others, kind, row_of))
     return blocks
 
 
@@ -402,14 +402,15 @@ class _Gathered:
     """What is told of the rows of one name or destination; the rows themselves are not kept."""
 
     __slots__ = (
-        "bytes_in", "bytes_out", "first", "firsts", "has_failed", "is_done", "longest", "spans",
-        "stop_ns", "took", "troubles",
+        "bytes_in", "bytes_out", "duration_ns", "first", "firsts", "has_failed", "is_done",
+        "longest", "stop_ns", "stretches", "took", "troubles",
     )  # fmt: skip
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, duration: int) -> None:
+        self.duration_ns = duration  # of the execution
         self.took: list[int] = []
         # What each was at, from its first stretch to its last one: that many at once is the point.
-        self.spans: list[tuple[Activity, int, int]] = []
+        self.stretches: list[Stretch] = []
         self.stop_ns = member[3]
         self.first = self.longest = member  # the first of those that began first, took longest
         self.bytes_out = self.bytes_in = 0
@@ -422,7 +423,9 @@ class _Gathered:
         """Take one more."""
         number, source, start, stop, took, begun, over, end = member
         self.took.append(took)
-        self.spans.append((_MEMBER, begun, over))
+        # What was at nothing may have begun before the execution.
+        if begun >= 0 and over <= self.duration_ns:
+            self.stretches.append(_made((_MEMBER, begun, over)))
         if stop > self.stop_ns:
             self.stop_ns = stop
         if start < self.first[2]:
@@ -446,9 +449,12 @@ class _Gathered:
         """What is told first."""
         return self.has_failed, sum(self.took)
 
-    def is_small(self, duration: int) -> bool:
+    @property
+    def is_small(self) -> bool:
         """Whether they are too few and too short for a group of their own."""
-        return len(self.took) <= _FEW and self.is_done and sum(self.took) < _SMALL * duration
+        return (
+            len(self.took) <= _FEW and self.is_done and sum(self.took) < _SMALL * self.duration_ns
+        )
 
 
 def _key(source: Source) -> tuple[object, ...]:
@@ -457,9 +463,7 @@ def _key(source: Source) -> tuple[object, ...]:
     return (source.name, source.type) if isinstance(source, Namelookup) else ()
 
 
-def _block(
-    gathered: Sequence[_Gathered], kind: str, duration: int, row_of: Callable[[int], Row]
-) -> list[Row]:
+def _block(gathered: Sequence[_Gathered], kind: str, row_of: Callable[[int], Row]) -> list[Row]:
     """A group, and below it its longest row and the first that failed in each way."""
     took = sorted(chain.from_iterable([each.took for each in gathered]))
     first = min([each.first for each in gathered], key=itemgetter(2))
@@ -484,9 +488,7 @@ def _block(
         bytes_out=sum(each.bytes_out for each in gathered),
         bytes_in=sum(each.bytes_in for each in gathered),
     )
-    spans = chain.from_iterable([each.spans for each in gathered])
-    # Those that were at nothing may have begun before the execution.
-    stretches = _made([span for span in spans if span[1] >= 0 and span[2] <= duration])
+    stretches = tuple(chain.from_iterable([each.stretches for each in gathered]))
     stop = max(each.stop_ns for each in gathered)
     ending = End.FAILED if troubles else End.DONE
     whole = Row("", group, first[2], stop, _union_ns(stretches), stretches, ending)
@@ -533,16 +535,12 @@ def _of_phases(found: Iterable[BarePhase], duration: int) -> tuple[Stretch, ...]
 
 _ACTIVITIES = {kind: Activity(kind.value) for kind in PhaseKind}
 _MEMBER = Activity.MEMBER
+_made = Stretch._make  # takes half as long as by its name
 
 
 def _stretches(spans: Iterable[tuple[Activity, int, int]], duration: int) -> tuple[Stretch, ...]:
     """What of spans lies within the execution."""
-    return _made(_within(spans, duration))
-
-
-def _made(spans: Iterable[tuple[Activity, int, int]]) -> tuple[Stretch, ...]:
-    # Half as long as to make each by name.
-    return tuple(map(Stretch._make, spans))
+    return tuple(map(_made, _within(spans, duration)))
 
 
 def _within(spans: Iterable[tuple[Kind, int, int]], duration: int) -> list[tuple[Kind, int, int]]:
