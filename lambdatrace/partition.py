@@ -194,9 +194,9 @@ class _Active:
     def __init__(self, spans: list[Span]) -> None:
         self._all = spans
         # Each is made when the first pause asks that needs it; there may be many thousand spans.
-        self._waiting: list[tuple[int, int, Span]] | None = None
+        self._waiting: list[int] | None = None  # their places, the first to start last
         self._by_connection: dict[int, list[Span]] | None = None
-        self._heap: list[tuple[int, int, Span]] = []
+        self._heap: list[tuple[int, int]] = []  # (end, place) of what is under way
 
     def at(self, pause: wire.PauseRecord) -> Span | None:
         """Of the spans under way when `pause` ended the first to end; of its connection, if any."""
@@ -208,20 +208,19 @@ class _Active:
                 own.pop()
             under_way = [span for span in own[-_LOOKED_AT:] if span.start < ended]
             return under_way[-1] if under_way else None
-        waiting = self._waiting
+        found, waiting, heap = self._all, self._waiting, self._heap
         if waiting is None:
-            waiting = self._waiting = sorted(
-                (span.start, -place, span) for place, span in enumerate(self._all)
-            )
-            waiting.reverse()
-        heap = self._heap
-        while waiting and waiting[-1][0] < ended:
-            _, place, span = waiting.pop()
-            if span.end >= least:
-                heappush(heap, (span.end, -place, span))
+            starts = [span.start for span in found]
+            waiting = sorted(range(len(starts)), key=starts.__getitem__, reverse=True)
+            self._waiting = waiting
+        while waiting and found[waiting[-1]].start < ended:
+            place = waiting.pop()
+            end = found[place].end
+            if end >= least:
+                heappush(heap, (end, place))
         while heap and heap[0][0] < least:
             heappop(heap)
-        return heap[0][2] if heap else None
+        return found[heap[0][1]] if heap else None
 
     def _of(self, connection: int) -> list[Span]:
         """The spans of a connection, the first to end last."""

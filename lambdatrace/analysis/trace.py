@@ -7,6 +7,7 @@ execution's start, which the summary gives on both clocks.
 from __future__ import annotations
 
 from array import array
+from itertools import starmap
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -339,7 +340,7 @@ def pauses(records: Records) -> tuple[Pause, ...]:
     waits_at = wire.PauseRecord.NAMES.index("waits")
     on_network = any(row[waits_at] in partition.NETWORK for row in found)
     blames = partition.blames(
-        _views(wire.PauseRecord, found),
+        list(_views(wire.PauseRecord, found)),
         _spans(records) if on_network else (),
         _views(wire.BlockedRecord, records.rows(wire.KIND_BLOCKED, wire.BlockedRecord)),
     )
@@ -374,14 +375,14 @@ def _call_name(op: int, number: int) -> str:
 _VIEWS: dict[type[wire.Record], Any] = {}
 
 
-def _views(record: type[AnyRecord], rows: Iterable[tuple[Any, ...]]) -> list[AnyRecord]:
+def _views(record: type[AnyRecord], rows: Iterable[tuple[Any, ...]]) -> Iterator[AnyRecord]:
     """Rows under the names of their fields, as records but only to be read: that takes less."""
     view = _VIEWS.get(record)
     if view is None:
         kind: Any = type(Value)
         fields = {"__annotations__": dict(record.__annotations__)}
         view = _VIEWS[record] = kind(record.__name__, (Value,), fields)
-    return [view(*row) for row in rows]
+    return starmap(view, rows)
 
 
 def _spans(records: Records) -> list[partition.Span]:
@@ -393,7 +394,7 @@ def _spans(records: Records) -> list[partition.Span]:
     ]
     return partition.spans(
         _views(wire.ConnectionRecord, records.rows(wire.KIND_CONNECTION, wire.ConnectionRecord)),
-        _views(wire.ExchangeRecord, records.rows(wire.KIND_EXCHANGE, wire.ExchangeRecord)),
+        list(_views(wire.ExchangeRecord, records.rows(wire.KIND_EXCHANGE, wire.ExchangeRecord))),
         lookups,
         _Hosts(records).known(),
         records.origin_ns + records.execution.duration_ns,
