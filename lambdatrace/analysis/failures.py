@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lambdatrace.analysis.causes.base import Finding, destination_of, references
+from lambdatrace.analysis.causes.base import Finding, destination_of
 from lambdatrace.analysis.causes.connections import how as how_set_up
-from lambdatrace.analysis.causes.exchanges import cause_of, rows_of, waited_ns, words_of
+from lambdatrace.analysis.causes.exchanges import cause_of, waited_ns, words_of
 from lambdatrace.analysis.causes.names import asked_names, of_name
 from lambdatrace.analysis.phases import connect_ns, handshake_ns
-from lambdatrace.model import Outcome, Part, Protocol
+from lambdatrace.model import Outcome, Part, Protocol, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,17 +42,20 @@ def _of_names(trace: Trace) -> Iterator[tuple[int, Finding]]:
 
 
 def _of_connections(trace: Trace) -> Iterator[tuple[int, Finding]]:
-    latest: dict[int, Exchange] = {}
-    for exchange in trace.exchanges:
-        latest[exchange.connection_id] = exchange
-    by_destination: dict[str, list[Connection]] = {}
-    for connection in trace.connections:
+    # With their numbers: to look for a row among all takes too long where there are very many.
+    latest: dict[int, tuple[int, Exchange]] = {}
+    for number, exchange in enumerate(trace.exchanges, 1):
+        latest[exchange.connection_id] = number, exchange
+    by_destination: dict[str, list[tuple[int, Connection]]] = {}
+    for number, connection in enumerate(trace.connections, 1):
         if not connection.before and connection.protocol is Protocol.TCP:
-            by_destination.setdefault(destination_of(connection), []).append(connection)
+            by_destination.setdefault(destination_of(connection), []).append((number, connection))
     for destination, own in by_destination.items():
         found: list[tuple[int, Finding]] = []
-        for connection in own:
-            failure = _of_connection(connection, latest.get(connection.id), destination, trace)
+        for number, connection in own:
+            row = Reference("connection", number)
+            exchanged = latest.get(connection.id)
+            failure = _of_connection(connection, row, exchanged, destination, trace)
             if failure is None:
                 found.clear()  # it was made good
             else:
@@ -73,10 +76,18 @@ def _together(found: list[tuple[int, Finding]]) -> tuple[int, Finding]:
 
 
 def _of_connection(
-    connection: Connection, exchange: Exchange | None, destination: str, trace: Trace
+    connection: Connection,
+    row: Reference,
+    latest: tuple[int, Exchange] | None,
+    destination: str,
+    trace: Trace,
 ) -> Finding | None:
-    """How a connection failed; None: it did not."""
-    rows = references("connection", trace.connections, [connection])
+    """How a connection, which is `row`, failed; None: it did not.
+
+    `latest` is its latest exchange, with its number.
+    """
+    rows: tuple[Reference, ...] = (row,)
+    number, exchange = latest or (0, None)
     if connection.outcome not in _ESTABLISHED and connection.connect_ns is None:
         if connection.reused:
             return None
@@ -89,7 +100,7 @@ def _of_connection(
         part, ns = Part.WAIT, waited_ns(exchange, connection)
         cause = cause_of(part, exchange, connection)
         words = words_of(part, exchange, connection)
-        rows = rows_of([exchange], trace)
+        rows = Reference("exchange", number), row
     else:
         return None
     return Finding(part, f"{part}.{cause}", destination, ns, words, rows)

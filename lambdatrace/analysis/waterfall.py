@@ -170,8 +170,8 @@ def waterfall(trace: Trace, exchanges: Mapping[int, Sequence[Exchange]]) -> Wate
         blocks += _folded(members, "connection", duration, row_of)
     else:
         numbers = {id(each): number for number, each in enumerate(trace.exchanges, 1)}
-        rows_of = [row_of(number) for number, _ in drawn]
-        blocks += _with_exchanges(rows_of, exchanges, numbers, duration)
+        alone = [row_of(number) for number, _ in drawn]
+        blocks += _with_exchanges(alone, exchanges, numbers, duration)
     calls = slow_calls(trace.blocked)
     pauses = trace.pauses if _has_pauses(trace) else None
     shown = worth_showing(calls, pauses, duration, _MOST_CALLS)

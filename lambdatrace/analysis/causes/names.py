@@ -8,7 +8,7 @@ from lambdatrace.analysis.causes.base import Finding, coarse, references, subjec
 from lambdatrace.analysis.words import counted, duration_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from lambdatrace.model import Namelookup, Part, Trace
 
@@ -31,9 +31,10 @@ def of_name(
     part: Part, name: str, own: Sequence[Namelookup], trace: Trace, ns: int | None = None
 ) -> Finding:
     """The finding about `own`, the namelookups made for one name; in `ns`, if that is known."""
+    existing = {each.name for each in own if each.answer == "NOERROR"}
     by_kind: dict[str, list[Namelookup]] = {}
     for each in own:
-        by_kind.setdefault(_kind(each, own), []).append(each)
+        by_kind.setdefault(_kind(each, existing), []).append(each)
     times = {kind: sum(_length(each, trace) for each in rows) for kind, rows in by_kind.items()}
     kind = max(times, key=lambda each: times[each])
     rows = sorted(by_kind[kind], key=lambda each: -_length(each, trace))
@@ -61,7 +62,8 @@ def _length(lookup: Namelookup, trace: Trace) -> int:
     return max(0, trace.execution.duration_ns - lookup.started_ns)
 
 
-def _kind(lookup: Namelookup, own: Sequence[Namelookup]) -> str:
+def _kind(lookup: Namelookup, existing: Collection[str]) -> str:
+    """How it went; `existing` are names that have addresses of one kind or the other."""
     if lookup.answer == "SERVFAIL":
         return "servfail"
     if lookup.answer not in (None, "NOERROR", "NXDOMAIN"):
@@ -69,8 +71,7 @@ def _kind(lookup: Namelookup, own: Sequence[Namelookup]) -> str:
     if lookup.answer is None or lookup.attempts > 1:
         return "unanswered"
     # Some servers say NXDOMAIN of a name that has only addresses of the other kind.
-    exists = any(each.name == lookup.name and each.answer == "NOERROR" for each in own)
-    return "slow" if exists else "nxdomain"
+    return "slow" if lookup.name in existing else "nxdomain"
 
 
 def _words(kind: str, rows: Sequence[Namelookup]) -> str:
