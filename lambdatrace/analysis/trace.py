@@ -673,7 +673,7 @@ class _ConnectionReader:
             tls_error,
             outcome,
             errno_name(error) if error else None,
-            _closed_by(flags, closed),
+            _closed_by(flags, closed) if flags else None,
             stale,
             bool(flags & wire.CONNECTION_REUSED),
             bool(flags & wire.CONNECTION_BEFORE),
