@@ -29,19 +29,25 @@ class Authority:
 
     def __init__(self, *, is_told: bool = True) -> None:
         self._is_told = is_told
-        self._announced: dict[str, bool] = {}  # request id -> its execution is stored
+        # Request id -> the branch whose execution of it is stored; None: none yet.
+        self._announced: dict[str, int | None] = {}
         self._held: list[Cut] = []
         self._refused = 0
 
     def know(self, request_ids: Iterable[str]) -> None:
         """The worker before this one was told of these."""
         for request_id in request_ids:
-            self._announced.setdefault(request_id, False)
+            self._announced.setdefault(request_id, None)
         while len(self._announced) > MAX_ANNOUNCED:
             del self._announced[next(iter(self._announced))]
 
     def announce(self, request_id: str) -> Cut | None:
-        """An INVOKE event has come; returns the execution that overtook it."""
+        """An INVOKE event has come; returns the execution that overtook it.
+
+        Of an id that is stored already it is another one: a failed asynchronous invocation is
+        tried again under its id, mostly in the environment that is still warm from the first.
+        """
+        self._announced.pop(request_id, None)
         self.know((request_id,))
         mine = [cut for cut in self._held if cut.request_id == request_id]
         self._held = [cut for cut in self._held if cut.request_id != request_id]
@@ -51,21 +57,25 @@ class Authority:
     def admits(self, cut: Cut) -> bool:
         """Whether an execution that has ended may be stored; it is, then.
 
-        One of an unknown id is held until its event comes; a second one of an id is refused.
+        One of an unknown id is held until its event comes, and so is a second one of an id, if it
+        is from where the first one came; from anywhere else it is refused.
         """
         if not self._is_told:
             self.know((cut.request_id,))
-        is_stored = self._announced.get(cut.request_id)
-        if is_stored is None:
+        stored = self._announced.get(cut.request_id)
+        may_be_early = self._is_told and stored == cut.branch
+        if cut.request_id not in self._announced or may_be_early:
             of_branch = [held for held in self._held if held.branch == cut.branch]
             if len(of_branch) >= MAX_HELD:
                 self._held.remove(of_branch[0])
                 self._refused += 1
             self._held.append(cut)
             return False
-        self._announced[cut.request_id] = True
-        self._refused += is_stored
-        return not is_stored
+        if stored is not None:
+            self._refused += 1
+            return False
+        self._announced[cut.request_id] = cut.branch
+        return True
 
     def vouch_for_crashed(self) -> Cut | None:
         """The platform says that an invocation has failed: returns the one it has not told of.

@@ -14,8 +14,30 @@ def test_what_was_announced_is_admitted_once() -> None:
     authority = Authority()
     assert authority.announce("a") is None
     assert authority.admits(cut("a"))
-    assert not authority.admits(cut("a"))
+    assert not authority.admits(cut("a", branch=2))
     assert (authority.take_refused(), authority.take_refused()) == (1, 0)
+
+
+def test_an_invocation_that_is_tried_again_has_the_same_id() -> None:
+    authority = Authority()
+    for _ in range(3):
+        assert authority.announce("a") is None
+        assert authority.admits(cut("a"))
+    assert authority.take_refused() == 0
+
+
+def test_a_retry_that_overtook_its_event_waits_for_it() -> None:
+    authority, early = Authority(), cut("a")
+    assert authority.announce("a") is None
+    assert authority.admits(cut("a"))
+    assert not authority.admits(early)
+    assert authority.announce("a") is early
+    assert authority.admits(early)
+    assert authority.take_refused() == 0
+    # Nobody announces a third one.
+    assert not authority.admits(cut("a"))
+    authority.refuse_held()
+    assert authority.take_refused() == 1
 
 
 def test_what_overtook_its_event_waits_for_it() -> None:
