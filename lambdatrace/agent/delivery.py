@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from lambdatrace.agent.breaker import Breaker
+from lambdatrace.agent.flush import BATCH_ITEMS
 from lambdatrace.agent.log import log
 from lambdatrace.agent.outbox import Outbox
 from lambdatrace.agent.spool import SpoolError, TooLargeError
@@ -17,12 +18,16 @@ from lambdatrace.agent.spool import SpoolError, TooLargeError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import TypeAlias
 
     from lambdatrace.agent.flush import FlushPolicy
     from lambdatrace.agent.outbox import Parcel
     from lambdatrace.agent.spool import Spool, Spooled
     from lambdatrace.items import Item
     from lambdatrace.store.base import Writer
+
+    # Files of the spool, and what of each is to be written.
+    _Loaded: TypeAlias = list[tuple[Spooled, list[Item]]]
 
 # Who had less time than this (s), because a deadline was near, has not shown that it is down.
 FAIR_S = 0.2
@@ -145,8 +150,10 @@ class Delivery:
             until = min(until, began + self._breaker.budget(until - began))
         # Those that failed first: they are what somebody will look for.
         ordered = sorted(parcels, key=lambda parcel: parcel.is_urgent, reverse=True)
-        left = self._write(ordered, until) if ordered else []
         items = sum(len(parcel.items) for parcel in parcels)
+        along = self._take_along(ordered, items) if drain and ordered else []
+        left = self._write(ordered, until, along) if ordered else []
+        items += sum(len(content) for _, content in along)
         if left:
             self._put_aside(left)
         elif drain and self._spool is not None:
@@ -158,17 +165,28 @@ class Delivery:
             self._flushes += 1
             self._policy.flushed(time.monotonic() - began, items)
 
-    def _write(self, parcels: list[Parcel], until: float) -> list[Parcel]:
-        """Write parcels; returns those that are not, or not wholly, in the store."""
-        is_fair = until - time.monotonic() >= FAIR_S
-        lost = self._writer.write([item for parcel in parcels for item in parcel.items], until)
-        left_items = list(self._writer.left)
-        refused = lost - len(left_items)
-        self._judge(sum(len(parcel.items) for parcel in parcels), len(left_items), is_fair)
-        if refused > 0:
-            self._lose({"items": refused})
-            self._tell("item", f"{refused} items were refused: {self._writer.last_error}")
-        missing = {item.key for item in left_items}
+    def _take_along(self, parcels: list[Parcel], items: int) -> _Loaded:
+        """What fits into the request that is made anyway: where a store is slow and a deadline
+        near, there may never be time for another one.
+        """
+        if self._spool is None or items >= BATCH_ITEMS:
+            return []
+        size = sum(parcel.size for parcel in parcels)
+        loaded = self._load(self._spool, BATCH_ITEMS - items, _DRAIN_BYTES - size)
+        # The state of an execution that is written now must not replace it.
+        fresh = {item.key for parcel in parcels for item in parcel.items}
+        return [
+            (file, content)
+            for file, content in loaded
+            if fresh.isdisjoint(item.key for item in content)
+        ]
+
+    def _write(self, parcels: list[Parcel], until: float, along: _Loaded) -> list[Parcel]:
+        """Write parcels, and `along` from the spool; returns those parcels that are not, or not
+        wholly, in the store.
+        """
+        items = [item for parcel in parcels for item in parcel.items]
+        missing = self._send(items + [item for _, content in along for item in content], until)
         left = []
         for parcel in parcels:
             if any(item.key in missing for item in parcel.items):
@@ -177,7 +195,19 @@ class Delivery:
             self._outbox.remove(parcel)
             if self._spool is not None:
                 self._spool.forget(parcel)
+        self._clear(along, missing)
         return left
+
+    def _send(self, items: list[Item], until: float) -> set[tuple[str, int, int]]:
+        """Write items; returns the keys of those that have to be written again."""
+        is_fair = until - time.monotonic() >= FAIR_S
+        lost = self._writer.write(items, until)
+        left = self._writer.left
+        self._judge(len(items), len(left), is_fair)
+        if refused := lost - len(left):
+            self._lose({"items": refused})
+            self._tell("item", f"{refused} items were refused: {self._writer.last_error}")
+        return {item.key for item in left}
 
     def _judge(self, tried: int, left: int, is_fair: bool = True) -> None:
         """Learn from an attempt, and say what is wrong the first time it is."""
@@ -226,43 +256,43 @@ class Delivery:
         """Write what was spooled, the oldest first; returns how many items that was."""
         done = 0
         while time.monotonic() < until:
-            files: list[Spooled] = []
-            contents: list[set[tuple[str, int, int]]] = []  # keys
-            items: list[Item] = []
-            size = 0
-            for file, content in spool.oldest(_DRAIN_FILES):
-                if files and size + file.size > _DRAIN_BYTES:
-                    break
-                if len(content) != file.items:
-                    spool.remove(file)
-                    self._lose_file(file, "a file in the spool was damaged")
-                    continue
-                now = self._now()
-                files.append(file)
-                contents.append({item.key for item in content})
-                items += [item for item in content if not 0 < item.expires_at <= now]
-                size += file.size
-            if not files:
+            loaded = self._load(spool, None, _DRAIN_BYTES)
+            if not loaded:
                 break
-            missing = self._write_spooled(items, until) if items else set()
+            items = [item for _, content in loaded for item in content]
+            missing = self._send(items, until) if items else set()
             done += len(items)
-            for file, keys in zip(files, contents, strict=True):
-                if not keys & missing:
-                    spool.remove(file)
-                    self._drained += 1
+            self._clear(loaded, missing)
             if missing:
                 break
         return done
 
-    def _write_spooled(self, items: list[Item], until: float) -> set[tuple[str, int, int]]:
-        """Write items from the spool; returns the keys of those that have to be written again."""
-        is_fair = until - time.monotonic() >= FAIR_S
-        lost = self._writer.write(items, until)
-        left = self._writer.left
-        self._judge(len(items), len(left), is_fair)
-        if refused := lost - len(left):
-            self._lose({"items": refused})
-        return {item.key for item in left}
+    def _load(self, spool: Spool, most_items: int | None, most_bytes: int) -> _Loaded:
+        """The oldest in the spool that fit, and what of them is to be written. Without
+        `most_items` one fits in any case.
+        """
+        loaded: _Loaded = []
+        for file, content in spool.oldest(_DRAIN_FILES):
+            most_bytes -= file.size
+            if most_items is not None:
+                most_items -= file.items
+            has_room = most_bytes >= 0 and (most_items is None or most_items >= 0)
+            if not has_room and (loaded or most_items is not None):
+                break
+            if len(content) != file.items:
+                spool.remove(file)
+                self._lose_file(file, "a file in the spool is damaged, or gone")
+                continue
+            now = self._now()
+            loaded.append((file, [item for item in content if not 0 < item.expires_at <= now]))
+        return loaded
+
+    def _clear(self, loaded: _Loaded, missing: set[tuple[str, int, int]]) -> None:
+        """Delete from the spool what the store has."""
+        for file, content in loaded:
+            if self._spool is not None and missing.isdisjoint(item.key for item in content):
+                self._spool.remove(file)
+                self._drained += 1
 
     def _lose(self, losses: dict[str, int]) -> None:
         for name, count in losses.items():

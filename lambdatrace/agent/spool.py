@@ -62,6 +62,10 @@ class TooLargeError(SpoolError):
     """One execution is more than the folder may hold; others may still fit."""
 
 
+class GoneError(SpoolError):
+    """There is no such folder: it was never made, or somebody has cleared /tmp."""
+
+
 class Spooled:
     """One file of the spool."""
 
@@ -138,6 +142,10 @@ class Spool:
             return  # the usual case
         try:
             folder = self._open(make=False)
+        except GoneError:
+            for file in self._of(self._known(), parcel):
+                self._strike(self._known(), file)
+            return
         except SpoolError:
             return
         try:
@@ -150,12 +158,17 @@ class Spool:
     def oldest(self, most: int) -> Iterator[tuple[Spooled, list[Item]]]:
         """At most so many files and what is in them, the oldest first.
 
-        A file of ours that cannot be read, or does not hold what it says, comes without items.
+        A file of ours that is gone, cannot be read, or does not hold what it says, comes without
+        items.
         """
         if self._files is not None and not self._files:
             return
         try:
             folder = self._open(make=False)
+        except GoneError:
+            for file in list(self._known().values())[:most]:
+                yield file, []
+            return
         except SpoolError:
             return
         try:
@@ -171,6 +184,9 @@ class Spool:
         """Delete a file: the store has what is in it, or it is of no use."""
         try:
             folder = self._open(make=False)
+        except GoneError:
+            self._strike(self._known(), file)
+            return
         except SpoolError:
             return
         try:
@@ -187,7 +203,7 @@ class Spool:
                 folder = os.open(self._path, _FOLDER_FLAGS)
             except FileNotFoundError:
                 if not make:
-                    raise
+                    raise GoneError(f"{self._path}: it is not there") from None
                 os.mkdir(self._path, 0o700)
                 folder = os.open(self._path, _FOLDER_FLAGS)
         except OSError as error:
@@ -200,6 +216,9 @@ class Spool:
             os.close(folder)
             raise SpoolError(f"{self._path}: it is not this user's alone")
         return folder
+
+    def _known(self) -> dict[str, Spooled]:
+        return {} if self._files is None else self._files
 
     def _listed(self, folder: int) -> dict[str, Spooled]:
         """What is there, looked up once: an agent before this one may have left something."""
@@ -223,14 +242,21 @@ class Spool:
         return files
 
     def _forget(self, folder: int, files: dict[str, Spooled], parcel: Parcel) -> None:
-        execution = _execution(parcel)
-        for file in [each for each in files.values() if each.execution == execution]:
+        for file in self._of(files, parcel):
             self._delete(folder, files, file)
 
+    @staticmethod
+    def _of(files: dict[str, Spooled], parcel: Parcel) -> list[Spooled]:
+        execution = _execution(parcel)
+        return [each for each in files.values() if each.execution == execution]
+
     def _delete(self, folder: int, files: dict[str, Spooled], file: Spooled) -> None:
+        self._strike(files, file)
+        self._unlink(folder, file.name)
+
+    def _strike(self, files: dict[str, Spooled], file: Spooled) -> None:
         if files.pop(file.name, None) is not None:
             self._size -= file.size
-        self._unlink(folder, file.name)
 
     @staticmethod
     def _unlink(folder: int, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -112,6 +113,31 @@ def test_a_store_that_never_answers_does_not_make_a_timeout(
     trouble, goodbye = function.agent_lines
     assert "in time" in trouble
     assert f"{len(ids)} executions are not in the store" in goodbye
+
+
+def test_a_spool_that_somebody_clears(
+    function: Function, dynamodb_local: str, aws_environ: dict[str, str]
+) -> None:
+    with FaultyProxy(dynamodb_local) as proxy:
+        through(function, proxy, "Cleared")
+        proxy._then = cuts_before
+        with function.emulator({**aws_environ, **BARE}) as emulator:
+            lost = [ok(emulator) for _ in range(3)]
+            assert len(spooled(function)) == len(lost)
+            shutil.rmtree(function.folder / "spool")
+            proxy._then = passes
+            ids: list[str] = []
+
+            def is_found() -> bool:
+                ids.append(ok(emulator))
+                return any("damaged, or gone" in line for line in function.agent_lines)
+
+            eventually(is_found, "a line about it")
+            ids.append(ok(emulator))
+        found = function.stored()
+    assert sorted(each["execution_id"] for each in found) == sorted(ids)
+    told = [each["dropped"] for each in found if each["dropped"]]
+    assert [each["executions"] for each in told] == [len(lost)]
 
 
 def test_a_store_that_is_back_and_slow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from samples import NEVER, START_NS
 
 from lambdatrace.agent import breaker, delivery
 from lambdatrace.agent.delivery import Delivery
-from lambdatrace.agent.flush import END, FlushPolicy
+from lambdatrace.agent.flush import BATCH_ITEMS, END, FlushPolicy
 from lambdatrace.agent.outbox import Parcel
 from lambdatrace.agent.spool import Spool
 from lambdatrace.items import INDEX, SUMMARY, Item
@@ -328,6 +329,58 @@ def test_a_damaged_file_is_counted_and_holds_nothing_up(world: World, tmp_path: 
     assert list((tmp_path / "spool").iterdir()) == []
 
 
+def test_a_spool_that_somebody_has_cleared_is_counted(world: World, tmp_path: Path) -> None:
+    world.store.mood = DOWN
+    for name in "abc":
+        world.execution(name)
+    shutil.rmtree(tmp_path / "spool")
+    world.store.mood = ""
+    world.clock.now += 60
+    world.execution("d")
+    assert world.delivery.take_losses() == {"executions": 3, "items": 6}
+    assert world.spooled == 0
+    world.execution("e")
+    assert world.delivery.take_losses() == {}
+    assert world.store.executions == {"d", "idx#d", "e", "idx#e"}
+
+
+def test_what_waits_in_the_spool_goes_along(world: World) -> None:
+    world.store.mood = DOWN
+    for number in range(20):
+        world.execution(f"{number:02}")
+    world.store.mood = ""
+    world.clock.now += 60
+    for drained in (11, 20):
+        calls = world.store.calls
+        world.delivery.put(parcel(f"after {drained}"), 5 * MS)
+        world.delivery.flush(time.monotonic())  # there is no time for another request
+        assert world.store.calls == calls + 1
+        assert world.spooled == 20 - drained
+    assert len(world.store.executions) == 2 * 22
+    assert world.delivery.costs()["drained"] == 20
+
+
+def test_what_goes_along_and_is_not_taken_stays(world: World) -> None:
+    world.store.mood = DOWN
+    world.execution("a")
+    world.store.mood = HALF
+    world.delivery.put(parcel("b"), 5 * MS)
+    world.delivery.flush(time.monotonic())
+    assert world.store.executions == {"b", "idx#b"}
+    assert (world.spooled, world.delivery.waiting) == (1, 0)
+    assert world.delivery.take_losses() == {}
+
+
+def test_an_earlier_state_does_not_go_along(world: World) -> None:
+    world.store.mood = DOWN
+    world.delivery.send_at_once(parcel("a", b"state", is_state=True), time.monotonic() + 1)
+    assert world.spooled == 1
+    world.store.mood = ""
+    world.execution("a")
+    assert world.spooled == 0
+    assert {item.body for item in world.store.stored.values()} == {b"a"}
+
+
 def test_what_has_expired_in_the_spool_is_not_written(world: World) -> None:
     world.store.mood = DOWN
     old = parcel("a")
@@ -351,7 +404,8 @@ def test_draining_is_bounded_in_time_and_goes_on_next_time(world: World) -> None
     world.delivery.put(parcel("next"), 5 * MS)
     world.delivery.flush(time.monotonic())
     assert "next" in world.store.executions
-    assert world.delivery.costs()["drained"] == 0
+    # What fits into the one request that is made anyway.
+    assert world.delivery.costs()["drained"] == (BATCH_ITEMS - 2) // 2
     world.execution("another")
     assert world.spooled == 0
     assert len(world.store.executions) == 2 * (3 * delivery._DRAIN_FILES + 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 from pathlib import Path
@@ -119,6 +120,21 @@ def test_removed_is_removed(folder: Path) -> None:
         spool.remove(file)
         assert list(folder.iterdir()) == []
         assert len(spool) == 0
+
+
+def test_a_folder_that_is_gone(folder: Path) -> None:
+    spool = Spool(str(folder), "store")
+    for name in "abc":
+        spool.put(parcel(name))
+    shutil.rmtree(folder)
+    # Superseded, and nobody's loss.
+    spool.forget(parcel("b"))
+    assert names(spool) == ["", ""]
+    for file, _ in list(spool.oldest(10)):
+        spool.remove(file)
+    assert (len(spool), list(spool.oldest(10))) == (0, [])
+    spool.put(parcel("d"))
+    assert names(spool) == ["d"]
 
 
 def test_reading_makes_no_folder(folder: Path) -> None:
