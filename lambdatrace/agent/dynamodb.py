@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 MAX_BATCH_ITEMS = 25
 MAX_BATCH_BYTES = 1_000_000
 _ITEM_OVERHEAD_BYTES = 1_000  # names, keys and numbers of one item in JSON, generously
+# What a gateway in front of DynamoDB may say to a batch: its halves may be small enough.
+TOO_LARGE = 413
+# No batch consumes more than one unit for each kilobyte.
+MAX_UNITS = 1_000_000
 
 # Exponential backoff with full jitter ("Exponential Backoff And Jitter", AWS Architecture Blog):
 # a wait is drawn evenly from 0 to BACKOFF_FIRST * 2**n, at most BACKOFF_MAX (s).
@@ -270,7 +274,7 @@ class DynamoWriter:
         kind = name or str(response.status)
         if name in _TRANSIENT or response.status >= 500 or response.status in (408, 429):
             raise _TransientError(text, kind)
-        if name == "ValidationException":
+        if name == "ValidationException" or response.status == TOO_LARGE:
             raise _RefusedError(text, kind)
         if name in _EXPIRED:
             self._credentials.forget()
@@ -281,6 +285,8 @@ class DynamoWriter:
             answer = plain_json.loads(response.body)
             consumed = answer.get("ConsumedCapacity") or ()
             units = sum(float(entry["CapacityUnits"]) for entry in consumed)
+            if not 0 <= units <= MAX_UNITS:
+                raise ValueError(units)
             puts = (answer.get("UnprocessedItems") or {}).get(self._table) or ()
             by_key = {item.key: item for item in batch}
             left = [by_key[_key(put["PutRequest"]["Item"])] for put in puts]

@@ -263,6 +263,16 @@ def test_of_a_batch_with_an_invalid_item_only_that_one_is_lost() -> None:
     assert "ValidationException" in writer.last_error
 
 
+def test_a_batch_that_is_too_large_for_somebody_in_between_is_halved() -> None:
+    def gateway(puts: list[Any]) -> Response:
+        return ok() if len(puts) <= 4 else Response(413, {}, b"<html>too large</html>")
+
+    service = Service(*[gateway] * 100)
+    writer = writer_for(service)
+    assert writer.write(some(40), 10) == 0
+    assert sorted(service.stored, key=int) == numbers(40)
+
+
 @pytest.mark.parametrize(
     "bad", [Item("id", 2**64, 0, CHUNK, b"", NEVER), Item("id", 99, 0, SUMMARY, b"\xff", NEVER, 1)]
 )
@@ -293,6 +303,14 @@ def test_write_units_are_what_dynamodb_says() -> None:
     writer = writer_for(service)
     writer.write(some(30), 10)
     assert writer.write_units == 7.5
+
+
+@pytest.mark.parametrize("units", ["1e999", "-1", "NaN", "1e300"])
+def test_write_units_that_cannot_be(units: str) -> None:
+    answer = f'{{"ConsumedCapacity":[{{"CapacityUnits":{units}}}]}}'.encode()
+    writer = writer_for(Service(Response(200, {}, answer), ok()))
+    assert writer.write(some(3), 10) == 0
+    assert (writer.write_units, writer.retries) == (0, 1)
 
 
 def test_without_credentials_nothing_is_sent_and_everything_counted() -> None:
