@@ -325,10 +325,12 @@ def ok(emulator: Emulator, *steps: dict[str, Any], **event: Any) -> str:
 
 
 @contextlib.contextmanager
-def invoking(emulator: Emulator, *steps: dict[str, Any]) -> Iterator[list[Invocation]]:
+def invoking(
+    emulator: Emulator, *steps: dict[str, Any], **event: Any
+) -> Iterator[list[Invocation]]:
     """Invoke in the background; when the block has ended, its list holds the answer."""
     answers: list[Invocation] = []
-    thread = threading.Thread(target=lambda: answers.append(invoke(emulator, *steps)))
+    thread = threading.Thread(target=lambda: answers.append(invoke(emulator, *steps, **event)))
     thread.start()
     try:
         yield answers

@@ -2,9 +2,11 @@
 
 The kernel shows the runtime's own HTTP: `next`, the reply with the request id, the response. What
 is recorded between two responses of one runtime belongs to the execution that the second one ends:
-its own work, and before it what happened during init or in the background. A runtime and all it
-started share a `branch` (wire.py), so executions that overlap in one environment stay apart, and
-what other extensions do is nobody's.
+its own work, and before it what happened during init or in the background. That a response has
+begun is not the end: it may be streamed, and until the runtime asks for the next execution the
+platform waits for it, and tells of a time-out or a crash. A runtime and all it started share a
+`branch` (wire.py), so executions that overlap in one environment stay apart, and what other
+extensions do is nobody's.
 """
 
 from __future__ import annotations
@@ -42,6 +44,9 @@ MAX_CLAIMED = 16_384
 MAX_BRANCHES = 1024
 # Executions under way in one process.
 MAX_OPEN = 256
+# Decided: a runtime that asks for the next execution later than this (ns) after it has begun to
+# answer was still at it, and its execution has ended when it asks.
+ANSWERING_NS = 10_000_000
 
 
 class Records:
@@ -98,6 +103,7 @@ class Cut:
     """One execution's part of the stream. Times are ns on the records' clock."""
 
     __slots__ = (
+        "answer",
         "branch",
         "deadline_ms",
         "edges",
@@ -129,6 +135,7 @@ class Cut:
         # the execution's keys are made from it.
         self.offset: int | None = None
         self.status = ""
+        self.answer: wire.EdgeRecord | None = None  # it has begun to answer
         self.deadline_ms = 0  # since the epoch, as the runtime was told; 0: not known
         self.records = Records()
         self.lost = 0  # records that were not kept
@@ -166,11 +173,21 @@ class Death:
 
 
 class _Branch:
-    __slots__ = ("asking", "cuts", "has_told", "is_confirmed", "is_runtime", "lost", "records")
+    __slots__ = (
+        "asking",
+        "cuts",
+        "has_asked",
+        "has_told",
+        "is_confirmed",
+        "is_runtime",
+        "lost",
+        "records",
+    )
 
     def __init__(self) -> None:
         self.records = Records()
         self.asking = 0  # the process (tgid) that has asked and was not seen to be given anything
+        self.has_asked = False  # it was seen to ask for an execution, so it will be seen again
         self.cuts: list[Cut] = []  # executions under way; one, unless several may be
         self.is_runtime = False
         self.is_confirmed = False  # the platform has told of one of its executions
@@ -312,6 +329,15 @@ class Attribution:
             self._take(cut)
         return cut
 
+    def conclude(self, cut: Cut, last: wire.EdgeRecord) -> Cut:
+        """End an execution that has been answered; `last` is the edge that says it is over."""
+        answer = cut.answer or last
+        if last.time - answer.time < ANSWERING_NS:
+            last = answer
+        cut.figures = last
+        status = OK if answer.edge == wire.EDGE_RESPONSE else ERROR
+        return self.end(cut, status, last.time, last.syscalls_position)
+
     def peek(self, cut: Cut) -> None:
         """Put into `cut` what has been recorded for it so far; it goes on."""
         cut.records = Records()
@@ -378,10 +404,13 @@ class Attribution:
     def _ask(self, edge: wire.EdgeRecord, branch: _Branch) -> list[Cut]:
         """A process asks for the next execution, so the one that it was given is over.
 
-        Its answer was not seen, because it was not in the form in which it is looked for.
+        If its answer was not seen, it was not in the form in which it is looked for.
         """
-        branch.asking = edge.tgid
+        branch.asking, branch.has_asked = edge.tgid, True
         cut = branch.cut
+        if cut is not None and cut.answer is not None:
+            # Whichever of the runtime's processes asks: in a shell each `curl` is one of its own.
+            return [self.conclude(cut, edge)]
         if self._several or cut is None or cut.figures_before is None or _is_anothers(cut, edge):
             return []
         cut.figures = edge
@@ -409,6 +438,9 @@ class Attribution:
             return []
         # Nobody answers for another runtime, unless it is not known which of them is one.
         if cut.branch == edge.branch:
+            if branch.has_asked and cut.edges == KERNEL and not self._several:
+                cut.answer = cut.answer or edge
+                return []
             cut.figures = edge
             if edge.flags & wire.SAMPLED_EDGE:
                 cut.tolerance = edge.time - max(edge.born, cut.started)
@@ -418,6 +450,10 @@ class Attribution:
         return [self.end(cut, status, edge.time, edge.syscalls_position)]
 
     def _start(self, edge: wire.EdgeRecord, branch: _Branch, request_id: str) -> list[Cut]:
+        over = [cut for cut in branch.cuts if cut.answer is not None]
+        return [self.conclude(cut, edge) for cut in over] + self._begin(edge, branch, request_id)
+
+    def _begin(self, edge: wire.EdgeRecord, branch: _Branch, request_id: str) -> list[Cut]:
         known = self.open_cut(request_id)
         if known is not None and request_id:
             if known.edges == KERNEL and not self._gives_way(known, branch, edge):
@@ -461,7 +497,9 @@ class Attribution:
             ended = []
             for cut in list(branch.cuts):
                 cut.figures = edge
-                ended.append(self.end(cut, CRASH, edge.time, edge.syscalls_position))
+                has_told = cut.answer is not None and cut.answer.edge == wire.EDGE_ERROR
+                status = ERROR if has_told else CRASH
+                ended.append(self.end(cut, status, edge.time, edge.syscalls_position))
                 # Its own end is part of it.
                 cut.records.processes.append(edge)
             if ended:

@@ -100,6 +100,7 @@ class Serving:
         self._authority = Authority(is_told=not self._managed)
         self._has_said_refused = False
         self._has_begun = not first  # the platform has told of an execution
+        self._resumes = False  # nobody saw how the invocation began, and maybe not how it ended
         self._waiting: dict[str, Any] | None = None  # a message that came in the midst of others
         self._told_waiting = 0  # executions only this process knows of
         self._idle_until = 0.0  # not before then (s, time.monotonic) is anything written unasked
@@ -135,8 +136,14 @@ class Serving:
         self._attribution.begin(invocation["request_id"], began)
         if not (invocation["sees_runtime"] and self._sensor.follows):
             self._answer(invocation["request_id"])
-        elif self._sensor.runtime_waits() and self._deadline is not None:
+        else:
+            self._resumes = True
+            self._look_for_end()
+
+    def _look_for_end(self) -> None:
+        if self._resumes and self._deadline is not None and self._sensor.runtime_waits():
             # Either it has not been told yet, or the worker that died had read of the response.
+            self._resumes = False
             self._deadline = min(self._deadline, time.monotonic() + LATE_START_S)
 
     def serve(self) -> None:
@@ -216,6 +223,7 @@ class Serving:
             if cut.status == attribution.CRASH:
                 self._take_last_words(cut)
             self._finish(cut)
+        self._look_for_end()
 
     def _finish(self, cut: Cut) -> None:
         """An execution has ended: write it, and say that the platform may go on."""
@@ -300,7 +308,8 @@ class Serving:
         if self._deadline is not None and time.monotonic() < self._deadline:
             # After a death (resume). Nothing tells any more how it ended, and nobody is to wait.
             known = self._attribution.open_cut(invocation["request_id"])
-            if known and self._sensor.runtime_waits() and not self._attribution.sees_runtime:
+            was_seen = known is not None and known.edges != attribution.EXTENSION
+            if known and not was_seen and self._sensor.runtime_waits():
                 now = time.monotonic_ns()
                 self._finish(self._attribution.end(known, attribution.UNFINISHED, now))
             return
@@ -370,6 +379,8 @@ class Serving:
         for cut in cuts:
             if death is not None and cut.edges == attribution.EXTENSION:
                 self._attribution.end_in_init(cut, death, now)
+            elif cut.answer is not None and status == attribution.UNFINISHED:
+                self._attribution.conclude(cut, cut.answer)
             else:
                 self._attribution.end(cut, status, now)
             self._store(cut, until, is_last=is_last)
@@ -454,6 +465,7 @@ class Serving:
         if self._invocation is None or self._invocation["request_id"] != request_id:
             return False
         self._invocation = self._deadline = self._write_end = None
+        self._resumes = False
         self._told_waiting = self._delivery.waiting
         self._channel.send(
             {

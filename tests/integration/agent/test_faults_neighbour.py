@@ -30,7 +30,8 @@ def test_another_extension(function: Function, echo: Echo, what: str) -> None:
     for invocation in found:
         execution = function.read(invocation.request_id)
         assert execution.ports == {own: 1}
-        assert execution.summary["status"] == "ok"
+        # Where it answers first, the runtime's own answer is refused, and AWS's client ends then.
+        assert execution.summary["status"] == ("crash" if what == "answer" else "ok")
         assert execution.summary["duration_ns"] > 0.2e9
     assert [each["execution_id"] for each in function.stored()] == [
         each.request_id for each in found

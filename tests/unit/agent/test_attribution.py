@@ -61,8 +61,15 @@ def start(time: int, request_id: str, branch: int = RUNTIME) -> bytes:
     return edge(wire.EDGE_START, time, request_id, branch)
 
 
+def answer(
+    time: int, request_id: str, branch: int = RUNTIME, what: int = wire.EDGE_RESPONSE
+) -> bytes:
+    return edge(what, time, request_id, branch)
+
+
 def response(time: int, request_id: str, branch: int = RUNTIME) -> bytes:
-    return edge(wire.EDGE_RESPONSE, time, request_id, branch)
+    """A runtime answers, and asks for the next execution right away."""
+    return answer(time, request_id, branch) + ask(time, branch)
 
 
 def ask(time: int, branch: int = RUNTIME) -> bytes:
@@ -125,7 +132,7 @@ def test_what_other_extensions_do_is_nobodys() -> None:
 
 
 def test_an_error_is_one() -> None:
-    cuts = Attribution().feed(ask(1) + start(2, A) + edge(wire.EDGE_ERROR, 3, A))
+    cuts = Attribution().feed(ask(1) + start(2, A) + answer(3, A, what=wire.EDGE_ERROR) + ask(4))
     assert told(cuts) == [(A, "error", [])]
 
 
@@ -204,7 +211,7 @@ def test_nobody_answers_for_another_runtime() -> None:
 
 def test_a_response_to_an_unknown_request_ends_nothing() -> None:
     state = Attribution()
-    assert state.feed(ask(1) + start(2, A) + response(3, B)) == []
+    assert state.feed(ask(1) + start(2, A) + answer(3, B)) == []
     assert [cut.request_id for cut in state.open_cuts()] == [A]
 
 
@@ -451,14 +458,15 @@ def test_who_told_of_its_failed_init_and_was_ended_has_failed_all_the_same() -> 
 def test_figures_are_those_of_the_executions_own_edges() -> None:
     state = Attribution()
     stream = [ask(1), edge(wire.EDGE_START, 2, A, cpu=100), edge(wire.EDGE_RESPONSE, 3, A, cpu=140)]
-    stream += [edge(wire.EDGE_START, 9, B, cpu=500), edge(wire.EDGE_ERROR, 10, B, cpu=501)]
+    stream += [ask(4)]
+    stream += [edge(wire.EDGE_START, 9, B, cpu=500), edge(wire.EDGE_ERROR, 10, B, cpu=501), ask(11)]
     cuts = state.feed(b"".join(stream))
     assert [figures(cut) for cut in cuts] == [(100, 140), (500, 501)]
 
 
 def test_figures_of_an_execution_that_was_moved_on_from_end_with_the_next_one() -> None:
     stream = [ask(1), edge(wire.EDGE_START, 2, A, cpu=100), edge(wire.EDGE_START, 4, B, cpu=170)]
-    cuts = Attribution().feed(b"".join([*stream, edge(wire.EDGE_RESPONSE, 5, B, cpu=180)]))
+    cuts = Attribution().feed(b"".join([*stream, edge(wire.EDGE_RESPONSE, 5, B, cpu=180), ask(6)]))
     assert [figures(cut) for cut in cuts] == [(100, 170), (170, 180)]
 
 
@@ -702,9 +710,56 @@ def test_only_who_was_given_an_execution_ends_it_by_asking_for_the_next() -> Non
 
 def test_an_answer_to_what_nobody_saw_given() -> None:
     stream = Attribution()
-    cuts = stream.feed(ask(1) + connection(1, 5) + response(20, A) + connection(2, 21))
+    cuts = stream.feed(ask(1) + connection(1, 5) + answer(20, A) + connection(2, 21))
     assert told(cuts) == [(A, attribution.OK, [1])]
     assert (cuts[0].started, cuts[0].ended, cuts[0].edges) == (0, 20, attribution.EXTENSION)
     # It answers once, and nobody else does.
-    assert stream.feed(response(22, B)) == []
+    assert stream.feed(answer(22, B)) == []
     assert stream.feed(ask(30) + edge(wire.EDGE_RESPONSE, 40, B, tgid=RUNTIME + 1)) == []
+
+
+LATE = attribution.ANSWERING_NS
+
+
+def test_an_answer_that_is_streamed_is_part_of_its_execution() -> None:
+    state = Attribution()
+    assert state.feed(ask(1) + start(2, A) + answer(10, A) + connection(1, 11)) == []
+    assert [cut.request_id for cut in state.open_cuts()] == [A]
+    (cut,) = state.feed(edge(wire.EDGE_NEXT, 10 + LATE, cpu=7))
+    assert told([cut]) == [(A, "ok", [1])]
+    assert (cut.ended, cut.syscalls_position) == (10 + LATE, 10 * (10 + LATE))
+    assert figures(cut) == (0, 7)
+    # One that is out at once has ended when it was.
+    (cut,) = state.feed(start(20, B) + answer(30, B) + connection(2, 31) + ask(29 + LATE))
+    assert (cut.ended, ids(cut)) == (30, [])
+
+
+@pytest.mark.parametrize("end", [start(40, B), edge(wire.EDGE_NEXT, 40, tgid=RUNTIME + 2)])
+def test_an_answer_of_another_process_of_the_runtime(end: bytes) -> None:
+    state = Attribution()
+    by_another = edge(wire.EDGE_RESPONSE, 30, A, tgid=RUNTIME + 1)
+    assert state.feed(ask(1) + start(2, A) + by_another + answer(35, A)) == []
+    (cut,) = state.feed(end)
+    assert (cut.request_id, cut.status, cut.ended) == (A, "ok", 30)
+
+
+@pytest.mark.parametrize(
+    ("what", "status"), [(wire.EDGE_RESPONSE, "crash"), (wire.EDGE_ERROR, "error")]
+)
+def test_a_runtime_that_ends_while_it_answers(what: int, status: str) -> None:
+    state = Attribution()
+    (cut,) = state.feed(ask(1) + start(2, A) + answer(3, A, what=what) + exit_of(RUNTIME, 9))
+    assert (cut.status, cut.ended, cut.own_end() is not None) == (status, 9, True)
+
+
+def test_an_answer_is_over_where_nobody_will_be_seen_to_ask() -> None:
+    assert told(Attribution().feed(start(2, A) + answer(3, A))) == [(A, "ok", [])]
+
+
+def test_an_answered_execution_can_be_ended_as_its_answer_says() -> None:
+    state = Attribution()
+    state.feed(ask(1) + start(2, A) + answer(3, A, what=wire.EDGE_ERROR))
+    (cut,) = state.open_cuts()
+    assert cut.answer is not None
+    assert (state.conclude(cut, cut.answer).status, cut.ended) == ("error", 3)
+    assert state.open_cuts() == []
