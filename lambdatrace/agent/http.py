@@ -158,10 +158,13 @@ class HttpClient:
     def _connect(self, deadline: float | None) -> Socket:
         self.close()
         failure: OSError | None = None
-        for family, address in _addresses(self.host, self.port, deadline):
+        addresses = _addresses(self.host, self.port, deadline)
+        for number, (family, address) in enumerate(addresses):
             raw = _socket.socket(family, _socket.SOCK_STREAM)
             try:
-                raw.settimeout(_remaining(deadline))
+                # One that nobody answers leaves the others their part of the time.
+                left = _remaining(deadline)
+                raw.settimeout(None if left is None else left / (len(addresses) - number))
                 raw.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
                 raw.connect(address)
                 connection: Socket = raw
@@ -376,7 +379,11 @@ def _resolved(name: bytes, port: int, deadline: float | None) -> Addresses:
             done.release()
 
     left = _remaining(deadline)
-    _thread.start_new_thread(resolve, ())
+    try:
+        _thread.start_new_thread(resolve, ())
+    except RuntimeError as error:
+        # The function may have all the threads that an environment allows.
+        raise HttpError(f"no thread to look {name.decode()} up: {error}") from error
     if not done.acquire(timeout=-1 if left is None else left):
         raise HttpTimeoutError(f"no address for {name.decode()} in time")
     if not results:

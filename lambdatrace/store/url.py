@@ -103,8 +103,8 @@ def parse(url: str, environ: Mapping[str, str]) -> StoreUrl:
     if separator and engine == DYNAMODB:
         return _dynamodb(url, rest)
     if separator or not url:
-        raise UsageError(f"{url!r} is not a store", _FORMS)
-    raise UsageError(f"{url!r} is not a store", f"for a file: sqlite://{_absolute(url)}")
+        raise UsageError(f"{_told(url)!r} is not a store", _FORMS)
+    raise UsageError(f"{_told(url)!r} is not a store", f"for a file: sqlite://{_absolute(url)}")
 
 
 def choose(url: str | None, table: str | None, environ: Mapping[str, str]) -> StoreUrl:
@@ -161,13 +161,24 @@ def parse_endpoint(url: str) -> Endpoint:
         valid = True
     plain = url.isascii() and url.isprintable() and not any(mark in url for mark in " @?#\\%")
     if not (valid and plain and separator and scheme in ("http", "https") and host and not path):
-        raise UsageError(f"{url!r} is not an endpoint", "an endpoint is http[s]://host[:port]")
+        raise UsageError(
+            f"{_told(url)!r} is not an endpoint", "an endpoint is http[s]://host[:port]"
+        )
     tls = scheme == "https"
     if not port:
         return Endpoint(tls, host, 443 if tls else 80)
     if not (port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
-        raise UsageError(f"{url!r}: {port!r} is not a port", "a port is a number up to 65535")
+        raise UsageError(
+            f"{_told(url)!r}: {port!r} is not a port", "a port is a number up to 65535"
+        )
     return Endpoint(tls, host, int(port))
+
+
+def _told(url: str) -> str:
+    """A URL without what may be a user's name and password, for whoever reads a log."""
+    scheme, separator, rest = url.partition("://")
+    _, secret, place = rest.rpartition("@")
+    return f"{scheme}{separator}***@{place}" if secret else url
 
 
 def _sqlite(url: str, rest: str, environ: Mapping[str, str]) -> StoreUrl:
@@ -195,7 +206,7 @@ def _dynamodb(url: str, rest: str) -> StoreUrl:
         name, _, value = option.partition("=")
         if name not in ("region", "endpoint") or name in options:
             raise UsageError(
-                f"{url!r}: {name!r} is not understood or there twice",
+                f"{_told(url)!r}: {name!r} is not understood or there twice",
                 "dynamodb:// takes one region= and one endpoint=",
             )
         options[name] = _unescape(url, value)
@@ -213,7 +224,9 @@ def _absolute(path: str) -> str:
 
 def _check_region(url: str, region: str) -> None:
     if not region or not _REGION_CHARACTERS.issuperset(region):
-        raise UsageError(f"{url!r}: {region!r} is not a region", "for example region=eu-west-1")
+        raise UsageError(
+            f"{_told(url)!r}: {region!r} is not a region", "for example region=eu-west-1"
+        )
 
 
 def _check_table(table: str) -> None:
@@ -229,12 +242,14 @@ def _unescape(url: str, text: str) -> str:
     decoded = bytearray(os.fsencode(first))
     for part in rest:
         if len(part) < 2 or not _HEX.issuperset(part[:2]) or part[:2] == "00":
-            raise UsageError(f"{url!r}: % is not followed by two hex digits", "write % as %25")
+            raise UsageError(
+                f"{_told(url)!r}: % is not followed by two hex digits", "write % as %25"
+            )
         decoded.append(int(part[:2], 16))
         decoded += os.fsencode(part[2:])
     text = os.fsdecode(bytes(decoded))
     if "\0" in text:
-        raise UsageError(f"{url!r} holds a NUL character", _FORMS)
+        raise UsageError(f"{_told(url)!r} holds a NUL character", _FORMS)
     return text
 
 

@@ -10,6 +10,8 @@ from support_agent import HANDLERS, Echo, Function, Gate, invoke, ok
 from support_faults import seen_by_the_caller, without_agent
 from support_platform import Platform
 
+# What a write has taken decides when the next one comes: tests wait for each.
+AT_ONCE = {"LAMBDATRACE_FLUSH": "end"}
 FORGED = "somebody other than the runtime uses the runtime API"
 
 
@@ -66,7 +68,7 @@ def test_a_process_that_the_function_started(function: Function, echo: Echo) -> 
 
 def test_another_child_of_the_platform(function: Function, echo: Echo) -> None:
     own, its, unknown = echo.port(), echo.port(), str(uuid.uuid4())
-    with Gate() as gate, Platform(function, 1) as platform:
+    with Gate() as gate, Platform(function, 1, AT_ONCE) as platform:
         ids = [platform.begin({"what": "connect", "port": own})]
         platform.answer(ids[0])
         function.read(ids[0])
@@ -95,7 +97,7 @@ def test_another_child_of_the_platform(function: Function, echo: Echo) -> None:
 
 def test_the_first_execution_is_claimed_by_two(function: Function, echo: Echo) -> None:
     its = echo.port()
-    with Gate() as gate, Platform(function, 1) as platform:
+    with Gate() as gate, Platform(function, 1, AT_ONCE) as platform:
         first = platform.begin({"what": "wait_for", "port": gate.port})
         gate.reached()
         platform.neighbour("play", str(its), first)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support_agent import unanswering
 
 from lambdatrace.agent import http
 from lambdatrace.agent.http import (
@@ -349,6 +350,28 @@ def test_a_name_is_resolved(peers: Callable[..., Peer]) -> None:
 def test_a_name_that_does_not_exist() -> None:
     with pytest.raises(HttpError, match="no address for"):
         HttpClient("nowhere.invalid", 80).request("GET", "/", deadline=soon())
+
+
+def test_no_thread_for_the_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(http._thread, "start_new_thread", refuses)
+    with pytest.raises(HttpError, match="no thread to look"):
+        HttpClient("slow.invalid", 80).request("GET", "/", deadline=soon())
+
+
+def test_an_address_that_nobody_answers_leaves_time_for_the_next(
+    peers: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with unanswering() as silent:
+        addresses = [
+            (socket.AF_INET, ("127.0.0.1", port)) for port in (silent, peers(answer(1)).port)
+        ]
+        monkeypatch.setattr(http, "_addresses", lambda *_: addresses)
+        client = HttpClient("two.invalid", 80)
+        assert client.request("GET", "/", deadline=time.monotonic() + 1).status == 200
+        client.close()
 
 
 def test_a_resolver_that_does_not_answer_ends_at_the_deadline(

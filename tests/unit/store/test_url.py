@@ -86,6 +86,23 @@ def test_malformed(text: str) -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://me:secret@host",
+        "https://me:s/ecret@host",
+        "http://secret@host:99999",
+        "x://secret@",
+    ],
+)
+def test_what_may_be_a_password_is_not_told(text: str) -> None:
+    for understand in (lambda: url.parse(text, {}), lambda: url.parse_endpoint(text)):
+        with pytest.raises(UsageError) as failure:
+            understand()
+        assert "ecret" not in failure.value.message + failure.value.hint
+        assert "***@" in failure.value.message
+
+
 def test_a_bare_path_is_answered_with_the_url_it_should_have_been() -> None:
     with pytest.raises(UsageError) as caught:
         url.parse("/tmp/50%.db", ENVIRON)
