@@ -30,9 +30,15 @@ OVERLAP = "overlap"
 
 
 class Recorder:
-    """What one agent knows between executions: counters told, losses not told, what it has cost."""
+    """What one agent knows between executions: counters told, losses not told, what it has cost.
 
-    def __init__(self, sensor: Sensor, settings: Settings) -> None:
+    `supervisor`: the process whose CPU time counts as well, and with `is_first` all that it and
+    this one have used since they began; 0: none, and what was used until now does not count.
+    """
+
+    def __init__(
+        self, sensor: Sensor, settings: Settings, supervisor: int = 0, *, is_first: bool = False
+    ) -> None:
         self._sensor = sensor
         self._settings = settings
         self._ledger = Ledger()
@@ -42,7 +48,12 @@ class Recorder:
         self._syscalls = SyscallBuffer(sensor.syscalls.stride)
         self._lost = sensor.lost()
         self._losses: dict[str, int] = {}  # of other kinds than the kernel's
-        self._cpu = summaries.own_cost()[0]
+        self._supervisor = supervisor
+        # Of it and of this process, until the latest summary.
+        self._cpu = self._spent() if not supervisor else 0
+        if supervisor and not is_first:
+            self._cpu = summaries.cpu_of(supervisor)
+        self._cpu_packed = self._cpu
         self._neighbours = Neighbours() if settings.extensions else None
         self._unseen: list[tuple[wire.ConnectionRecord, wire.Exchange]] = []
 
@@ -92,7 +103,11 @@ class Recorder:
             self._syscalls.lost = 0
         self._lost = self._sensor.lost()
         self._machine.since()
-        self._cpu = summaries.own_cost()[0]
+        self._cpu = self._spent()
+
+    def _spent(self) -> int:
+        own = summaries.own_cost()[0]
+        return own + summaries.cpu_of(self._supervisor) if self._supervisor else own
 
     def _count_as_told(
         self, followed: Iterable[tuple[wire.ConnectionRecord, wire.Exchange]]
@@ -300,7 +315,8 @@ class Recorder:
         steal: int | None,
         faults: int | None,
     ) -> dict[str, Any]:
-        cpu, peak = summaries.own_cost()
+        # What packing costs from here on is the next one's.
+        self._cpu_packed = self._spent()
         capture = self._capture
         return {
             "execution_id": cut.request_id,
@@ -328,7 +344,10 @@ class Recorder:
             "steal_ns": steal,
             "major_faults": faults,
             "ending": summaries.ending(cut) if "processes" in capture else None,
-            "agent": {"cpu_ns": max(0, cpu - self._cpu), "peak_bytes": peak},
+            "agent": {
+                "cpu_ns": max(0, self._cpu_packed - self._cpu),
+                "peak_bytes": summaries.own_cost()[1],
+            },
         }
 
     def _dropped(self, cut: Cut) -> dict[str, int]:
@@ -345,7 +364,7 @@ class Recorder:
         self._lost = self._sensor.lost()
         self._syscalls.lost = 0
         self._losses = {}
-        self._cpu = summaries.own_cost()[0]
+        self._cpu = self._cpu_packed
 
 
 def _latest(

@@ -6,6 +6,7 @@ due and says so. worker.py lists the messages.
 
 from __future__ import annotations
 
+import os
 import select
 import time
 
@@ -75,7 +76,7 @@ class Serving:
         self._channel = channel
         self._settings = settings
         self._sensor = sensor
-        self._recorder = Recorder(sensor, settings)
+        self._recorder = Recorder(sensor, settings, os.getppid(), is_first=first)
         mode, period, wrong_flush = flush.read(settings.flush)
         policy, wrong_keep = keep.read(settings.keep)
         for wrong in (wrong_flush, wrong_keep):

@@ -27,6 +27,8 @@ _DNS_PORT = 53
 # Where in a row of `destinations` what stands (items.py).
 _CONNECT, _REUSED, _REQUESTS, _WAIT, _TLS, _DNS = range(9, 15)
 _DAY_S = 86_400
+# Of clock_getcpuclockid(3): a process's clock has its id, inverted, above these bits.
+_CPUCLOCK_SCHED = 2
 
 
 def clock_offset() -> int:
@@ -45,6 +47,14 @@ def own_cost() -> tuple[int, int]:
     """(CPU time in ns, peak memory in bytes) of this process so far."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return time.process_time_ns(), usage.ru_maxrss * 1024
+
+
+def cpu_of(process_id: int) -> int:
+    """CPU time (ns) of another process so far; 0 where it cannot be asked for."""
+    try:
+        return time.clock_gettime_ns(~process_id << 3 | _CPUCLOCK_SCHED)
+    except OSError:
+        return 0
 
 
 def destinations(

@@ -21,6 +21,7 @@ from support_agent import Echo, Function, Gate, eventually, invoke, invoking, ok
 from support_faults import spooled, through
 
 from lambdatrace import items
+from lambdatrace.agent.summary import cpu_of
 from lambdatrace.analysis.trace import read_trace
 from lambdatrace.store import open_store
 
@@ -96,6 +97,21 @@ def test_by_default_many_executions_cost_fewer_writes(
     assert 1 <= flushes < 25
     assert sum(summary["agent"]["write_units"] for summary in found) > 0
     assert sum(summary["agent"]["sent_bytes"] for summary in found) > 0
+
+
+def test_summaries_tell_all_that_the_agent_has_used(function: Function) -> None:
+    """Both of its processes, from their start on."""
+
+    def used() -> int:
+        return sum(cpu_of(process_id) for process_id in function.processes())
+
+    with function.emulator({"LAMBDATRACE_FLUSH": "end"}) as emulator:
+        ids = [ok(emulator) for _ in range(5)]
+        least = used()
+        ids.append(ok(emulator))
+        most = used()
+    told = sum(function.read(request_id).summary["agent"]["cpu_ns"] for request_id in ids)
+    assert 0 < least <= told <= most
 
 
 def test_a_worker_that_dies_takes_what_waits_and_the_next_summary_says_so(

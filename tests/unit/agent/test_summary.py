@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from typing import Any
@@ -253,6 +254,8 @@ def test_the_clocks_and_the_time_to_live() -> None:
 
 def test_what_the_agent_has_cost() -> None:
     cpu, peak = summary.own_cost()
+    assert cpu <= summary.cpu_of(os.getpid()) <= summary.own_cost()[0]
+    assert summary.cpu_of(2**22 + 1) == 0  # the kernel gives no such number
     assert cpu > 0
     assert peak > 1 << 20  # bytes
 
