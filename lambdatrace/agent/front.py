@@ -231,7 +231,7 @@ class Supervisor:
 
     def _note_waiting(self, message: dict[str, Any]) -> None:
         self._waiting = message.get("waiting", self._waiting)
-        if "done" in message and not self._waiting:
+        if message.get("waiting") == 0:
             self._lost = 0  # everything is where it belongs, what was told of losses, too
 
     def _fork(self, invocation: dict[str, Any] | None, until: float) -> None:

@@ -114,6 +114,7 @@ class Serving:
         """
         if lost_executions:
             self._recorder.add_losses({"executions": lost_executions})
+            self._told_waiting = -1  # also that nothing waits will be news: they have been told
         told_until = time.monotonic_ns()
         if invocation is not None:
             # The runtime may have been told first, and have connected to somebody since.

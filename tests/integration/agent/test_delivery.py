@@ -128,6 +128,22 @@ def test_a_worker_that_dies_takes_what_waits_and_the_next_summary_says_so(
     assert line.endswith("executions that waited in it to be written: 3")
 
 
+def test_what_was_lost_is_told_once(function: Function) -> None:
+    """Though what tells of it is not written as an invocation ends, but a second later."""
+    with function.emulator({"LAMBDATRACE_FLUSH": "periodic:1"}) as emulator:
+        ids = []
+        for _ in range(3):
+            ids += [ok(emulator) for _ in range(3)]
+            os.kill(function.worker(), signal.SIGKILL)
+            ids.append(ok(emulator))
+            function.read(ids[-1])
+    found = function.stored()
+    assert {each["execution_id"] for each in found} <= set(ids)
+    lost = len(ids) - len(found)
+    assert lost > 0
+    assert sum(each["dropped"].get("executions", 0) for each in found) == lost
+
+
 # What is kept
 
 
