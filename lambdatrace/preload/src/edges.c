@@ -56,6 +56,8 @@ static void runtime_sends(struct connection *c, struct text text, u64 started)
     if (begins_with(text, "GET " ROOT_PATH "invocation/next")) {
         if (branch && !(branch->flags & PROCESS_RUNTIME))
             branch->flags |= PROCESS_RUNTIME;
+        if (branch)
+            end_serving(started);
         c->slot.awaits_invocation = 1;
         tell_edge(EDGE_NEXT, started, 0, 0);
     } else if (begins_with(text, "GET " ROOT_PATH "restore/next")) {
@@ -70,7 +72,7 @@ static void runtime_sends(struct connection *c, struct text text, u64 started)
         if (what != 'r' && what != 'e')
             return;
         if (branch)
-            end_serving(started);
+            begin_answer(started);
         tell_edge(what == 'r' ? EDGE_RESPONSE : EDGE_ERROR, started, text.bytes + at, ID_BYTES);
     }
 }

@@ -130,12 +130,18 @@ static inline void add_idle(u32 waits, u64 ns)
     ADD(&branch->idle_other + (waits & 7), ns);
 }
 
-static void begin_serving(u64 now)
+// From here on the next sums are taken.
+static void begin_sums(u64 now)
 {
     branch->started = now;
     branch->process_cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     branch->thread_cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     branch->idle = idle_sum();
+}
+
+static void begin_serving(u64 now)
+{
+    begin_sums(now);
     branch->exchanges = branch->blocked = branch->texts = branch->pauses = 0;
     branch->serving = this_thread();
     branch->serves = own_pid;
@@ -162,4 +168,15 @@ static void end_serving(u64 now)
     sum_up(now);
     branch->serves = 0;
     me.serves = 0;
+}
+
+// The answer begins. It may be streamed, and whoever was given the execution goes on with it.
+static void begin_answer(u64 now)
+{
+    if (branch->serves != own_pid || !me.serves) {
+        end_serving(now);
+        return;
+    }
+    sum_up(now);
+    begin_sums(now);
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support_agent import Echo, Gate, eventually, invoke, invoking, ok, trace, unanswering
+from support_agent import HANDLERS, Echo, Gate, eventually, invoke, invoking, ok, trace, unanswering
 from support_endings import LONG_NS, late
 from support_faults import seen_by_the_caller, without_agent
 
@@ -47,6 +48,25 @@ def test_a_timeout_in_a_receive(confined: ConfinedFunction) -> None:
             (exchange,) = found.exchanges
             assert (exchange.bytes_out, exchange.wait_ns) == (300, None)
             assert part(found, Part.WAIT) > LONG_NS
+
+
+def test_what_it_does_while_it_answers(confined: ConfinedFunction, echo: Echo) -> None:
+    port = echo.port()
+    runtime = (sys.executable, str(HANDLERS / "streaming_runtime.py"))
+    steps = (
+        {"what": "sleep", "seconds": 0.4},
+        {"what": "spin", "seconds": 0.4},
+        {"what": "connect", "port": port},
+    )
+    with confined.emulator(runtime=runtime) as emulator:
+        ok(emulator)
+        request_id = ok(emulator, *steps, streams=True)
+    found = trace(confined, request_id)
+    assert found.execution.backend == "preload"
+    assert found.execution.status is Status.OK
+    assert [each.port for each in found.connections] == [port]
+    assert part(found, Part.SLEEP) > LONG_NS
+    assert part(found, Part.CPU) + part(found, Part.RUNQUEUE) > LONG_NS
 
 
 def test_a_timeout_in_a_connect(confined: ConfinedFunction) -> None:
