@@ -28,6 +28,8 @@ _PLAIN_HOSTS = (
 
 # Seconds before their expiry from which new ones are asked for, and seconds one attempt may take.
 REFRESH_BEFORE = 300.0
+# While those that are there are still good: how long (s) after a failure to ask again.
+REFRESH_AGAIN = 10.0
 _ATTEMPT = 2.0
 _MAX_TOKEN_BYTES = 16 * 1024
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -47,6 +49,7 @@ class CredentialSource:
         self._environ = environ
         self._now = now
         self._cached: Credentials | None = None
+        self._failed_at: float | None = None  # when new ones were asked for in vain
 
     def get(self, deadline: float) -> Credentials:
         """Credentials that are valid now; `deadline` is in s on `time.monotonic`.
@@ -62,15 +65,24 @@ class CredentialSource:
                 raise StoreError(f"{' and '.join(wrong)}: not printable ASCII", _PLAIN_HINT)
             return Credentials(access_key, secret_key, token)
         cached = self._cached
-        if cached is not None and self._left(cached) > REFRESH_BEFORE:
-            return cached
+        left = 0.0 if cached is None else self._left(cached)
+        if cached is not None and left > 0:
+            if left > REFRESH_BEFORE or self._has_just_failed():
+                return cached
+            # Whoever asked has something to do until then, and these will do for that.
+            deadline -= max(0.0, deadline - time.monotonic()) / 2
         try:
             self._cached = self._from_endpoint(deadline)
-        except HttpError:
-            if cached is None or self._left(cached) <= 0:
+        except (HttpError, StoreError):
+            if cached is None or left <= 0:
                 raise
-            return cached  # they still work: the next write asks again
+            self._failed_at = self._now()
+            return cached
+        self._failed_at = None
         return self._cached
+
+    def _has_just_failed(self) -> bool:
+        return self._failed_at is not None and 0 <= self._now() - self._failed_at < REFRESH_AGAIN
 
     def forget(self) -> None:
         """Ask again next time: the service did not take the latest ones."""

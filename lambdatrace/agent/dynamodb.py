@@ -236,9 +236,9 @@ class DynamoWriter:
     def _attempt(self, batch: list[Item], deadline: float) -> list[Item]:
         """Send one batch; what DynamoDB leaves unprocessed comes back."""
         left = max(0.0, deadline - self._clock())
-        attempt_end = time.monotonic() + min(left, max(ATTEMPT_MIN, min(ATTEMPT_MAX, left / 2)))
         try:
-            credentials = self._credentials.get(attempt_end)
+            # All the time there is: another attempt would find the same endpoint.
+            credentials = self._credentials.get(time.monotonic() + left)
         except StoreError as error:
             raise _PermanentError(error.message, "credentials") from error
         except HttpError as error:
@@ -248,6 +248,8 @@ class DynamoWriter:
         except ValueError as error:
             raise _RefusedError(f"an item cannot be written: {error}", "inexpressible") from error
         headers = {"Content-Type": _CONTENT_TYPE, "X-Amz-Target": _TARGET}
+        left = max(0.0, deadline - self._clock())
+        attempt_end = time.monotonic() + min(left, max(ATTEMPT_MIN, min(ATTEMPT_MAX, left / 2)))
         try:
             headers |= sigv4.sign(
                 credentials, self._region, "dynamodb", self._host, headers, body, self._now()

@@ -120,14 +120,43 @@ def test_they_are_asked_for_again_before_they_expire(endpoint: Endpoint) -> None
     assert len(endpoint.seen) == 1
     now[0] += 20
     endpoint.answers = [(500, b"")]
-    assert source.get(soon()).access_key == "AKID"  # still good for a while
+    for _ in range(3):
+        assert source.get(soon()).access_key == "AKID"  # still good for a while
     assert len(endpoint.seen) == 2
+    now[0] += credentials.REFRESH_AGAIN
     endpoint.answers = [(200, json.dumps({**GOOD, "AccessKeyId": "NEW"}).encode())]
     assert source.get(soon()).access_key == "NEW"
     endpoint.answers = [(500, b"")]
     now[0] = NOON + 1
     with pytest.raises(HttpError):
         source.get(soon())
+
+
+def test_an_endpoint_that_does_not_answer_any_more(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [NOON - credentials.REFRESH_BEFORE - 10]
+    environ = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": endpoint.url}
+    source = CredentialSource(environ, lambda: now[0])
+    source.get(soon())
+    asked = []
+
+    def hangs(deadline: float) -> None:
+        asked.append(deadline)
+        raise HttpError("no answer in time")
+
+    monkeypatch.setattr(source, "_from_endpoint", hangs)
+    now[0] += 20
+    deadline = soon()
+    for _ in range(3):
+        assert source.get(deadline).access_key == "AKID"
+    # It was asked once, and there was time left to use those that are still good.
+    assert len(asked) == 1
+    assert asked[0] < deadline
+    now[0] = NOON + 1
+    with pytest.raises(HttpError):
+        source.get(deadline)
+    assert asked[1] == deadline
 
 
 def test_forgotten_they_are_asked_for_again(endpoint: Endpoint) -> None:
