@@ -450,8 +450,10 @@ class Attribution:
         return [self.end(cut, status, edge.time, edge.syscalls_position)]
 
     def _start(self, edge: wire.EdgeRecord, branch: _Branch, request_id: str) -> list[Cut]:
-        over = [cut for cut in branch.cuts if cut.answer is not None]
-        return [self.conclude(cut, edge) for cut in over] + self._begin(edge, branch, request_id)
+        # That the runtime asked for this one was not seen, and since then it may have waited long.
+        over = [(cut, cut.answer) for cut in branch.cuts if cut.answer is not None]
+        ended = [self.conclude(cut, answer) for cut, answer in over]
+        return ended + self._begin(edge, branch, request_id)
 
     def _begin(self, edge: wire.EdgeRecord, branch: _Branch, request_id: str) -> list[Cut]:
         known = self.open_cut(request_id)

@@ -743,6 +743,13 @@ def test_an_answer_of_another_process_of_the_runtime(end: bytes) -> None:
     assert (cut.request_id, cut.status, cut.ended) == (A, "ok", 30)
 
 
+def test_an_answer_has_not_gone_on_until_the_next_execution() -> None:
+    state = Attribution()
+    state.feed(ask(1) + start(2, A) + answer(10, A))
+    (cut,) = state.feed(start(10 + 100 * LATE, B))
+    assert (cut.status, cut.ended) == ("ok", 10)
+
+
 @pytest.mark.parametrize(
     ("what", "status"), [(wire.EDGE_RESPONSE, "crash"), (wire.EDGE_ERROR, "error")]
 )
