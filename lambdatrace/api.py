@@ -180,7 +180,7 @@ class Traces:
         first = found.items[0]
         stored = self.stored(first.execution_id, first.timestamp_nano)
         one = stored.execution
-        usual = recent(self.store, one.started_at_ns, one.function).usual(one.function)
+        usual = recent(self.store, one.started_at_ns, one.function).usual(one)
         return TracedExecution(stored, judge(stored.trace, usual))
 
     def stored(

@@ -14,7 +14,7 @@ from lambdatrace.model import Part, Status
 from lambdatrace.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lambdatrace.items import Item
     from lambdatrace.model import Execution
@@ -30,11 +30,16 @@ class Usual(Value):
 
     executions: int = 0
     duration_ns: int | None = None
-    parts: Mapping[Part, int] | None = None  # those known of all
+    parts: Mapping[Part, int] | None = None  # those known of FEWEST
+    known: Mapping[Part, int] | None = None  # of how many, where not of all
 
     def part_ns(self, part: Part) -> int | None:
         """The median of one part, ns; None: not known."""
         return None if self.parts is None else self.parts.get(part)
+
+    def compared(self, part: Part) -> int:
+        """How many executions tell of one part."""
+        return self.executions if self.known is None else self.known.get(part, self.executions)
 
 
 class Recent:
@@ -82,9 +87,9 @@ class Recent:
         """Whether older ones of a function would say nothing more."""
         return len(self._times.get(function, ())) == MOST
 
-    def usual(self, function: str) -> Usual:
-        """The usual figures of a function."""
-        return _usual(self._times.get(function, ()))
+    def usual(self, one: Execution) -> Usual:
+        """The usual figures of its function, for one execution."""
+        return _usual(self._times.get(one.function, ()), unknown_parts(one))
 
     def _of(self, function: str) -> deque[list[int]]:
         if function not in self._times:
@@ -92,10 +97,19 @@ class Recent:
         return self._times[function]
 
 
-def usual_figures(executions: Iterable[Execution]) -> Usual:
-    """The usual figures of executions that say something about it."""
+def usual_figures(executions: Iterable[Execution], one: Execution) -> Usual:
+    """The usual figures, for one execution, of those that say something about it."""
     every = map(known_ns, executions)
-    return _usual([times for times in every if _says_something(Status.OK, times)])
+    telling = [times for times in every if _says_something(Status.OK, times)]
+    return _usual(telling, unknown_parts(one))
+
+
+def unknown_parts(execution: Execution) -> tuple[Part, ...]:
+    """The parts of which the execution's backend could not tell, and which are in others."""
+    partition = execution.partition
+    if partition is None:
+        return ()
+    return tuple(part for part in Part if partition.of(part) is None)
 
 
 def is_telling(execution: Execution) -> bool:
@@ -107,15 +121,36 @@ def _says_something(status: str, times: Sequence[int]) -> bool:
     return status == Status.OK and max(times[1:]) != UNKNOWN
 
 
-def _usual(executions: Iterable[Sequence[int]]) -> Usual:
+def _usual(executions: Iterable[Sequence[int]], unknown: Sequence[Part] = ()) -> Usual:
     executions = list(executions)
     if len(executions) < FEWEST:
         return Usual(len(executions))
-    # The module `statistics` takes longer to import than `show` may spend on this.
-    whole, *parts = map(sorted, zip(*executions, strict=True))
-    middle = (len(executions) - 1) // 2
+    whole, *columns = map(sorted, zip(*executions, strict=True))
+    parts = dict(zip(Part, columns, strict=True))
+    if unknown or any(ns[0] == UNKNOWN for ns in columns):
+        # Another backend told of them, which knows other parts.
+        parts[Part.OTHER] = sorted(_others(executions, unknown))
+        parts = {part: ns[ns.count(UNKNOWN) :] for part, ns in parts.items()}
     return Usual(
         len(executions),
-        whole[middle],
-        {part: ns[middle] for part, ns in zip(Part, parts, strict=True) if UNKNOWN not in ns[:1]},
+        # The module `statistics` takes longer to import than `show` may spend on this.
+        _middle(whole),
+        {part: _middle(ns) for part, ns in parts.items() if len(ns) >= FEWEST},
+        {part: len(ns) for part, ns in parts.items() if len(ns) < len(executions)},
     )
+
+
+def _middle(ordered: Sequence[int]) -> int:
+    return ordered[(len(ordered) - 1) // 2]
+
+
+def _others(executions: Iterable[Sequence[int]], unknown: Sequence[Part]) -> Iterator[int]:
+    """What would have been other (ns) in each, had the `unknown` parts not been told there either.
+
+    Not of those that knew less: their other holds more. Time that was stolen unseen is CPU time.
+    """
+    hidden = [n for n, part in enumerate(Part, 1) if part in unknown and part is not Part.STEAL]
+    needed = [n for n, part in enumerate(Part, 1) if part not in unknown and part is not Part.STEAL]
+    for times in executions:
+        if all(times[n] != UNKNOWN for n in needed):
+            yield times[-1] + sum(max(0, times[n]) for n in hidden)

@@ -11,7 +11,7 @@ from lambdatrace.analysis.causes import Finding, finding
 from lambdatrace.analysis.causes.base import ITSELF
 from lambdatrace.analysis.failures import last_failure
 from lambdatrace.analysis.parts import LOOKED_LATE
-from lambdatrace.analysis.usual import Usual
+from lambdatrace.analysis.usual import Usual, unknown_parts
 from lambdatrace.analysis.words import counted, duration_words, percent
 from lambdatrace.model import Part, Reference, Status, Trace, Verdict
 
@@ -97,12 +97,13 @@ def judge_summary(execution: Execution, usual: Usual | None = None) -> Verdict:
 
 def judge_summaries(executions: Iterable[Execution], recent: Recent) -> list[Verdict]:
     """The verdict on each, compared with what is usual for its function."""
-    usual: dict[str, Usual] = {}
+    usual: dict[tuple[str, tuple[Part, ...]], Usual] = {}
     verdicts = []
     for one in executions:
-        if one.function not in usual:
-            usual[one.function] = recent.usual(one.function)
-        verdicts.append(judge_summary(one, usual[one.function]))
+        alike = one.function, unknown_parts(one)
+        if alike not in usual:
+            usual[alike] = recent.usual(one)
+        verdicts.append(judge_summary(one, usual[alike]))
     return verdicts
 
 
@@ -169,14 +170,16 @@ def _abnormal(execution: Execution, usual: Usual) -> Part | None:
     """The part that is larger than it should be, the one most so; None: none is."""
     partition = execution.partition
     assert partition is not None  # noqa: S101  # judge() has looked
-    least = _LARGE * execution.duration_ns
-    if usual.parts is None:
-        part = _largest(execution)
-        return part if (partition.of(part) or 0) >= max(least, _LONG_NS) else None
+    least = max(_LARGE * execution.duration_ns, _LONG_NS)
+    largest = _largest(execution)
     excesses = {}
     for part in Part:
-        ns, median = partition.of(part), usual.part_ns(part)
-        if ns is not None and median is not None and ns >= _TIMES * median:
+        ns, median = partition.of(part) or 0, usual.part_ns(part)
+        if median is None:
+            # What is usual is not known of this one, whatever is of the others.
+            if part is largest and ns >= least:
+                excesses[part] = ns
+        elif ns >= _TIMES * median:
             excesses[part] = ns - median
     part = max(excesses, key=lambda each: excesses[each], default=Part.OTHER)
     enough = max(_EXCESS * execution.duration_ns, _EXCESS_NS)
@@ -200,7 +203,7 @@ def _verdict(found: Finding, trace: Trace, usual: Usual) -> Verdict:
     text += f" {rows}" * bool(rows) + f"; {_comparison(found.part, usual)}."
     return Verdict(
         found.cause, found.destination, share, _sentence(execution, text), found.evidence,
-        usual.part_ns(found.part), usual.executions,
+        usual.part_ns(found.part), usual.compared(found.part),
     )  # fmt: skip
 
 
@@ -215,7 +218,8 @@ def _nothing(trace: Trace, usual: Usual) -> Verdict:
     share = _share(found.ns, execution.duration_ns)
     median = usual.part_ns(found.part)
     text = _sentence(execution, text)
-    return Verdict(None, None, share, text, found.evidence, median, usual.executions)
+    compared = usual.compared(found.part)
+    return Verdict(None, None, share, text, found.evidence, median, compared)
 
 
 def _sentence(execution: Execution, text: str) -> str:
@@ -236,13 +240,16 @@ def _doing(found: Finding) -> str:
 
 
 def _comparison(part: Part, usual: Usual) -> str:
-    median = usual.part_ns(part)
+    median, compared = usual.part_ns(part), usual.compared(part)
     if median is not None:
-        return f"usually {duration_words(median)}, the median of {usual.executions} executions"
+        return f"usually {duration_words(median)}, the median of {compared} executions"
     if not usual.executions:
         return "there is no other execution to compare with"
-    few = counted(usual.executions, "other execution")
-    return f"{few} {'is' if usual.executions == 1 else 'are'} too few to say what is usual"
+    if not compared:
+        others = counted(usual.executions, "other execution")
+        return f"{others} do not tell what is usual, for there that could not be seen"
+    few = counted(compared, "other execution")
+    return f"{few} {'is' if compared == 1 else 'are'} too few to say what is usual"
 
 
 def _rows(evidence: tuple[Reference, ...]) -> str:

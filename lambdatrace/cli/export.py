@@ -225,7 +225,7 @@ def _named(
     seen = set()
     for name in names:
         one = find_execution(store, name, window, selection.function, lambda it: keeps(wanted, it))
-        figures = recent(store, one.started_at_ns, one.function).usual(one.function)
+        figures = recent(store, one.started_at_ns, one.function).usual(one)
         for each in (one, *(compared_with(store, one) if with_usual else ())):
             key = (each.execution_id, each.started_at_ns)
             if key not in seen:

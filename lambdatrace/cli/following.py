@@ -141,7 +141,7 @@ class _Printer:
         """Write the last `most` of `found`; the first `known` of them are among the recent ones."""
         verdicts = []
         for number, one in enumerate(found):
-            verdicts.append(judge_summary(one, self._recent.usual(one.function)))
+            verdicts.append(judge_summary(one, self._recent.usual(one)))
             if number >= known:
                 self._recent.add_newer(one)
         begin = 0 if most is None else max(0, len(found) - most)

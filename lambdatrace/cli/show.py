@@ -105,7 +105,7 @@ def show(
         found = find(opened, execution, searched, selection.function, fits)
         records = read_records(found.items)
         one = records.execution
-        usual = recent(opened, one.started_at_ns, one.function).usual(one.function)
+        usual = recent(opened, one.started_at_ns, one.function).usual(one)
     if found.attempts > 1:
         environment.note(f"{found.attempts} executions have this id (retries); this is one of them")
     with _without_collection():

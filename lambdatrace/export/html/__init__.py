@@ -42,5 +42,5 @@ def _report(
             for each in others
             if each.function == one.function and each != one and is_telling(each)
         )
-        verdict = judge(stored.trace, usual_figures(comparable))
+        verdict = judge(stored.trace, usual_figures(comparable, one))
     return Report(stored.trace, verdict, elsewhere_left_out(stored.records))

@@ -168,7 +168,7 @@ def test_a_window_of_one_function(store: Store) -> None:
 
 def usual_for(store: Store, one: Execution) -> int:
     """How many executions say what is usual for this one."""
-    return recent(store, one.started_at_ns, one.function).usual(one.function).executions
+    return recent(store, one.started_at_ns, one.function).usual(one).executions
 
 
 def test_comparable_executions_are_those_of_the_function_that_ended_well_in_the_day_before(

@@ -561,12 +561,12 @@ def test_usual_figures_are_medians_of_ten_executions_or_more() -> None:
     found = [
         summary(duration_ns=n * MS, partition=traces.partition(n, wait=n / 2)) for n in range(1, 12)
     ]
-    whole = usual_figures(found)
+    whole = usual_figures(found, found[0])
     assert (whole.executions, whole.duration_ns) == (11, 6 * MS)
     assert whole.part_ns(Part.WAIT) == 3 * MS
-    few = usual_figures(found[: FEWEST - 1])
+    few = usual_figures(found[: FEWEST - 1], found[0])
     assert (few.executions, few.part_ns(Part.WAIT)) == (FEWEST - 1, None)
-    assert usual_figures([*found, summary()]).executions == 11  # of one nothing is known
+    assert usual_figures([*found, summary()], found[0]).executions == 11  # one tells nothing
 
 
 def test_what_is_usual_is_what_the_latest_executions_took_that_ended_well() -> None:
@@ -575,9 +575,9 @@ def test_what_is_usual_is_what_the_latest_executions_took_that_ended_well() -> N
         recent.add_newer(summary(duration_ns=n * MS, partition=traces.partition(n, wait=n / 2)))
     recent.add_newer(summary(status="error", partition=traces.partition()))
     recent.add_newer(summary())
-    usual = recent.usual("checkout")
+    usual = recent.usual(summary())
     assert (usual.executions, usual.duration_ns) == (100, 80 * MS)
-    assert recent.usual("other") == Usual()
+    assert recent.usual(summary(function="other")) == Usual()
 
 
 def test_older_ones_are_taken_in_as_long_as_they_say_something_more() -> None:
@@ -589,12 +589,57 @@ def test_older_ones_are_taken_in_as_long_as_they_say_something_more() -> None:
     for row in rows:
         recent.add_older(row)
     assert recent.has_enough("checkout")
-    assert recent.usual("checkout").duration_ns == 50 * MS
+    assert recent.usual(summary()).duration_ns == 50 * MS
     recent.add_newer(summary(duration_ns=200 * MS, partition=traces.partition(200, wait=1)))
-    assert recent.usual("checkout").executions == 100
+    assert recent.usual(summary()).executions == 100
     of_another = Recent("other")
     of_another.add_older(rows[0])
-    assert of_another.usual("checkout") == Usual()
+    assert of_another.usual(summary()) == Usual()
+
+
+def seen_by(backend: str, n: int = 0, **parts: float) -> Execution:
+    """One of what `backend` sees: eBPF everything, preload no locks but some, /proc the CPU."""
+    blind = {"preload": (Part.LOCK,), "proc": (*list(Part)[:8],)}.get(backend, ())
+    told = zip(Part, traces.partition(sum(parts.values()), **parts), strict=True)
+    partition = [None if part in blind and not ns else ns for part, ns in told]
+    duration = round(sum(parts.values()) * MS)
+    return summary(execution_id=f"one-{n}", duration_ns=duration, partition=partition)
+
+
+def of_history(one: Execution, *before: Execution) -> Verdict:
+    recent = Recent()
+    for each in before:
+        recent.add_newer(each)
+    return judge_summary(one, recent.usual(one))
+
+
+def test_what_another_backend_could_not_see_is_no_accusation() -> None:
+    """A healthy function that waits, seen with eBPF until now: to /proc all of that is other."""
+    before = [seen_by("ebpf", n, wait=150 + n, cpu=2) for n in range(12)]
+    verdict = of_history(seen_by("proc", other=156, cpu=2), *before)
+    assert verdict.cause is None
+    assert verdict.text.endswith("usually 155 ms, the median of 12 executions.")
+    assert of_history(seen_by("proc", other=900, cpu=2), *before).cause == "other"
+
+
+def test_a_few_that_could_not_see_a_part_do_not_excuse_it() -> None:
+    before = [seen_by("ebpf", n, wait=150, cpu=2) for n in range(12)]
+    before += [seen_by("proc", n, other=152, cpu=2) for n in range(3)]
+    verdict = of_history(seen_by("ebpf", wait=1_500, cpu=2), *before)
+    assert (verdict.cause, verdict.compared) == ("wait", 12)
+    assert "usually 150 ms, the median of 12 executions" in verdict.text
+    assert of_history(seen_by("ebpf", wait=160, cpu=2), *before).cause is None
+
+
+def test_a_part_that_none_could_see_has_to_be_large_and_long() -> None:
+    """A preloaded library sees some locks only: of most executions it tells none."""
+    before = [seen_by("preload", n, sleep=30, cpu=2) for n in range(12)]
+    verdict = of_history(seen_by("preload", lock=1_200, sleep=30, cpu=2), *before)
+    assert (verdict.cause, verdict.usual_ns, verdict.compared) == ("lock", None, 0)
+    assert "12 other executions do not tell what is usual" in verdict.text
+    assert of_history(seen_by("preload", lock=90, sleep=30, cpu=2), *before).cause is None
+    # What is usual of the others stays as it is.
+    assert of_history(seen_by("preload", lock=200, sleep=900), *before).cause == "sleep"
 
 
 # -- with less ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import support_traces as traces
 
 from lambdatrace.analysis.destinations import By, Tally
 from lambdatrace.analysis.lookup import recent
+from lambdatrace.analysis.summary import read_execution
 from lambdatrace.analysis.taken import Taken
 from lambdatrace.analysis.tallying import Tallied
 from lambdatrace.analysis.times import Window
@@ -274,7 +275,8 @@ def seen(path: str, many: list[Item]) -> tuple[list[Item], list[Usual]]:
     """(part of the index, what is usual)."""
     store = SqliteStore(path, lambda: 0)
     recents = recent(store, WINDOW.until_ns), recent(store, WINDOW.until_ns, "checkout")
-    usual = [each.usual(name) for each in recents for name in ("checkout", "überweisung")]
+    ones = [read_execution(traces.summary(function=name)) for name in ("checkout", "überweisung")]
+    usual = [each.usual(one) for each in recents for one in ones]
     index = list(store.index(many[30].timestamp_nano, many[400].timestamp_nano))
     store.close()
     return index, usual
