@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import sys
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 PROGRAM = "lambdatrace"
 EXIT_INTERRUPTED = 128 + 2  # as a shell reports SIGINT
 EXIT_BROKEN_PIPE = 128 + 13  # and SIGPIPE
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> None:
     """Run `lambdatrace` with the arguments of this process, then exit."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        # Closed, as `2>&-` does it; else the next file that is opened would be in its place.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123  # until the end
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character gets a stand-in for it, not a traceback.
         if hasattr(stream, "reconfigure"):
@@ -47,11 +53,12 @@ def _leave(code: int) -> NoReturn:
 
 def program(arguments: Sequence[str], environment: Environment) -> int:
     """Run one command and return its exit code; never raises for what a user can cause."""
-    from lambdatrace.cli.app import make_app
-
     # A shell that completes may want to know of any command.
     completes = "_LAMBDATRACE_COMPLETE" in os.environ
     try:
+        # Here, for it takes a third of the time: somebody may press Ctrl-C meanwhile.
+        from lambdatrace.cli.app import make_app
+
         app = make_app(None if completes else arguments)
         code = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=environment)
         environment.stdout.flush()
@@ -62,6 +69,11 @@ def program(arguments: Sequence[str], environment: Environment) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return _broken_pipe(environment)
+    except OSError as error:
+        if error.errno not in _FULL:
+            return _other(error, environment)
+        environment.error(f"what was found cannot be written: {error.strerror}", "make room for it")
+        return _unwritten(environment, 1)
     except SystemExit as end:
         # Typer makes 1 of a broken pipe, whatever it is told.
         if isinstance(end.__context__, BrokenPipeError):
@@ -95,8 +107,13 @@ def _other(error: Exception, environment: Environment) -> int:
 
 
 def _broken_pipe(environment: Environment) -> int:
-    """The reader went away, as `head` does: no error, but what is left cannot be written."""
+    """The reader went away, as `head` does: no error."""
+    return _unwritten(environment, EXIT_BROKEN_PIPE)
+
+
+def _unwritten(environment: Environment, code: int) -> int:
+    """`code`, after what is left and cannot be written was thrown away."""
     if environment.stdout is sys.__stdout__:
         # Or the interpreter would complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
-    return EXIT_BROKEN_PIPE
+    return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import support_traces as traces
 import typer
 from support_cli import run
@@ -20,8 +22,6 @@ from lambdatrace.cli.options import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import pytest
 
 ROOT = Path(__file__).parents[3]
 MAIN = [sys.executable, "-c", "from lambdatrace.cli.main import main; main()"]
@@ -87,6 +87,40 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Selection, "window", interrupted)
     result = run("list")
     assert (result.code, result.stderr) == (130, "")
+
+
+def test_interrupted_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "lambdatrace.cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "lambdatrace.cli.app")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    result = run("list")
+    assert (result.code, result.stderr) == (130, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_closed_stream(tmp_path: Path, closed: str) -> None:
+    url = traces.write(tmp_path / "store.db", traces.execution())
+    line = shlex.join([*MAIN, "show", traces.summary()["execution_id"], "--store", url])
+    result = subprocess.run(
+        ["sh", "-c", f"{line} {closed}"], capture_output=True, text=True, check=True
+    )
+    assert result.stderr == ""
+    assert ("checkout" in result.stdout) is (closed != ">&-")
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    url = traces.write(tmp_path / "store.db", traces.execution())
+    command = [*MAIN, "show", traces.summary()["execution_id"], "--store", url]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    what, hint = result.stderr.splitlines()
+    assert what == "error: what was found cannot be written: No space left on device"
+    assert hint.startswith("hint: ")
 
 
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
