@@ -34,7 +34,8 @@ def calling(part: Part, trace: Trace, ns: int) -> Finding:
     calls.sort(key=lambda each: -each.blocked_ns)
     pauses.sort(key=lambda each: -each.duration_ns)
     has_path = part in WITH_PATHS and any(each.path == subject for each in calls)
-    longest = duration_words(pauses[0].duration_ns)
+    # As the rows that are named have it: a pause may be a piece of one, cut by another's.
+    longest = duration_words(calls[0].blocked_ns if calls else pauses[0].duration_ns)
     words = f"{op} took {longest}"
     if len(calls) > 1:
         words = f"{counted(len(calls), 'call')} of {op}, {longest} at most"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -282,6 +283,22 @@ def test_calls(waits: str, op: str, path: str, cause: str) -> None:
     )
     assert told(verdict) == (cause, path or None)
     assert rows(verdict, "blocked") == [1]
+
+
+def test_calls_side_by_side_are_told_as_their_rows_have_them() -> None:
+    """The longest of three sleeps is not as long as the longest piece that one of them ended."""
+    ends = [100, 300, 500]
+    verdict = judge(
+        trace(
+            parts={"sleep": 500},
+            blocked=[traces.blocked("nanosleep", ended=end, tid=end) for end in ends],
+            pauses=[
+                traces.pause("sleep", op="nanosleep", started=start, ended=end, tid=end)
+                for start, end in pairwise([0, *ends])
+            ],
+        )
+    )
+    assert "3 calls of nanosleep, 500 ms at most (b1, b2, b3)" in verdict.text
 
 
 def test_pages_that_have_to_be_read() -> None:
