@@ -220,7 +220,7 @@ _ROW_TYPES = (str, int, int, str, int, int, bytes)
 def item_of(row: Row) -> Item:
     """A row as an item. Raises CorruptItemError for values of a wrong type."""
     if len(row) != len(_ROW_TYPES) or not all(map(isinstance, row, _ROW_TYPES)):
-        raise CorruptItemError(f"an item of {str(row[0])!r} has a value of a wrong type")
+        raise CorruptItemError(f"an item of {_owner(str(row[0]))} has a value of a wrong type")
     execution_id, timestamp_nano, tie, kind, schema, expires_at, body = row
     return Item(execution_id, timestamp_nano, tie, kind, body, expires_at, schema)
 
@@ -529,9 +529,9 @@ def read_summary(item: Item) -> dict[str, Any]:
     try:
         summary = plain_json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise CorruptItemError(f"the summary of {item.execution_id!r} is not JSON") from error
+        raise CorruptItemError(f"the summary of {_owner(item.execution_id)} is not JSON") from error
     if not isinstance(summary, dict):
-        raise CorruptItemError(f"the summary of {item.execution_id!r} is not an object")
+        raise CorruptItemError(f"the summary of {_owner(item.execution_id)} is not an object")
     if item.kind == SUMMARY and item.schema >= 3:
         left_out = {"execution_id": item.execution_id, "started_ns": item.timestamp_nano}
         return {**left_out, **({"destinations": []} if records else {}), **summary}
@@ -567,7 +567,7 @@ def _summary_parts(item: Item) -> tuple[bytes, bytes]:
     if item.schema > 1:
         text, records, _ = _split_summary(item)
     if len(text) > MAX_SUMMARY_BYTES:
-        raise CorruptItemError(f"the summary of {item.execution_id!r} is too large")
+        raise CorruptItemError(f"the summary of {_owner(item.execution_id)} is too large")
     return text, records
 
 
@@ -575,7 +575,8 @@ def _split_summary(item: Item) -> tuple[bytes, bytes, bytes]:
     """(JSON, what follows in its stream, what stands behind that). Raises CorruptItemError."""
     mark = _SUMMARY_MAGICS[item.schema]
     if item.body[: len(mark)] != mark:
-        raise CorruptItemError(f"the summary of {item.execution_id!r} is not one of lambdatrace")
+        owner = _owner(item.execution_id)
+        raise CorruptItemError(f"the summary of {owner} is not one of lambdatrace")
     stream, behind = _inflate(
         item.body[len(mark) :], 0, _MAX_STREAM_BYTES, DICTIONARIES[item.schema]
     )
@@ -636,9 +637,16 @@ def check_schema(item: Item) -> None:
     """Refuse, in words, what this version cannot read."""
     if item.schema > SCHEMA_VERSION:
         raise NewerSchemaError(
-            f"execution {item.execution_id!r} was written with schema {item.schema}, "
+            f"{_owner(item.execution_id)} was written with schema {item.schema}, "
             f"this lambdatrace reads up to {SCHEMA_VERSION}",
             "upgrade it: pip install --upgrade lambdatrace",
         )
     if item.schema < 1:
-        raise CorruptItemError(f"an item of {item.execution_id!r} has schema {item.schema}")
+        raise CorruptItemError(f"an item of {_owner(item.execution_id)} has schema {item.schema}")
+
+
+def _owner(execution_id: str) -> str:
+    """Whose an item is, in words: a row of the index stands under its hour."""
+    if execution_id.startswith(INDEX_PREFIX):
+        return "an execution"
+    return f"execution {execution_id!r}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lambdatrace import items as stored
 from lambdatrace.analysis.skim import begins_with, duration_ns_of, function_of
@@ -13,13 +13,14 @@ from lambdatrace.errors import CorruptItemError, NotFoundError, StoreError, Usag
 from lambdatrace.values import Value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from lambdatrace.analysis.times import Window
     from lambdatrace.items import Item
     from lambdatrace.model import Execution
     from lambdatrace.store.base import Store
 
+T = TypeVar("T")
 LATEST = "@latest"
 SLOWEST = "@slowest"
 _SHOWN_CANDIDATES = 5
@@ -111,8 +112,6 @@ def read_usual_and_slow(
 
     The others are skimmed only. Raises NotFoundError where there are too few, StoreError.
     """
-    from lambdatrace.analysis.compare import usual_and_slow  # others need it not
-
     contents = WindowContents()
     skimmed: list[tuple[int, Item]] = []
     for row in _rows_of(store, window, function, contents):
@@ -120,7 +119,7 @@ def read_usual_and_slow(
             skimmed.append((duration_ns_of(row), row))
         except StoreError as error:
             contents.unreadable.append(error)
-    sides = usual_and_slow(skimmed, lambda entry: entry[0])
+    sides = told_apart(skimmed, lambda entry: entry[0], contents.unreadable)
     counts = [len(side) for side in sides]
     for _, row in (entry for side in sides for entry in side):
         contents.read(row)
@@ -129,8 +128,25 @@ def read_usual_and_slow(
         return found[: counts[0]], found[counts[0] :], contents
     # Not all that could be skimmed could be read: who is in the middle is known when all are.
     contents = read_window(store, window, function)
-    usual, slow = usual_and_slow(contents.executions, lambda one: one.duration_ns)
+    usual, slow = told_apart(contents.executions, lambda one: one.duration_ns, contents.unreadable)
     return usual, slow, contents
+
+
+def told_apart(
+    executions: Sequence[T], duration_ns: Callable[[T], int], unreadable: Sequence[StoreError]
+) -> tuple[list[T], list[T]]:
+    """As `compare.usual_and_slow`, of what could be read of a window.
+
+    Raises NotFoundError where those are too few; the first error instead if there were others.
+    """
+    from lambdatrace.analysis.compare import usual_and_slow  # others need it not
+
+    try:
+        return usual_and_slow(executions, duration_ns)
+    except NotFoundError:
+        if unreadable:
+            raise unreadable[0] from None
+        raise
 
 
 def _rows_of(

@@ -105,13 +105,14 @@ def _named(
 def _usual_and_slow(
     environment: Environment, source: FileSource, selection: Selection, unreadable: list[StoreError]
 ) -> tuple[list[Execution], list[Execution]]:
-    from lambdatrace.analysis.compare import usual_and_slow
-    from lambdatrace.analysis.lookup import read_usual_and_slow
+    from lambdatrace.analysis.lookup import read_usual_and_slow, told_apart
     from lambdatrace.cli.reading import read_selected
 
     if selection.where:
         contents = read_selected(environment, source, selection)
-        usual, slow = usual_and_slow(contents.executions, lambda one: one.duration_ns)
+        usual, slow = told_apart(
+            contents.executions, lambda one: one.duration_ns, contents.unreadable
+        )
     else:
         window = selection.window(environment)
         with opened_store(environment, source) as opened:

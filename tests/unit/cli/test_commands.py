@@ -472,6 +472,17 @@ def test_corrupt_and_newer_items(
     assert result.code == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+    assert "idx#" not in result.stderr  # nothing that anybody knows
+
+
+def test_of_newer_executions_it_is_not_said_that_they_are_too_few(tmp_path: Path) -> None:
+    sql = "UPDATE items SET schema = 4"
+    many = [traces.execution(execution_id=f"one-{n}") for n in range(12)]
+    url = changed(tmp_path / "store.db", sql, *many)
+    for also in ([], ["--filter", "status=ok"]):
+        result = run("compare", "--slow", *also, "--store", url)
+        assert (result.code, result.stdout) == (1, "")
+        assert "upgrade it" in result.stderr
 
 
 def test_a_corrupt_chunk(tmp_path: Path) -> None:
