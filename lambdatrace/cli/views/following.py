@@ -20,6 +20,10 @@ _CLOCK = len("2026-11-22 ")
 _START, _ID, _FUNCTION, _TOOK, _STATUS = 9, 8, 14, 11, 10
 _ROOM_FOR_WHOLE_IDS = 120
 _WHOLE_ID, _WHOLE_FUNCTION = 36, 24
+# In fewer than so many how long it took, or the verdict, would be cut off: there is no start, and
+# less of the name.
+_ROOM_FOR_STARTS = 76
+_SHORT_FUNCTION, _SHORT_TOOK = 8, 9
 
 
 class ExecutionLines:
@@ -35,11 +39,12 @@ class ExecutionLines:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the lines, each cut to the width at hand."""
         whole = options.max_width >= _ROOM_FOR_WHOLE_IDS
-        widths = (
-            (_START, _WHOLE_ID, _WHOLE_FUNCTION, _TOOK, _STATUS)
-            if whole
-            else (_START, _ID, _FUNCTION, _TOOK, _STATUS)
-        )
+        if whole:
+            widths = (_START, _WHOLE_ID, _WHOLE_FUNCTION, _TOOK, _STATUS)
+        elif options.max_width >= _ROOM_FOR_STARTS:
+            widths = (_START, _ID, _FUNCTION, _TOOK, _STATUS)
+        else:
+            widths = (0, _ID, _SHORT_FUNCTION, _SHORT_TOOK, _STATUS)
         if self._is_first:
             names = ("start UTC", "execution" if whole else "id", "function", "took", "status")
             head = [Text(name, style=DIM) for name in names]
@@ -61,6 +66,8 @@ class ExecutionLines:
 def _line(cells: Sequence[Text], rest: Text, widths: Sequence[int]) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        if not width:
+            continue
         cell.truncate(width, overflow="ellipsis")
         if place == 3:  # figures
             cell.pad_left(width - cell.cell_len)

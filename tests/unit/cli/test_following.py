@@ -183,3 +183,16 @@ def test_ctrl_c(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
         assert process.stderr.read() == b""
+
+
+def test_a_narrow_terminal_shows_how_long_it_took(tmp_path: Path) -> None:
+    url = traces.write(tmp_path / "store.db", execution("4f2c9a10-1", 9, status="timeout"))
+
+    def sleep(_: float) -> None:
+        raise KeyboardInterrupt
+
+    for width in (40, 50, 60, 70):
+        result = run("tail", "--store", url, sleep=sleep, width=width)
+        head, row = (line.split() for line in result.stdout.splitlines())
+        assert head[-4:-1] == ["function", "took", "status"], width
+        assert row[-5:-1] == ["checkout", "2.00", "s", "timeout"], width
