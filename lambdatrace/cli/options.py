@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lambdatrace.analysis.times import Window, parse_window, rfc_3339
+from lambdatrace.analysis.times import Window, parse_moment, parse_window, rfc_3339
 from lambdatrace.capture import CAPTURE, read_capture, unknown_groups
 from lambdatrace.cli.completion import complete_functions, complete_tables
 from lambdatrace.errors import UsageError
@@ -264,7 +264,13 @@ class Display(Value):
 
 def window(environment: Environment, since: str | None, until: str | None) -> Window:
     """The window of --since and --until. Raises UsageError."""
-    return parse_window(since or DEFAULT_SINCE, until, environment.now_ns())
+    now_ns = environment.now_ns()
+    if until and not since and parse_moment(until, now_ns) < parse_moment(DEFAULT_SINCE, now_ns):
+        raise UsageError(
+            f"--until {until!r} is before the last {DEFAULT_SINCE}, which are searched",
+            "say since when as well, as in --since 7d",
+        )
+    return parse_window(since or DEFAULT_SINCE, until, now_ns)
 
 
 @contextmanager

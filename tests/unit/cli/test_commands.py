@@ -408,6 +408,7 @@ def error_of(*arguments: str, environ: dict[str, str] | None = None) -> tuple[in
         (["show"], 2, "EXECUTION"),
         (["list", "--since", "soon"], 2, "'soon' is neither a duration nor a time"),
         (["list", "--since", "1h", "--until", "2h"], 2, "later than"),
+        (["list", "--until", "2d"], 2, "is before the last 24h"),
         (["list", "--status", "fine"], 2, "fine"),
         (["list", "--limit", "0"], 2, "--limit"),
         (["list", "--min-duration", "nan"], 2, "--min-duration: nan is no number of ms"),
