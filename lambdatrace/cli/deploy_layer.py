@@ -68,7 +68,7 @@ def deploy_layer(
     """Have functions traced: their next invocation is.
 
     Creates the table and publishes the layer where they are missing, then gives each function the
-    layer, two variables and its role one permission. What is right already is left alone.
+    layer, three variables and its role one permission. What is right already is left alone.
     """
     from lambdatrace.layer import inventory
     from lambdatrace.layer.build import build, compiled_here

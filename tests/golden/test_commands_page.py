@@ -55,8 +55,18 @@ def test_every_command_has_its_part_with_its_options_and_an_example(name: str) -
 
 @pytest.mark.parametrize("name", sorted(AT_AWS))
 def test_what_is_done_at_aws_is_on_its_page(name: str) -> None:
+    """Its examples are run in an account (tests/integration/layer/test_commands_page.py)."""
     page = PAGE.with_name("deploy.md").read_text()
-    assert f"lambdatrace {name}" in page
+    commands = page.partition("\n## The commands\n")[2].partition("\n## ")[0]
+    common, *found = re.split(r"^### `lambdatrace (.*)`\n", commands, flags=re.MULTILINE)
+    own = dict(zip(found[::2], found[1::2], strict=True))
+    if name == "deploy-layer":  # as it says
+        common += own["init-table"]
+    for option in options(name):
+        assert f"`{option}" in own[name] + common or option == "--help", (name, option)
+    described = set(re.findall(r"`(--[a-z-]+)", own[name]))
+    assert described <= set(options(name)), name
+    assert f"$ lambdatrace {name} " in own[name]
     assert f"`{name}`" in PAGE.read_text() or f"`lambdatrace {name}`" in PAGE.read_text()
 
 
