@@ -94,7 +94,7 @@ def _where(row: DestinationRow) -> Text:
 
 
 def _share(share: float | None) -> Text:
-    return Text(UNKNOWN) if share is None else percent(round(share * 1_000_000), 1_000_000)
+    return Text(UNKNOWN) if share is None else percent(share, 1)
 
 
 def _change(row: DestinationRow) -> Text:

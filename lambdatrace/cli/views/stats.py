@@ -107,4 +107,4 @@ class Histogram:
 
 
 def _share(share: float | None) -> Text:
-    return Text(UNKNOWN) if share is None else percent(round(share * 1_000_000), 1_000_000)
+    return Text(UNKNOWN) if share is None else percent(share, 1)

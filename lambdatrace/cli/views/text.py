@@ -87,9 +87,14 @@ def process_text(name: str | None, process_id: int, thread_id: int | None = None
     return text.append(f"{process_id}{own}", style=DIM)
 
 
-def percent(part: int, whole: int) -> Text:
-    """A share in per cent, three cells wide up to 99: ` 4%`, `<1%` for what is next to nothing."""
+def percent(part: float, whole: float) -> Text:
+    """A share in per cent, three cells wide up to 99: ` 4%`, `<1%` for what is next to nothing.
+
+    As in sentences (words.percent) `100%` is only for all of it.
+    """
     share = 100 * part / whole if whole > 0 else 0.0
+    if share > 99 and part < whole:
+        share = 99.0
     return Text("<1%" if 0 < share < 0.5 else f"{share:2.0f}%", no_wrap=True)
 
 

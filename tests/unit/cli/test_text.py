@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdatrace.cli.views.executions import unique_length
-from lambdatrace.cli.views.text import duration_words, size
+from lambdatrace.cli.views.text import duration_words, percent, size
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,19 @@ def test_sizes(count: int, expected: str) -> None:
 @given(st.integers(-(10**15), 10**15))
 def test_durations_are_short(ns: int) -> None:
     assert len(duration_words(ns)) <= 13
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "expected"),
+    [
+        (0, 9, " 0%"), (4, 1_000, "<1%"), (1e-9, 1, "<1%"), (5, 100, " 5%"), (996, 1_000, "99%"),
+        (1, 1, "100%"), (1, 0, " 0%"),
+    ],
+)  # fmt: skip
+def test_shares_are_all_or_nothing_only_where_they_are(
+    part: float, whole: float, expected: str
+) -> None:
+    assert percent(part, whole).plain == expected
 
 
 def test_short_ids_are_unique() -> None:
