@@ -172,7 +172,8 @@ class Canvas:
 
     @cached_property
     def _is_dumb(self) -> bool:
-        return self._is_terminal and self._environ.get("TERM", "").lower() in _DUMB
+        term = self._environ.get("TERM", "").lower()
+        return self._is_terminal and not self._always and term in _DUMB
 
 
 def _joined(lines: Iterable[Text], end: str) -> Iterator[Segment]:

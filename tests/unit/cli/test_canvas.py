@@ -234,3 +234,11 @@ def test_no_console_of_rich_is_loaded_for_lines_that_fit() -> None:
     environment.draw(*(view for view in views() if isinstance(view, Text | Listing | Grid)))
 
     assert "_console" not in vars(environment.canvas)
+
+
+def test_always_is_also_where_the_terminal_is_said_to_be_dumb() -> None:
+    """As on many a CI: who types it knows better."""
+    for is_terminal in (True, False):
+        stream = Stream(is_terminal=is_terminal)
+        Canvas(stream, {"TERM": "dumb"}, 80, "always").draw(Text("red", style="red"))
+        assert stream.getvalue() == "\x1b[31mred\x1b[0m\n"
