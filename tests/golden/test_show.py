@@ -58,9 +58,18 @@ def test_events(case: str, width: int, tmp_path: Path) -> None:
     check(drawn(case, tmp_path, "--events", "--width", str(width)), f"{case}-events-{width}")
 
 
-def test_colours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("case", ["pipeline", "tls", "open", "wide", "hostile", "empty"])
+def test_colours(case: str, width: int, tmp_path: Path) -> None:
     environ = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
-    check(drawn("pipeline", tmp_path, "--width", "80", environ=environ), "pipeline-colours-80")
+    text = drawn(case, tmp_path, "--width", str(width), environ=environ)
+    check(text, f"{case}-colours-{width}")
+
+
+def test_colours_of_events(tmp_path: Path) -> None:
+    environ = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    text = drawn("tls", tmp_path, "--events", "--width", "120", environ=environ)
+    check(text, "tls-events-colours-120")
 
 
 SMALL = [case for case in CASES if case != "folded"]
