@@ -159,6 +159,8 @@ def _rows_of(
     for number, row in enumerate(store.index(window.since_ns, window.until_ns)):
         if number < LOOKED_AT:
             contents.recent.add_older(row)
+        else:
+            contents.recent.is_cut = True
         try:
             if function is not None and function_of(row) != function:
                 continue
@@ -175,8 +177,9 @@ def recent(store: Store, until_ns: int, function: str | None = None) -> Recent:
     of the index are looked at. Raises StoreError.
     """
     found = Recent(function)
-    for row in _rows_before(store, until_ns):
+    for number, row in enumerate(_rows_before(store, until_ns), 1):
         found.add_older(row)
+        found.is_cut = number == LOOKED_AT
         if function is not None and found.has_enough(function):
             break
     return found

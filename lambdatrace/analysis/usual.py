@@ -32,6 +32,7 @@ class Usual(Value):
     duration_ns: int | None = None
     parts: Mapping[Part, int] | None = None  # those known of FEWEST
     known: Mapping[Part, int] | None = None  # of how many, where not of all
+    is_cut: bool = False  # there may be others, beyond those that were looked at
 
     def part_ns(self, part: Part) -> int | None:
         """The median of one part, ns; None: not known."""
@@ -53,6 +54,7 @@ class Recent:
         self._function = function
         # In all and in each part, ns or UNKNOWN; by function, the newest last.
         self._times: dict[str, deque[list[int]]] = {}
+        self.is_cut = False  # no more than LOOKED_AT rows were taken in
 
     def add_older(self, row: Item) -> None:
         """Take in an index row from before those that are known, if it can be read."""
@@ -89,7 +91,8 @@ class Recent:
 
     def usual(self, one: Execution) -> Usual:
         """The usual figures of its function, for one execution."""
-        return _usual(self._times.get(one.function, ()), unknown_parts(one))
+        times = self._times.get(one.function)
+        return _usual(times, unknown_parts(one)) if times else Usual(is_cut=self.is_cut)
 
     def _of(self, function: str) -> deque[list[int]]:
         if function not in self._times:

@@ -11,7 +11,7 @@ from lambdatrace.analysis.causes import Finding, finding
 from lambdatrace.analysis.causes.base import ITSELF
 from lambdatrace.analysis.failures import last_failure
 from lambdatrace.analysis.parts import LOOKED_LATE
-from lambdatrace.analysis.usual import Usual, unknown_parts
+from lambdatrace.analysis.usual import LOOKED_AT, Usual, unknown_parts
 from lambdatrace.analysis.words import counted, duration_words, percent
 from lambdatrace.model import Part, Reference, Status, Trace, Verdict
 
@@ -244,7 +244,8 @@ def _comparison(part: Part, usual: Usual) -> str:
     if median is not None:
         return f"usually {duration_words(median)}, the median of {compared} executions"
     if not usual.executions:
-        return "there is no other execution to compare with"
+        among = f"among the {LOOKED_AT} that were looked at " if usual.is_cut else ""
+        return f"{among}there is no other execution to compare with"
     if not compared:
         others = counted(usual.executions, "other execution")
         return f"{others} do not tell what is usual, for there that could not be seen"

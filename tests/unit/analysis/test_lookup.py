@@ -197,6 +197,11 @@ def test_comparable_executions_are_those_of_the_function_that_ended_well_in_the_
         opened.close()
 
 
+def opened_at(store: Store, name: str) -> int:
+    """When an execution began."""
+    return read_trace(store.get(name)).execution.started_at_ns
+
+
 def test_what_is_usual_is_not_looked_for_without_end(tmp_path: Path) -> None:
     known = {"partition": traces.partition(), "duration_ns": 5}
     mine = [at(20 + n, f"mine-{n}", **known) for n in range(120)]
@@ -208,6 +213,10 @@ def test_what_is_usual_is_not_looked_for_without_end(tmp_path: Path) -> None:
         assert usual_for(opened, this) == 100
         first = read_trace(opened.get("mine-119")).execution
         assert usual_for(opened, first) == 0
+        assert recent(opened, first.started_at_ns).is_cut
+        assert not recent(opened, opened_at(opened, "hidden")).is_cut
+        # As `list` has it.
+        assert read_window(opened, Window(0, this.started_at_ns)).recent.is_cut
     finally:
         opened.close()
 

@@ -565,6 +565,17 @@ def test_what_is_much_as_always_is_not_the_cause() -> None:
     assert judge(seen).cause == "sleep"
 
 
+def test_where_not_all_executions_were_looked_at_none_is_said_to_be_none_of_those() -> None:
+    """Functions that share a table: a busy one's executions hide those of one that is not."""
+    recent = Recent()
+    one = summary(partition=traces.partition(2_000, wait=2_000))
+    nothing = "there is no other execution to compare with"
+    assert f"; {nothing}." in judge_summary(one, recent.usual(one)).text
+    recent.is_cut = True
+    of_those = f"; among the 500 that were looked at {nothing}."
+    assert of_those in judge_summary(one, recent.usual(one)).text
+
+
 def test_too_few_executions_are_told_as_such() -> None:
     assert "; 1 other execution is too few to say" in judge(waiting(5, 9), Usual(1)).text
     assert "; 9 other executions are too few to say" in judge(waiting(5, 9), Usual(9)).text
