@@ -70,6 +70,12 @@ def program(arguments: Sequence[str], environment: Environment) -> int:
     except BrokenPipeError:
         return _broken_pipe(environment)
     except OSError as error:
+        if "--install-completion" in arguments:
+            environment.error(
+                f"completion cannot be installed: {error}",
+                "have your shell read what lambdatrace --show-completion prints",
+            )
+            return 1
         if error.errno not in _FULL:
             return _other(error, environment)
         environment.error(f"what was found cannot be written: {error.strerror}", "make room for it")

@@ -123,6 +123,22 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert hint.startswith("hint: ")
 
 
+def test_completion_that_cannot_be_installed(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("no folder")
+    environ = {
+        **os.environ,
+        "HOME": str(tmp_path / "home"),
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
+    }
+    result = subprocess.run(
+        [*MAIN, "--install-completion", "bash"], capture_output=True, text=True, env=environ
+    )
+    assert result.returncode == 1
+    what, hint = result.stderr.splitlines()
+    assert what.startswith("error: completion cannot be installed: ")
+    assert "--show-completion" in hint
+
+
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     calls = [traces.syscall("write")] * 20_000
     url = traces.write(tmp_path / "store.db", traces.execution([], calls, level="syscalls"))
