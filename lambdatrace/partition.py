@@ -35,6 +35,8 @@ _DNS_PORT = 53
 # A connection's state changes, and then the thread that waits for it is woken: within one soft
 # interrupt, a few µs. ns
 _SLACK = 50_000
+# Whoever waited for what a peer says first has received it so soon after it was woken. ns
+_WOKEN = 10_000_000
 # A summary names so many shares, and none below a hundredth of the duration.
 MOST_SHARES = 8
 
@@ -122,7 +124,8 @@ def spans(
         if record.flags & wire.CONNECTION_BEFORE:
             continue
         subject, end = subject_of(record, hosts.get(record.id)), record.closed or ended
-        known[record.id] = record.id, subject, end
+        begun = record.tls_ended or record.established or record.started
+        known[record.id] = record.id, subject, begun, end
         is_dns = record.port == _DNS_PORT
         is_tcp = record.protocol == wire.PROTOCOL_TCP
         if is_tcp:
@@ -140,13 +143,17 @@ def spans(
     for exchange in exchanges:
         if exchange.connection not in known:
             continue
-        number, subject, end = known[exchange.connection]
+        number, subject, begun, end = known[exchange.connection]
         if number in asked:
             continue
         sent, answered = exchange.last_out, exchange.first_in
         if sent:
             found.append(Span(exchange.first_out, sent, TRANSFER, subject, number))
             found.append(Span(sent, answered or end, WAIT, subject, number))
+        else:
+            # The peer spoke first, as mail servers and databases do. Since when that was waited
+            # for is not known: what counts is who was woken by it.
+            found.append(Span(max(begun, answered - _WOKEN), answered, WAIT, subject, number))
         if answered:
             found.append(Span(answered, exchange.last_in, TRANSFER, subject, number))
     return [span for span in found if span.end > span.start]
@@ -154,11 +161,10 @@ def spans(
 
 def blames(
     pauses: Sequence[wire.PauseRecord],
-    candidates: Iterable[Span],
+    candidates: Sequence[Span],
     blocked: Iterable[wire.BlockedRecord],
 ) -> list[Blame]:
     """What each of `pauses` (by end) went into, in their order."""
-    candidates = list(candidates)
     strict = _Active([span for span in candidates if not span.loose])
     loose = _Active([span for span in candidates if span.loose])
     # By thread: when each ended, and each.
@@ -167,6 +173,7 @@ def blames(
         ends, own = calls.setdefault(call.tid, ([], []))
         ends.append(call.ended)
         own.append(call)
+    subjects: dict[int, str] | None = None  # by connection
     found = []
     for pause in pauses:
         of_thread = calls.get(pause.tid)
@@ -180,7 +187,11 @@ def blames(
             span = span_or_none
             found.append(Blame(span.part, span.subject, span.connection))
         elif pause.waits == wire.WAITS_NETWORK:
-            found.append(Blame(WAIT, _subject(pause, call_or_none), pause.connection))
+            # Nothing was asked for: it was waited for what the peer would say first.
+            if subjects is None:
+                subjects = {span.connection: span.subject for span in candidates}
+            subject = subjects.get(pause.connection) or _subject(pause, call_or_none)
+            found.append(Blame(WAIT, subject, pause.connection))
         else:
             # Nothing was under way: a poll that its time ended was a way to sleep.
             slept = call_or_none is not None and call_or_none.result == 0

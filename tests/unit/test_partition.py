@@ -162,6 +162,27 @@ def test_a_receive_is_its_connections_whatever_else_is_under_way() -> None:
     assert blame(pause("network", 10, 50, connection=3, op=8), spans) == (WAIT, "recvfrom", 3)
 
 
+def test_a_receive_of_what_nobody_asked_for_is_its_connections() -> None:
+    """As of a greeting that does not come: an exchange is only told when there is one."""
+    spans = partition.spans([connection(1, started=10, established=20)], [], [], {}, END)
+    one = pause("network", 30, 900_000, connection=1, op=wire.OP_NUMBERS["recvfrom"])
+    assert blame(one, spans) == (WAIT, "192.0.2.7:443", 1)
+
+
+@pytest.mark.parametrize("waits", ["network", "poll"])
+def test_who_is_woken_by_what_a_peer_says_first_waited_for_that(waits: str) -> None:
+    ms = 1_000_000
+    greeting = exchange(1, 0, 0, 600 * ms, 600 * ms)
+    record = connection(1, started=1 * ms, established=2 * ms)
+    spans = partition.spans([record], [greeting], [], {}, 900 * ms)
+    number = 1 if waits == "network" else 0
+    one = pause(waits, 3 * ms, 599 * ms, connection=number)
+    assert blame(one, spans) == (WAIT, "192.0.2.7:443", 1)
+    # Whatever ended long before was something else.
+    if waits == "poll":
+        assert blame(pause("poll", 3 * ms, 400 * ms), spans)[0] == OTHER
+
+
 def test_a_poll_is_what_ended_first_after_it() -> None:
     spans = [Span(0, 500_000, WAIT, "slow:1", 1), Span(5, 150_000, WAIT, "quick:1", 2)]
     assert blame(pause("poll", 10, 149_000), spans)[1] == "quick:1"

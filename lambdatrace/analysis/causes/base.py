@@ -38,7 +38,10 @@ def coarse(part: Part, trace: Trace, ns: int) -> Finding:
     if not found:
         return Finding(part, part, None, ns, "", ITSELF)
     subject, spent = found[0]
-    named = part in _NETWORK or (part in WITH_PATHS and "/" in subject)
+    if part in _NETWORK:
+        named = part is Part.DNS or is_destination(subject)
+    else:
+        named = part in WITH_PATHS and "/" in subject
     return Finding(part, part, subject if named else None, spent, "", ITSELF)
 
 
@@ -59,6 +62,11 @@ def destination_of(connection: Connection) -> str:
     name = connection.host or connection.address
     # An IPv6 address is told from its port by brackets (RFC 3986, 3.2.2).
     return f"[{name}]:{connection.port}" if ":" in name else f"{name}:{connection.port}"
+
+
+def is_destination(subject: str) -> bool:
+    """Whether a subject is a host and its port; else it is the call that waited."""
+    return ":" in subject
 
 
 def connections_to(destination: str, trace: Trace) -> list[Connection]:

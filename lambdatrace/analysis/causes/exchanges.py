@@ -9,11 +9,13 @@ from lambdatrace.analysis.causes.base import (
     Finding,
     coarse,
     connections_to,
+    is_destination,
     references,
     subjects,
 )
 from lambdatrace.analysis.words import counted, duration_words
 from lambdatrace.model import Outcome, Part
+from lambdatrace.values import replaced
 
 if TYPE_CHECKING:
     from lambdatrace.model import Connection, Exchange, Reference, Trace
@@ -25,6 +27,7 @@ _FIRST_RESEND_NS = 200_000_000
 # bytes the rest are headers.
 _LOSSY = 0.01
 _PACKET_BYTES = 1_448
+_SHOWN_AS_MB = 100_000  # bytes; of less nothing would be left
 
 
 def exchanging(part: Part, trace: Trace, ns: int) -> Finding:
@@ -45,6 +48,8 @@ def exchanging(part: Part, trace: Trace, ns: int) -> Finding:
     if not by_cause:
         whole = coarse(part, trace, ns)
         evidence = references("connection", trace.connections, own.values())
+        if not is_destination(destination):
+            return _untraced(whole, destination, trace)
         return Finding(part, part, whole.destination, spent, "", evidence or whole.evidence)
     cause, rows = max(by_cause.items(), key=lambda item: sum(taken for taken, _ in item[1]))
     rows.sort(key=lambda row: -row[0])
@@ -54,6 +59,18 @@ def exchanging(part: Part, trace: Trace, ns: int) -> Finding:
         words = f"in the longest of {len(rows):,} exchanges {words}"
     evidence = rows_of(chosen, trace)
     return Finding(part, f"{part}.{cause}", destination, spent, words, evidence)
+
+
+def _untraced(found: Finding, op: str, trace: Trace) -> Finding:
+    """The same with the pauses that tell of it: of a Unix socket, which is no connection here."""
+    pauses = [each for each in trace.pauses if each.part is found.part and each.subject == op]
+    pauses.sort(key=lambda each: -each.duration_ns)
+    if not pauses:
+        return found
+    longest = duration_words(pauses[0].duration_ns)
+    words = f"{op} took {longest}, on no connection that is traced"
+    evidence = references("pause", trace.pauses, pauses)
+    return replaced(found, words=words, evidence=evidence)
 
 
 def rows_of(exchanges: list[Exchange], trace: Trace) -> tuple[Reference, ...]:
@@ -136,4 +153,5 @@ def _transfer_words(exchange: Exchange) -> str:
         taken, count, what = exchange.request_ns, exchange.bytes_out, "sent"
     else:
         taken, count, what = received, exchange.bytes_in, "received"
-    return f"{count / 1e6:.2f} MB were {what} in {duration_words(taken)}"
+    amount = f"{count / 1e6:.2f} MB" if count >= _SHOWN_AS_MB else f"{count:,} bytes"
+    return f"{amount} were {what} in {duration_words(taken)}"

@@ -256,6 +256,19 @@ def test_of_several_destinations_the_one_that_took_the_most() -> None:
     assert rows(verdict, "connection") == [2]
 
 
+def test_a_socket_that_is_no_connection_here() -> None:
+    """A Unix socket's: the call is no destination."""
+    verdict = judge(
+        trace(
+            parts={"wait": 800},
+            shares=[("wait", "recvfrom", 800)],
+            pauses=[traces.pause("network", op="recvfrom", started=5, ended=805)],
+        )
+    )
+    assert told(verdict) == ("wait", None)
+    assert "recvfrom took 800 ms, on no connection that is traced (p1)" in verdict.text
+
+
 # -- calls ----------------------------------------------------------------------------------------
 
 
