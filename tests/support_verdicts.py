@@ -29,6 +29,7 @@ from rich.table import Table
 from support_cgroup import Limits, cpu_quota, slow_disk
 from support_confined import confined_rie
 from support_world import (
+    GREETS,
     LATE_TLS,
     NARROW,
     PORTS,
@@ -303,6 +304,12 @@ def cases() -> list[Case]:
             brief=True,
         ),
         Case("slow-first-byte", one(HOST, HTTP, LATE), "wait.slow", API),
+        Case(
+            "slow-greeting",
+            {"do": "greeting", "requests": [(HOST, PORTS[GREETS], QUICK)]},
+            "wait",
+            f"{HOST}:{PORTS[GREETS]}",
+        ),
         Case(
             "slow-transfer",
             one(NARROW, HTTP, "/0/3000000/0"),

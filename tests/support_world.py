@@ -49,7 +49,14 @@ SECURE = {
 }
 LATE_TLS = "late_tls"  # begins its handshakes LATE_TLS_MS late
 LATE_TLS_MS = 600
-PORTS = {**PLAIN, **{name: port for name, (port, _, _) in SECURE.items()}, LATE_TLS: 8448}
+GREETS = "greets"  # speaks first, GREETS_MS late
+GREETS_MS = 600
+PORTS = {
+    **PLAIN,
+    **{name: port for name, (port, _, _) in SECURE.items()},
+    LATE_TLS: 8448,
+    GREETS: 8449,
+}
 # From here on everything is dropped; nobody listens. One port for each connection.
 SILENT_FROM, REFUSED_FROM = 10_000, 20_000
 _BEHIND_PORT = 5353
@@ -164,7 +171,8 @@ def _make_certificate(file: Path) -> None:
 def _servers(made: World) -> Iterator[list[str]]:
     secure = [f"{port}/{version}/{tickets}" for port, version, tickets in SECURE.values()]
     late = f"{PORTS[LATE_TLS]}/1.3/1/{LATE_TLS_MS}"
-    ports = [*map(str, PLAIN.values()), *secure, late]
+    greets = f"{PORTS[GREETS]}/-/0/{GREETS_MS}"
+    ports = [*map(str, PLAIN.values()), *secure, late, greets]
     yield [sys.executable, str(PROGRAMS / "server.py"), str(made.certificate), *ports]
     yield [sys.executable, str(PROGRAMS / "names.py"), str(_BEHIND_PORT), FAST, FAST6]
     here = {"fast": (FAST, FAST6), "narrow": (NARROW,), "slow": (SLOW,)}

@@ -2,7 +2,8 @@
 
 `server.py CERTIFICATE PORT…` listens on all addresses and says "ready". A port is one of HTTP, or
 PORT/VERSION/TICKETS: one of HTTPS with this version of TLS and so many session tickets; with a
-fourth figure, handshakes begin so many ms late. A request's path is /DELAY/SIZE/PAUSE: the answer
+fourth figure, handshakes begin so many ms late. With - for the version there is no TLS: it speaks
+first, so many ms late, and says no more. A request's path is /DELAY/SIZE/PAUSE: the answer
 begins after DELAY ms, has SIZE bytes, and stops for PAUSE ms in the middle; with a fourth figure,
 the connection is closed so many ms after it.
 """
@@ -55,6 +56,9 @@ def serve(s: socket.socket, context: ssl.SSLContext | None, late: int) -> None:
         if context:
             time.sleep(late / 1000)
             s = context.wrap_socket(s, server_side=True)
+        elif late:
+            time.sleep(late / 1000)
+            s.sendall(b"220 far.test ready\r\n")
         with s:
             path, had = request(s, b"")
             while path and answer(s, path):
@@ -73,11 +77,12 @@ def main() -> None:
         port, *secure = text.split("/")
         context, late = None, 0
         if secure:
+            late = int(secure[2]) if len(secure) > 2 else 0
+        if secure and secure[0] != "-":
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
             context.minimum_version = context.maximum_version = VERSIONS[secure[0]]
             context.num_tickets = int(secure[1])
-            late = int(secure[2]) if len(secure) > 2 else 0
         listener = socket.create_server(
             ("::", int(port)), family=socket.AF_INET6, backlog=100, dualstack_ipv6=True
         )

@@ -64,6 +64,13 @@ def secure(event: Event) -> None:
     connection.close()
 
 
+def greeting(event: Event) -> None:
+    """Connect, and wait for what the server says first."""
+    host, port, _ = event["requests"][0]
+    with socket.create_connection((host, port), timeout=PATIENCE_S) as connection:
+        connection.recv(100)
+
+
 def conversation(event: Event) -> None:
     """The requests, on one connection."""
     host, port, _ = event["requests"][0]
@@ -133,7 +140,7 @@ CAUSES = {
     each.__name__: each
     for each in (
         *(request, ipv4_only, secure, conversation, kept_alive, compute, compete, sleep, lock),
-        *(write, after_a_while),
+        *(write, after_a_while, greeting),
     )
 }
 
