@@ -14,9 +14,10 @@ from lambdatrace.analysis.parts import LOOKED_LATE
 from lambdatrace.analysis.usual import LOOKED_AT, Usual, unknown_parts
 from lambdatrace.analysis.words import counted, duration_words, percent
 from lambdatrace.model import Part, Reference, Status, Trace, Verdict
+from lambdatrace.values import replaced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from lambdatrace.analysis.usual import Recent
     from lambdatrace.model import Execution, Process
@@ -105,6 +106,22 @@ def judge_summaries(executions: Iterable[Execution], recent: Recent) -> list[Ver
             usual[alike] = recent.usual(one)
         verdicts.append(judge_summary(one, usual[alike]))
     return verdicts
+
+
+def renumbered(verdict: Verdict, left: Mapping[str, Sequence[int]]) -> Verdict:
+    """The verdict where, of each kind in `left`, only the rows with those numbers are shown.
+
+    Rows are named by their places among these; what is not shown is not named.
+    """
+    places = {kind: {n: place for place, n in enumerate(each, 1)} for kind, each in left.items()}
+    evidence = []
+    for each in verdict.evidence:
+        number = places[each.kind].get(each.number) if each.kind in places else each.number
+        if number is not None:
+            evidence.append(Reference(each.kind, number))
+    before, after = (f" {_rows(rows)}".rstrip() for rows in (verdict.evidence, tuple(evidence)))
+    text = verdict.text.replace(before, after, 1) if before else verdict.text
+    return replaced(verdict, text=text, evidence=tuple(evidence))
 
 
 def _ended_badly(trace: Trace) -> Verdict | None:

@@ -112,7 +112,7 @@ def show(
         decoded = without_syscalls(records)
         verdict = judge(decoded, usual)
         if wanted.on(CONNECTIONS):
-            decoded = _chosen(environment, records, decoded, wanted)
+            decoded, verdict = _chosen(environment, records, decoded, verdict, wanted)
         if display.output is Output.TABLE:
             environment.set_width(width, wide=display.wide)
             _draw(environment, records, decoded, verdict, events)
@@ -121,21 +121,30 @@ def show(
     raise_broken_slo(limits, [records.execution])
 
 
-def _chosen(environment: Environment, records: Records, trace: Trace, wanted: Filter) -> Trace:
-    """The trace with the connections that pass the filter, and their exchanges."""
+def _chosen(
+    environment: Environment, records: Records, trace: Trace, verdict: Verdict, wanted: Filter
+) -> tuple[Trace, Verdict]:
+    """The trace with the connections that pass the filter, and their exchanges.
+
+    And the verdict, which names rows by their numbers among these.
+    """
     from lambdatrace.analysis.phases import told_apart
+    from lambdatrace.analysis.verdict import renumbered
     from lambdatrace.export import documents
 
     told = told_apart(trace.connections, trace.exchanges, records.all_exchanges_kept)
-    chosen = tuple(
-        each
-        for each in trace.connections
+    chosen = {
+        number: each
+        for number, each in enumerate(trace.connections, 1)
         if wanted.holds(CONNECTIONS, documents.connection_document(each, told.get(each.id)))
-    )
+    }
     environment.note(f"{len(chosen)} of {len(trace.connections)} connections pass the filter")
-    ids = {each.id for each in chosen}
-    exchanges = tuple(each for each in trace.exchanges if each.connection_id in ids)
-    return replaced(trace, connections=chosen, exchanges=exchanges)
+    ids = {each.id for each in chosen.values()}
+    exchanges = {
+        number: each for number, each in enumerate(trace.exchanges, 1) if each.connection_id in ids
+    }
+    left = replaced(trace, connections=tuple(chosen.values()), exchanges=tuple(exchanges.values()))
+    return left, renumbered(verdict, {"connection": [*chosen], "exchange": [*exchanges]})
 
 
 @contextmanager

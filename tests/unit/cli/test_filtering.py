@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import support_traces as traces
 from support_cli import run
+from support_show import stored
 
 from lambdatrace.analysis.filters import BOOLEAN, MOMENT, NUMBER, TEXT, Kind
 from lambdatrace.analysis.summary import read_execution
@@ -327,3 +328,22 @@ def test_every_documented_field_can_be_filtered_by() -> None:
             declared = fields.get(name, kind)
             base = TEXT if isinstance(declared, tuple) or declared == MOMENT else declared
             assert base == kind, name
+
+
+def test_the_verdict_names_rows_as_the_filtered_view_numbers_them(tmp_path: Path) -> None:
+    url = traces.write(tmp_path / "store.db", stored("pipeline"))
+
+    def evidence(condition: str) -> tuple[str, list[dict[str, Any]]]:
+        found = run("show", "@latest", "--store", url, "--filter", condition, "-o", "json")
+        document = json.loads(found.stdout)
+        verdict = document["verdict"]
+        for each in verdict["evidence"]:
+            row = document[f"{each['kind']}s"][each["number"] - 1]
+            assert row.get("connection_id", row.get("id")) == 2
+        return verdict["text"], verdict["evidence"]
+
+    assert "took 1.16 s (e1, c3);" in evidence("port>0")[0]
+    assert "took 1.16 s (e1, c2);" in evidence("port!=53")[0]
+    assert "took 1.16 s (e1, c1);" in evidence("port=443")[0]
+    text, rows = evidence("port=5432")
+    assert ("took 1.16 s;" in text, rows) == (True, [])
