@@ -5,9 +5,13 @@
 
 Two environments of the same function under AWS's emulator, one with the agent and one without, are
 invoked in turn, so that a busy moment of the machine hits both; which of them comes first changes
-each time. The handler asks a server on this machine one thing. Measured is what the caller waits
-for, and what the runtime takes from the event to the response. The emulator answers its caller when
-the extensions are done, too: Lambda's own callers get the response when the runtime has posted it.
+each time. The handler asks a server on this machine one thing. Measured is
+
+    response   from the event to the answer's acceptance, which the runtime's client notes: what
+               Lambda's callers wait for, as the platform answers them then
+    runtime    until the emulator has seen the runtime ask for the next event, when the agent begins
+    caller     until the emulator answers, which it does when the extensions are done as well
+
 A second environment without the agent differs by noise; one with an extension that does nothing but
 ask for events differs by what the platform does for any extension.
 
@@ -34,7 +38,7 @@ from lambdatrace.emulator import Emulator, agent_command
 INVOCATIONS = 500
 SERVER_MS = 20
 WITH, WITHOUT, AGAIN = "with the agent", "without", "without, again"
-IDLE = "an extension that does nothing"
+IDLE = "an idle extension"
 IDLE_EXTENSION = """
 import http.client, os
 connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
@@ -48,12 +52,32 @@ while True:
     connection.request("GET", base + "event/next", headers=identifier)
     connection.getresponse().read()
 """
-COLUMNS = {
-    "caller p50": "caller p50",
-    "caller p99": "caller p99",
-    "runtime p50": "runtime p50",
-    "runtime p99": "runtime p99",
-}
+# AWS's runtime client, which notes in the file NOTES how long each response took, ns.
+NOTING = """
+import os, time
+from awslambdaric.lambda_runtime_client import BaseLambdaRuntimeClient as Client
+
+notes = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+taken, took = 0, 0
+waits, posts = Client.wait_next_invocation, Client.post_invocation_result
+
+def wait(self):
+    global taken
+    if took:
+        os.write(notes, b"%d\\n" % took)
+    event = waits(self)
+    taken = time.monotonic_ns()
+    return event
+
+def post(self, *arguments, **named):
+    global took
+    posts(self, *arguments, **named)
+    took = time.monotonic_ns() - taken
+
+Client.wait_next_invocation, Client.post_invocation_result = wait, post
+"""
+MEASURED = ("response", "runtime", "caller")
+COLUMNS = {f"{each} p{percent}": f"{each} p{percent}" for each in MEASURED for percent in (50, 99)}
 
 
 def percentile(values: list[float], percent: int) -> float:
@@ -80,10 +104,9 @@ def main() -> None:
         [sys.executable, "-c", SERVER, str(wait_ms / 1e3)], stdout=subprocess.PIPE, text=True
     )
     event = json.dumps({"port": int(server.stdout.readline())}).encode()
-    caller: dict[str, list[float]] = {}
-    runtime: dict[str, list[float]] = {}
+    found: dict[str, dict[str, list[float]]] = {each: {} for each in MEASURED}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        (Path(folder) / "app.py").write_text(HANDLER)
+        (Path(folder) / "app.py").write_text(NOTING + HANDLER)
         name = "LAMBDATRACE_SOAK"
         environ = {
             "PATH": os.environ["PATH"],
@@ -92,13 +115,15 @@ def main() -> None:
         }
         emulators = {}
         extensions = {WITH: agent_command(), IDLE: (sys.executable, "-I", "-c", IDLE_EXTENSION)}
+        notes = {}
         for kind in (WITH, WITHOUT, AGAIN, IDLE):
+            notes[kind] = Path(folder, f"notes {kind}")
             emulators[kind] = stack.enter_context(
                 Emulator(
                     "app.handler",
                     Path(folder),
                     timeout_s=20,
-                    environ=environ,
+                    environ={**environ, "NOTES": str(notes[kind])},
                     extensions={"lambdatrace": extensions[kind]} if kind in extensions else {},
                 )
             )
@@ -112,19 +137,23 @@ def main() -> None:
                 invocation = emulators[kind].invoke(event)
                 if invocation.error:
                     raise SystemExit(f"{kind}: {invocation.error}")
-                caller.setdefault(kind, []).append((time.perf_counter() - began) * 1e3)
-                runtime.setdefault(kind, []).append(invocation.duration_ms)
+                took_ms = (time.perf_counter() - began) * 1e3
+                found["caller"].setdefault(kind, []).append(took_ms)
+                found["runtime"].setdefault(kind, []).append(invocation.duration_ms)
             kinds = [*kinds[1:], kinds[0]]
+        for kind in kinds:
+            took = [int(line) / 1e6 for line in notes[kind].read_text().splitlines()]
+            found["response"][kind] = took[-count:]  # the first one was before
     server.kill()
     server.wait()
     rows: dict[str, dict[str, str]] = {kind: {} for kind in emulators}
-    for prefix, found in (("caller", caller), ("runtime", runtime)):
+    for prefix, values_of in found.items():
         for percent in (50, 99):
-            base = percentile(found[WITHOUT], percent)
-            for kind, values in found.items():
+            base = percentile(values_of[WITHOUT], percent)
+            for kind, values in values_of.items():
                 value = percentile(values, percent)
-                rows[kind][f"{prefix} p{percent}"] = f"{value:.2f} ms, x {value / base:.3f}"
-    title = f"Latency of {count} warm invocations each, server {wait_ms:g} ms, x {WITHOUT}"
+                rows[kind][f"{prefix} p{percent}"] = f"{value:.2f} ({value / base:.3f})"
+    title = f"{count} warm invocations each, server {wait_ms:g} ms: ms (times {WITHOUT})"
     matrix(title, COLUMNS, rows)
     print(f"After the first execution: {cost}")
     print()
