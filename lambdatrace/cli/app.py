@@ -83,7 +83,6 @@ def make_app(arguments: Sequence[str] | None = None) -> typer.Typer:
         name="lambdatrace",
         help=HELP,
         epilog=EPILOG,
-        no_args_is_help=True,
         invoke_without_command=True,  # for `--version`
         # Plain help: rich would take as long to load as everything else together.
         rich_markup_mode=None,

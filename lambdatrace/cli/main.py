@@ -60,7 +60,9 @@ def program(arguments: Sequence[str], environment: Environment) -> int:
         from lambdatrace.cli.app import make_app
 
         app = make_app(None if completes else arguments)
-        code = app(args=list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=environment)
+        # Alone it says what it is: Click would hand over all of its help as an error's message.
+        words = list(arguments) or ["--help"]
+        code = app(args=words, prog_name=PROGRAM, standalone_mode=False, obj=environment)
         environment.stdout.flush()
     except LambdatraceError as error:
         environment.error(error.message, error.hint)

@@ -45,6 +45,15 @@ def test_help_teaches() -> None:
         assert name in result.stdout
 
 
+def test_alone_it_says_what_its_help_says() -> None:
+    alone, helped = (
+        subprocess.run([*MAIN, *words], capture_output=True, text=True, check=True)
+        for words in ([], ["--help"])
+    )
+    assert alone.stdout == helped.stdout
+    assert not alone.stderr
+
+
 def test_every_command_has_help_examples_and_a_place_in_the_documentation() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("**/*.md")]
     documentation = "\n".join(path.read_text() for path in pages if path.exists())
