@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,7 @@ from lambdatrace.cli.options import (
     recording,
     store_url,
 )
-from lambdatrace.errors import UsageError
+from lambdatrace.errors import LambdatraceError, UsageError
 from lambdatrace.model import Level
 from lambdatrace.sanitize import clean
 
@@ -153,7 +154,7 @@ def invoke(
     ) as emulator:
         for _ in range(repeat):
             show.add(emulator.invoke(body))
-    show.finish(f" --store {shlex.quote(url)}" if store or table else "")
+    show.finish(url, f" --store {shlex.quote(url)}" if store or table else "")
     if show.failed:
         raise typer.Exit(1)
 
@@ -196,12 +197,12 @@ class _Report:
         self._output = output
         self._function = function
         self._documents: list[Document] = []
-        self._latest = ""
+        self._latest: Invocation | None = None
         self.failed = False
 
     def add(self, invocation: Invocation) -> None:
         """One more invocation."""
-        self._latest = invocation.request_id
+        self._latest = invocation
         self.failed = self.failed or invocation.error is not None
         if self._output is Output.TABLE:
             from lambdatrace.cli.views.invocation import invocation_line
@@ -210,13 +211,17 @@ class _Report:
         else:
             self._documents.append(_document(invocation, self._function))
 
-    def finish(self, options: str) -> None:
-        """Everything has been invoked; `options` belong to the command to type next."""
+    def finish(self, url: str, options: str) -> None:
+        """Everything has been invoked, into the store at `url`.
+
+        `options` belong to the command to type next.
+        """
         from lambdatrace.cli import output
 
         stream = self._environment.stdout
         if self._output is Output.TABLE:
-            self._environment.note(f"next: lambdatrace show {self._latest}{options}")
+            if self._latest is not None:
+                self._environment.note(_next(self._latest, url, options))
         elif self._output is Output.JSON:
             output.write_array(self._documents, stream)
         elif self._output is Output.JSONL:
@@ -224,6 +229,27 @@ class _Report:
         else:
             rows = [{**row, "response": json.dumps(row["response"])} for row in self._documents]
             output.write_csv(rows, FIELDS, stream)
+
+
+def _next(latest: Invocation, url: str, options: str) -> str:
+    """What to type next; or, where init came to nothing, that there is nothing to show."""
+    if latest.error is not None and _is_missing(latest.request_id, url):
+        return (
+            f"nothing was stored of {latest.request_id}: unless a line above says otherwise, its "
+            "init failed, or had not ended by the timeout (--timeout gives it longer)"
+        )
+    return f"next: lambdatrace show {latest.request_id}{options}"
+
+
+def _is_missing(request_id: str, url: str) -> bool:
+    """Whether the store answers, and has nothing of the execution."""
+    from lambdatrace.store import open_store
+
+    try:
+        with closing(open_store(url)) as store:
+            return not store.get(request_id)
+    except LambdatraceError:
+        return False  # `show` says why
 
 
 def _document(invocation: Invocation, function: str) -> Document:

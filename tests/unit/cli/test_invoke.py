@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+import support_traces as traces
 from support_cli import run
 
 import lambdatrace.emulator
@@ -111,6 +112,15 @@ def test_a_person_sees_responses_and_what_to_type_next(emulator: type[StandIn]) 
 def test_the_next_command_names_the_store_that_was_named(emulator: type[StandIn]) -> None:
     result = run("invoke", "app.handler", "--store", "sqlite:///my file.db", environ=ENVIRON)
     assert "lambdatrace show id-1 --store 'sqlite:///my file.db'" in result.stderr
+
+
+def test_of_a_failed_init_nothing_is_promised(emulator: type[StandIn], tmp_path: Path) -> None:
+    """Lambda tells extensions of an invocation after init only: there is no trace then."""
+    emulator.answers = [FAILED]
+    url = traces.write(tmp_path / "store.db", traces.execution([], []))
+    result = run("invoke", "app.handler", "--store", url, environ=ENVIRON)
+    assert "nothing was stored of id-2: unless a line above" in result.stderr
+    assert "next:" not in result.stderr
 
 
 def test_json_for_programs(emulator: type[StandIn]) -> None:
