@@ -45,6 +45,7 @@ from lambdatrace.errors import EmulatorError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+RELEASES = "https://github.com/aws/aws-lambda-runtime-interface-emulator/releases"
 RIE_VARIABLE = "LAMBDATRACE_RIE"
 
 _ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
@@ -102,8 +103,8 @@ def find_rie(path: Path | None = None, environ: Mapping[str, str] = os.environ) 
         )
     raise EmulatorError(
         "AWS's Lambda emulator cannot be found",
-        f"`make setup` in lambdatrace's repository fetches it; else --rie PATH or ${RIE_VARIABLE} "
-        f"with the path of {name}",
+        f"`make setup` in lambdatrace's repository fetches it; elsewhere take {name} from "
+        f"{RELEASES} and name it with --rie PATH or ${RIE_VARIABLE}",
     )
 
 
