@@ -115,7 +115,8 @@ def show(
             decoded, verdict = _chosen(environment, records, decoded, verdict, wanted)
         if display.output is Output.TABLE:
             environment.set_width(width, wide=display.wide)
-            _draw(environment, records, decoded, verdict, events)
+            filtered = bool(wanted.on(CONNECTIONS))
+            _draw(environment, records, decoded, verdict, events=events, filtered=filtered)
         else:
             _write(environment, records, decoded, verdict, display.output)
     raise_broken_slo(limits, [records.execution])
@@ -160,7 +161,13 @@ def _without_collection() -> Iterator[None]:
 
 
 def _draw(
-    environment: Environment, records: Records, trace: Trace, verdict: Verdict, events: bool
+    environment: Environment,
+    records: Records,
+    trace: Trace,
+    verdict: Verdict,
+    *,
+    events: bool,
+    filtered: bool,
 ) -> None:
     from lambdatrace.analysis.phases import told_apart
     from lambdatrace.analysis.trace import elsewhere_left_out, syscall_totals
@@ -177,7 +184,9 @@ def _draw(
         execution_view(trace.execution, records.missing_chunks),
         verdict_view(verdict),
         PartitionView(trace.execution, trace.pauses),
-        WaterfallView(waterfall(trace, exchanges), exchanges, names, complete=complete),
+        WaterfallView(
+            waterfall(trace, exchanges), exchanges, names, complete=complete, filtered=filtered
+        ),
     ]
     # What few executions have is not loaded for the others.
     if trace.processes:

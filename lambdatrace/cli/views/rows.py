@@ -245,17 +245,25 @@ def _group_result(group: Group) -> Text:
     return text.append(f"median {duration_words(group.median_ns)}")
 
 
-def notes(waterfall: Waterfall, *, complete: bool, lists: str = "--events lists them") -> list[str]:
+def notes(
+    waterfall: Waterfall,
+    *,
+    complete: bool,
+    filtered: bool = False,
+    lists: str = "--events lists them",
+) -> list[str]:
     """What is not among the rows; `lists` says how the other waits can be had.
 
-    `complete`: no connection of the execution is known to be missing.
+    `complete`: no connection of the execution is known to be missing. `filtered`: only those that
+    pass a filter are there.
     """
     found = []
     if not waterfall.connections:
         unused = "no connections: this execution did not use the network"
         if waterfall.only_looked:
             unused = "no connections were seen: one between two looks is not"
-        found.append(unused if complete else "no connections were kept")
+        missing = "no connection passes the filter" if filtered else "no connections were kept"
+        found.append(unused if complete else missing)
     if waterfall.carriers:
         numbers = [f"c{number}" for number in waterfall.carriers[:3]]
         more = len(waterfall.carriers) - len(numbers)

@@ -151,7 +151,8 @@ class WaterfallView:
     """The rows of a waterfall over the width at hand.
 
     `exchanges` are those of a connection, by its id, where they are known; `names` those of
-    processes by id. `complete`: no connection of the execution is known to be missing.
+    processes by id. `complete`: no connection of the execution is known to be missing. `filtered`:
+    only those that pass a filter are there.
     """
 
     def __init__(
@@ -161,9 +162,11 @@ class WaterfallView:
         names: Mapping[int, str],
         *,
         complete: bool = True,
+        filtered: bool = False,
     ) -> None:
         self._waterfall = waterfall
         self._complete = complete
+        self._filtered = filtered
         self._words = RowWords(waterfall, exchanges, names)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -172,7 +175,7 @@ class WaterfallView:
         rows, width = self._waterfall.rows, options.max_width
         if rows:
             yield from self._drawn(rows, width, glyphs, ascii_only=options.ascii_only)
-        for note in notes(self._waterfall, complete=self._complete):
+        for note in notes(self._waterfall, complete=self._complete, filtered=self._filtered):
             yield Text(note, style=DIM)
 
     def _drawn(

@@ -118,6 +118,8 @@ def test_show_chooses_connections(store: str) -> None:
     table = run(*arguments)
     assert "10.0.0.7:443" in table.stdout
     assert "8443" not in table.stdout
+    none = run("show", "e00", "--store", store, "--filter", "host~nowhere")
+    assert "no connection passes the filter" in none.stdout
 
 
 def test_show_chooses_among_executions(store: str) -> None:
