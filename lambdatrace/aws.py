@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from botocore import exceptions as aws
 
+NO_LOGIN_HINT = "run: aws configure, or aws sso login; or name a profile with --profile"
 LOGIN_HINT = "log in again, for example with: aws sso login, or aws configure"
 _EXPIRED = ("ExpiredTokenException", "ExpiredToken", "RequestExpired")
 _NOT_ACCEPTED = (
@@ -23,7 +24,7 @@ def setup_problem(error: Exception, service: str) -> tuple[str, str] | None:
     if isinstance(error, aws.NoRegionError):
         return "no AWS region is set", "set AWS_REGION, or name one with --region"
     if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
-        return "there are no AWS credentials", "run: aws configure"
+        return "there are no AWS credentials", NO_LOGIN_HINT
     if isinstance(error, aws.CredentialRetrievalError | aws.SSOError | aws.TokenRetrievalError):
         return f"AWS credentials cannot be had: {one_line(error)}", LOGIN_HINT
     if isinstance(error, aws.ProfileNotFound):

@@ -101,8 +101,8 @@ def item_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, bytes]]
 
 def _no_export(name: str) -> StoreError:
     return StoreError(
-        f"{name} is no export of lambdatrace",
-        "make one: lambdatrace export --since 1h --format jsonl -o traces.jsonl",
+        f"{name} is no export of lambdatrace that can be read back",
+        "jsonl and parquet can: lambdatrace export --since 1h -o traces.jsonl",
     )
 
 

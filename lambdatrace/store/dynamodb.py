@@ -230,7 +230,7 @@ def explained(table: str) -> Iterator[None]:
     except aws.NoRegionError as error:
         raise StoreError(
             f"no AWS region for the table {table}",
-            f"set AWS_REGION or write dynamodb://{table}?region=…",
+            f"set AWS_REGION, name one with --region, or write dynamodb://{table}?region=…",
         ) from error
     except (aws.ClientError, aws.BotoCoreError, ValueError) as error:
         if problem := setup_problem(error, "DynamoDB"):
