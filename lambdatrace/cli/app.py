@@ -22,10 +22,10 @@ execution, without a change to its code, and shows which of them took the time.
 
 \b
 Start here:
-  lambdatrace list --since 1h         the executions of the last hour
-  lambdatrace show @slowest           the slowest of them, connection by connection
-  lambdatrace compare --slow          what the slowest did that the usual ones did not
-  lambdatrace top-destinations        where all of them spent their time
+  lambdatrace list --since 1h    the executions of the last hour
+  lambdatrace show @slowest      the slowest of them, connection by connection
+  lambdatrace compare --slow     what the slowest did and the usual did not
+  lambdatrace top-destinations   where all of them spent their time
 
 \b
 For functions at AWS:

@@ -32,10 +32,11 @@ EXAMPLES = """
 Examples:
   lambdatrace deploy-layer --function orders-import --dry-run
   lambdatrace deploy-layer --function orders-import --yes
-  lambdatrace deploy-layer -f checkout -f thumbnails --table traces --region eu-west-1
+  lambdatrace deploy-layer -f checkout -f thumbnails --table traces
 
 \b
-Without --function: the table and the layer only. What it needs to be allowed: docs/deploy.md.
+Without --function: the table and the layer only. What it needs to be
+allowed: docs/deploy.md.
 """
 
 ArchitectureOption = Annotated[

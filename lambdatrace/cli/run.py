@@ -36,8 +36,8 @@ Examples:
   lambdatrace run --capture tls,exchanges -- python3 app.py
 
 \b
-The exit code is the command's own. Without one (nothing was run): 1 the kernel refused or the store
-cannot be written, 126 and 127 as in a shell.
+The exit code is the command's own. Without one (nothing was run): 1 the
+kernel refused or the store cannot be written, 126 and 127 as in a shell.
 """
 
 CommandArgument = Annotated[list[str], typer.Argument(metavar="CMD", help="What to run, after --.")]

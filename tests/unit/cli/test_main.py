@@ -17,7 +17,7 @@ import typer
 from support_cli import run
 
 from lambdatrace import __version__
-from lambdatrace.cli.app import make_app
+from lambdatrace.cli.app import HELP, make_app
 from lambdatrace.cli.options import Selection
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ def test_alone_it_says_what_its_help_says() -> None:
     )
     assert alone.stdout == helped.stdout
     assert not alone.stderr
+
+
+def test_what_is_set_by_hand_fits_a_terminal_of_80() -> None:
+    texts = [HELP.partition("\b")[2], *(command.epilog for _, command in commands())]
+    for line in "\n".join(texts).splitlines():
+        assert len(line) <= 78, line  # indented by two
 
 
 def test_every_command_has_help_examples_and_a_place_in_the_documentation() -> None:
