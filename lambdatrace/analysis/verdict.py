@@ -232,6 +232,8 @@ def _nothing(trace: Trace, usual: Usual) -> Verdict:
         f"nothing stands out: the largest part of {took}, {_doing(found)}, is "
         f"{duration_words(found.ns)}; {_comparison(found.part, usual)}."
     )
+    if execution.status is Status.ERROR:
+        text += " What it raised by itself stands in its log."
     share = _share(found.ns, execution.duration_ns)
     median = usual.part_ns(found.part)
     text = _sentence(execution, text)

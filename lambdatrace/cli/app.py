@@ -22,6 +22,7 @@ execution, without a change to its code, and shows which of them took the time.
 
 \b
 Start here:
+  lambdatrace run -- CMD         trace a command on this machine, as root
   lambdatrace list --since 1h    the executions of the last hour
   lambdatrace show @slowest      the slowest of them, connection by connection
   lambdatrace compare --slow     what the slowest did and the usual did not

@@ -111,7 +111,7 @@ def _short_moments(moments: Sequence[Text]) -> Column:
 
 
 def verdict_text(execution: Execution, verdict: Verdict) -> Text:
-    """`83% wait api.example:443`: cause and destination, or that nothing stands out.
+    """`83% wait api.example:443`: cause and destination, or that nothing stands out here.
 
     Then, in the same words, what the largest part was; of one that failed, where errors were.
     """
@@ -135,7 +135,11 @@ def verdict_text(execution: Execution, verdict: Verdict) -> Text:
     found = largest(execution)
     if found is None:
         return text.append(UNKNOWN)
-    text.append("nothing stands out, ", DIM)
+    if execution.status is Status.ERROR:
+        # A certificate or a name that was refused, or its own exception: no summary tells of that.
+        text.append("failed, show may tell why, ")
+    else:
+        text.append("nothing stands out, ", DIM)
     text.append(f"{percent(found.ns, execution.duration_ns).plain.strip()} {found.part}", DIM)
     if found.subject is not None:
         text.append(" ").append_text(safe(found.subject, DIM, _SUBJECT))

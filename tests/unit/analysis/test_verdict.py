@@ -427,6 +427,7 @@ def test_not_if_it_was_tried_again_with_success() -> None:
     verdict = judge(seen)
     assert verdict.cause is None
     assert verdict.text.startswith("Failed; nothing stands out")
+    assert verdict.text.endswith(". What it raised by itself stands in its log.")
     names = [traces.lookup("a.b.local", answered=1, answer="NXDOMAIN"), traces.lookup("a.b")]
     names[1] = traces.lookup("a.b", started=2, answered=3)
     assert judge(trace(total=50, status="error", details={"lookups": names})).cause is None
@@ -543,6 +544,7 @@ def test_the_largest_part_may_be_no_more_than_a_third() -> None:
     verdict = judge(trace(parts={"wait": 350, "sleep": 330, "cpu": 320}))
     assert told(verdict) == (None, None)
     assert verdict.text.startswith("Nothing stands out: the largest part of 1.00 s")
+    assert "log" not in verdict.text
 
 
 @pytest.mark.parametrize(

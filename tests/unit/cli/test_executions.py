@@ -27,7 +27,7 @@ def refused(host: str, errors: int = 1) -> list[Any]:
         ({}, "nothing stands out, 86% cpu"),
         # Its errors did not make it fail.
         ({"destinations": [refused("legacy.example")]}, "nothing stands out, 86% cpu"),
-        ({"status": "error"}, "nothing stands out, 86% cpu"),
+        ({"status": "error"}, "failed, show may tell why, 86% cpu"),
         (
             {"status": "error", "destinations": [refused("legacy.example")]},
             "1 error legacy.example:443",
