@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from html import escape
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from lambdatrace.analysis.lookup import find, read_window, recent
+from lambdatrace.analysis.lookup import LATEST, find, read_window, recent
 from lambdatrace.analysis.times import Window, parse_moment, rfc_3339
 from lambdatrace.analysis.verdict import judge
 from lambdatrace.analysis.words import duration_words
@@ -177,6 +177,8 @@ class Traces:
         Raises NotFoundError, and UsageError where several begin so.
         """
         found = find(self.store, execution, self._window(since, until), function)
+        if found.left_out and execution == LATEST:
+            raise found.left_out[0]
         first = found.items[0]
         stored = self.stored(first.execution_id, first.timestamp_nano)
         one = stored.execution

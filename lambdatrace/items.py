@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     Row = tuple[Any, ...]
 
 SCHEMA_VERSION = 3
+_OF_NONE = -1  # the schema of what no version has written
 
 SUMMARY = "summary"
 CHUNK = "chunk"
@@ -219,10 +220,27 @@ _ROW_TYPES = (str, int, int, str, int, int, bytes)
 
 def item_of(row: Row) -> Item:
     """A row as an item. Raises CorruptItemError for values of a wrong type."""
-    if len(row) != len(_ROW_TYPES) or not all(map(isinstance, row, _ROW_TYPES)):
-        raise CorruptItemError(f"an item of {_owner(str(row[0]))} has a value of a wrong type")
-    execution_id, timestamp_nano, tie, kind, schema, expires_at, body = row
-    return Item(execution_id, timestamp_nano, tie, kind, body, expires_at, schema)
+    item = item_or_refused(row)
+    if item.schema == _OF_NONE:
+        check_schema(item)
+    return item
+
+
+def item_or_refused(row: Row) -> Item:
+    """A row as an item; with values of a wrong type as one that `check_schema` refuses.
+
+    One such row is not to hide the others of its store.
+    """
+    if len(row) == len(_ROW_TYPES) and all(map(isinstance, row, _ROW_TYPES)):
+        execution_id, timestamp_nano, tie, kind, schema, expires_at, body = row
+        return Item(execution_id, timestamp_nano, tie, kind, body, expires_at, schema)
+    timestamp_nano, tie = (each if isinstance(each, int) else 0 for each in row[1:3])
+    return refused(str(row[0]), timestamp_nano, tie)
+
+
+def refused(execution_id: str, timestamp_nano: int, tie: int) -> Item:
+    """In place of what stands under a key of the index and is no item: see `check_schema`."""
+    return Item(execution_id, timestamp_nano, tie, INDEX, b"", 0, _OF_NONE)
 
 
 def row_of(item: Item) -> Row:
@@ -642,7 +660,9 @@ def check_schema(item: Item) -> None:
             "upgrade it: pip install --upgrade lambdatrace",
         )
     if item.schema < 1:
-        raise CorruptItemError(f"an item of {_owner(item.execution_id)} has schema {item.schema}")
+        is_one = item.schema != _OF_NONE
+        what = f"schema {item.schema}" if is_one else "a value of a wrong type"
+        raise CorruptItemError(f"an item of {_owner(item.execution_id)} has {what}")
 
 
 def _owner(execution_id: str) -> str:

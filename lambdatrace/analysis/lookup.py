@@ -10,7 +10,7 @@ from lambdatrace.analysis.skim import begins_with, duration_ns_of, function_of
 from lambdatrace.analysis.summary import read_execution, summary_fields
 from lambdatrace.analysis.usual import LOOKED_AT, MOST, Recent, is_telling
 from lambdatrace.errors import CorruptItemError, NotFoundError, StoreError, UsageError
-from lambdatrace.values import Value
+from lambdatrace.values import Value, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,6 +60,8 @@ class Found(Value):
 
     items: list[Item]
     attempts: int  # executions with this id: Lambda retries asynchronous ones under the same
+    # One for each row that could not be read and might be the @latest or the @slowest.
+    left_out: Sequence[StoreError] = ()
 
 
 def read_window(
@@ -226,14 +228,15 @@ def find(
     """
     if items := _exactly(store, wanted):
         return _attempt(items, wanted)
-    chosen = _choose(store, wanted, window, function, fits)
+    chosen, left_out = _choose(store, wanted, window, function, fits)
     items = store.get(chosen.execution_id)
     if not items:
         raise CorruptItemError(
             f"the index names execution {chosen.execution_id!r}, but the store does not have it",
             "its time to live may have just passed; look at another one: lambdatrace list",
         )
-    return _attempt(items, chosen.execution_id, chosen.started_at_ns)
+    found = _attempt(items, chosen.execution_id, chosen.started_at_ns)
+    return replaced(found, left_out=left_out)
 
 
 def find_execution(
@@ -246,10 +249,13 @@ def find_execution(
     """As `find`, but only what its row in the index says: with destinations, without records."""
     items = _exactly(store, wanted)
     if not items:
-        return _choose(store, wanted, window, function, fits)
+        return _choose(store, wanted, window, function, fits)[0]
     started = _attempt(items, wanted).items[0].timestamp_nano
     for row in store.index(started, started):
-        execution = read_execution(stored.read_summary(row))
+        try:
+            execution = read_execution(stored.read_summary(row))
+        except StoreError:
+            continue  # it may be another one's
         if execution.execution_id == wanted:
             return execution
     raise CorruptItemError(
@@ -288,7 +294,8 @@ def _choose(
     window: Window,
     function: str | None,
     fits: Callable[[Execution], bool],
-) -> Execution:
+) -> tuple[Execution, Sequence[StoreError]]:
+    """The execution, and what may be another one that would have been chosen."""
     if wanted == LATEST:
         return _latest(store, window, function, fits)
     if wanted.startswith("@") and wanted != SLOWEST:
@@ -323,7 +330,7 @@ def _choose(
         raise UsageError(
             f"{len(ids)} executions begin with {wanted!r}: {shown}{more}", "type more of the id"
         )
-    return found[0]
+    return found[0], ()
 
 
 def _latest(
@@ -331,13 +338,18 @@ def _latest(
     window: Window,
     function: str | None,
     fits: Callable[[Execution], bool],
-) -> Execution:
-    """The newest execution; reads no further than it has to."""
+) -> tuple[Execution, Sequence[StoreError]]:
+    """The newest execution, and newer ones that cannot be read; reads no further than it has to."""
+    unreadable: list[StoreError] = []
     for row in _rows(store, window):
-        execution = read_execution(stored.read_summary(row))
+        try:
+            execution = read_execution(stored.read_summary(row))
+        except StoreError as error:
+            unreadable.append(error)
+            continue
         if (function is None or execution.function == function) and fits(execution):
-            return execution
-    raise _nothing(LATEST, function, [])
+            return execution, unreadable
+    raise _nothing(LATEST, function, unreadable)
 
 
 def _slowest(
@@ -345,8 +357,11 @@ def _slowest(
     window: Window,
     function: str | None,
     fits: Callable[[Execution], bool],
-) -> Execution:
-    """The one that took longest, of several the newest; reads no other than it has to."""
+) -> tuple[Execution, Sequence[StoreError]]:
+    """The one that took longest, of several the newest; reads no other than it has to.
+
+    And those that cannot be read.
+    """
     found: Execution | None = None
     unreadable: list[StoreError] = []
     for row in _rows(store, window):
@@ -363,7 +378,7 @@ def _slowest(
             found = one
     if found is None:
         raise _nothing(SLOWEST, function, unreadable)
-    return found
+    return found, unreadable
 
 
 def _rows(store: Store, window: Window) -> Iterator[Item]:

@@ -27,6 +27,15 @@ def nothing_found(
     environment.note(f"no {what} {searched}; widen the window with --since, as in --since 7d")
 
 
+def warn_left_out(environment: Environment, left_out: Sequence[StoreError]) -> None:
+    """Say that other executions, which cannot be read, might be the one that was looked for."""
+    if left_out:
+        plural = "s" if len(left_out) > 1 else ""
+        environment.warn(
+            f"{len(left_out)} execution{plural} that might be this one left out: {left_out[0]}"
+        )
+
+
 def raise_unreadable(unreadable: Sequence[StoreError]) -> None:
     """After a result that lacks some executions: say so, and fail. Raises StoreError."""
     if not unreadable:

@@ -21,7 +21,7 @@ from lambdatrace.cli.options import (
     all_of_it,
     opened_store,
 )
-from lambdatrace.cli.reporting import raise_broken_slo
+from lambdatrace.cli.reporting import raise_broken_slo, warn_left_out
 from lambdatrace.values import replaced
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def show(
         usual = recent(opened, one.started_at_ns, one.function).usual(one)
     if found.attempts > 1:
         environment.note(f"{found.attempts} executions have this id (retries); this is one of them")
+    warn_left_out(environment, found.left_out)
     with _without_collection():
         decoded = without_syscalls(records)
         verdict = judge(decoded, usual)

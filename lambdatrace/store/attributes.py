@@ -16,7 +16,7 @@ from __future__ import annotations
 import binascii
 
 from lambdatrace.errors import CorruptItemError
-from lambdatrace.items import CHUNK, SCHEMA_VERSION, TIE_DIGITS, Item
+from lambdatrace.items import CHUNK, SCHEMA_VERSION, TIE_DIGITS, Item, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,6 +100,18 @@ def decode(attributes: Mapping[str, Any]) -> Item:
         except UnicodeEncodeError as error:
             raise CorruptItemError("an item's Summary is not text") from error
     return Item(execution_id, timestamp_nano, tie, kind, body, expires_at, schema)
+
+
+def decode_or_refuse(attributes: Mapping[str, Any]) -> Item:
+    """As `decode`; what `encode` did not write as an item that `items.check_schema` refuses.
+
+    Raises CorruptItemError if it does not stand under a key of ours either.
+    """
+    try:
+        return decode(attributes)
+    except CorruptItemError:
+        key = parse_number(_typed(attributes, RANGE_KEY, "N"))
+        return refused(_text(attributes, HASH_KEY), *key)
 
 
 def _typed(attributes: Mapping[str, Any], name: str, kind: str) -> object:

@@ -29,7 +29,7 @@ from lambdatrace.store.attributes import HASH_KEY, RANGE_KEY
 from lambdatrace.store.base import WithoutGlances
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Future
 
     from types_boto3_dynamodb import DynamoDBClient
@@ -86,7 +86,7 @@ class DynamoStore(WithoutGlances):
         page: Page = ([], {})
         while page[1] is not None:
             page = self._page(query, page[1])
-            found += self._alive(page[0])
+            found += self._alive(map(attributes.decode, page[0]))
         return found
 
     def server_time(self) -> float | None:
@@ -169,7 +169,8 @@ class DynamoStore(WithoutGlances):
             rows, start = future.result()
             if start is not None:
                 future = pool.submit(self._page, query, start)
-            yield list(self._alive(rows))
+            # One of many that is none does not hide the others.
+            yield list(self._alive(map(attributes.decode_or_refuse, rows)))
             if start is None:
                 return
 
@@ -180,11 +181,10 @@ class DynamoStore(WithoutGlances):
             answer = self._client.query(TableName=self._table, **options)
         return answer["Items"], answer.get("LastEvaluatedKey") or None
 
-    def _alive(self, rows: list[dict[str, Any]]) -> Iterator[Item]:
+    def _alive(self, items: Iterable[Item]) -> Iterator[Item]:
         # TTL deletes within days (FACTS.md), so readers have to look as well.
         now = int(self._now())
-        for row in rows:
-            item = attributes.decode(row)
+        for item in items:
             if not 0 < item.expires_at <= now:
                 yield item
 

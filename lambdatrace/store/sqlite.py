@@ -14,7 +14,7 @@ import time
 
 from lambdatrace.errors import StoreError
 from lambdatrace.glance import glance_of
-from lambdatrace.items import INDEX, INDEX_SHARDS, index_bucket, item_of, row_of
+from lambdatrace.items import INDEX, INDEX_SHARDS, index_bucket, item_of, item_or_refused, row_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class SqliteStore:
 
     def get(self, execution_id: str) -> list[Item]:
         """Every item of one execution by key; empty if there is none. Raises StoreError."""
-        return list(self._items(SELECT_EXECUTION, id=execution_id))
+        return list(map(item_of, self._rows(SELECT_EXECUTION, id=execution_id)))
 
     def index(self, since_ns: int, until_ns: int) -> Iterator[Item]:
         """Index rows of executions begun in [since, until] (ns since the epoch), newest first.
@@ -141,7 +141,7 @@ class SqliteStore:
             yield from self._merged_index(since, until)
             return
         for row in self._rows(SELECT_INDEX, since=since, until=until):
-            item = item_of(row[:-3])
+            item = item_or_refused(row[:-3])
             function, status, taken = row[-3:]
             if type(function) is type(status) is str and type(taken) is bytes:
                 item.glance = function, status, taken
@@ -363,7 +363,7 @@ class SqliteStore:
     def _items(self, sql: str, **values: object) -> Iterator[Item]:
         for row in self._rows(sql, **values):
             # SQLite keeps whatever type it is given, so a column's type says nothing.
-            yield item_of(row)
+            yield item_or_refused(row)
 
 
 def _tables(connection: sqlite3.Connection) -> list[str]:

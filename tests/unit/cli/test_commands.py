@@ -505,6 +505,44 @@ def test_one_corrupt_row_does_not_hide_the_others(tmp_path: Path) -> None:
     assert result.stderr.startswith("error: ")
 
 
+_OF_THE_NEWER = f"WHERE execution_id LIKE 'idx#%' AND timestamp_nano > {traces.STARTED_NS}"
+
+
+@pytest.mark.parametrize("glances", [True, False], ids=["with glances", "without"])
+@pytest.mark.parametrize(
+    "change", ["body = 'text'", "kind = x'00'", "schema = 'x'", "expires_at = 'x'"]
+)
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("list",), 1),
+        (("list", "--slowest"), 1),
+        (("stats", "--filter", "status=ok"), 1),
+        (("top-destinations", "--filter", "status=ok"), 1),
+        (("show", "@latest"), 0),
+        (("show", "@slowest"), 0),
+    ],
+)
+def test_one_row_of_a_wrong_type_does_not_hide_the_others(
+    tmp_path: Path, command: tuple[str, ...], code: int, change: str, glances: bool
+) -> None:
+    good = traces.execution([traces.connection(closed=5)], execution_id="good", function="whole",
+                            destinations=[traces.destination()])  # fmt: skip
+    bad = traces.execution(execution_id="bad", started_ns=traces.STARTED_NS + 1)
+    path = tmp_path / "store.db"
+    url = changed(path, f"UPDATE items SET {change} {_OF_THE_NEWER}", good, bad)
+    if not glances:
+        connection = sqlite3.connect(path)
+        for what in ("TRIGGER items_written", "TRIGGER items_deleted", "TABLE glances"):
+            connection.execute(f"DROP {what}")
+        connection.close()
+    result = run(*command, "--store", url, "-o", "jsonl")
+    assert json.loads(result.stdout.splitlines()[0])
+    assert "good" in result.stdout or "10.0.0.7" in result.stdout or '"p50_ms"' in result.stdout
+    assert "a value of a wrong type" in result.stderr
+    assert result.code == code
+
+
 def test_retries_under_one_id_are_owned_up_to(tmp_path: Path) -> None:
     later = traces.execution(started_ns=traces.STARTED_NS + 1, status="error")
     url = traces.write(tmp_path / "store.db", traces.execution(), later)

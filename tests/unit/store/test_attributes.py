@@ -116,6 +116,15 @@ def test_records_that_are_not_base64_are_corrupt(records: object) -> None:
         attributes.decode({**COMPLETE, "Records": {"B": records}})
 
 
+def test_what_is_no_item_is_refused_when_it_is_read() -> None:
+    key = {"ExecutionID": {"S": "id"}, "TimestampNano": {"N": "5.000000007"}}
+    item = attributes.decode_or_refuse({**key, "Duration": {"N": "7"}})
+    assert item.key == ("id", 5, 7)
+    with pytest.raises(CorruptItemError):
+        check_schema(item)
+    assert attributes.decode_or_refuse(COMPLETE) == attributes.decode(COMPLETE)
+
+
 def test_an_item_without_expiry_is_kept_for_ever() -> None:
     item = Item("id", 1, 0, SUMMARY, b"{}", 0)
     assert "ExpiresAt" not in attributes.encode(item)
