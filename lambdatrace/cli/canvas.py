@@ -12,7 +12,14 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
-from lambdatrace.cli.views.styled import NEWLINE, Segment, Text, combined, cropped
+from lambdatrace.cli.views.styled import (
+    NEWLINE,
+    Segment,
+    Text,
+    cell_len,
+    combined,
+    cropped,
+)
 from lambdatrace.values import Value
 
 if TYPE_CHECKING:
@@ -83,11 +90,13 @@ class Canvas:
         if isinstance(view, Text):
             whole = Text(end="\n").append_text(view)
         width = self.width
-        self._put(cropped(self.render(whole, Options(width, self._ascii_only)), width))
+        drawn = self._drawn(cropped(self.render(whole, Options(width, self._ascii_only)), width))
+        self._put(self._in_place(drawn) if self._ascii_only else drawn)
 
     def write(self, text: Text, end: str = "\n") -> None:
         """Text as it is, however long its lines are: to be copied, or folded by the terminal."""
-        self._put(_joined(text.split(), end))
+        drawn = self._drawn(_joined(text.split(), end))
+        self._put(drawn.translate(_STAND_INS) if self._ascii_only else drawn)
 
     def render(self, view: Any, options: Options) -> Iterator[Segment]:
         """The segments that a view is made of."""
@@ -103,22 +112,30 @@ class Canvas:
             for each in view.__rich_console__(self, options):
                 yield from self.render(each, options)
 
-    def _put(self, segments: Iterable[Segment]) -> None:
+    def _put(self, drawn: str) -> None:
+        self._stream.write(drawn)
+        self._stream.flush()
+
+    def _in_place(self, drawn: str) -> str:
+        """What the output has no character for as so many others as it takes cells."""
+        drawn = drawn.translate(_STAND_INS)
+        encoding = self._stream.encoding
+        missing = [mark for mark in set(drawn) if not mark.isascii() and not _has(encoding, mark)]
+        return drawn.translate({ord(mark): "?" * cell_len(mark) for mark in missing})
+
+    def _drawn(self, segments: Iterable[Segment]) -> str:
         system = self._color_system
         if system is None:
-            drawn = "".join([segment.text for segment in segments])
-        else:
-            from rich.color import ColorSystem
+            return "".join([segment.text for segment in segments])
+        from rich.color import ColorSystem
 
-            depth = ColorSystem[system]
-            drawn = "".join(
-                self._look(segment.styles).render(segment.text, color_system=depth)
-                if segment.styles
-                else segment.text
-                for segment in segments
-            )
-        self._stream.write(drawn.translate(_STAND_INS) if self._ascii_only else drawn)
-        self._stream.flush()
+        depth = ColorSystem[system]
+        return "".join(
+            self._look(segment.styles).render(segment.text, color_system=depth)
+            if segment.styles
+            else segment.text
+            for segment in segments
+        )
 
     def _look(self, styles: Styles) -> Style:
         """What a piece of text in these styles looks like."""
@@ -174,6 +191,14 @@ class Canvas:
     def _is_dumb(self) -> bool:
         term = self._environ.get("TERM", "").lower()
         return self._is_terminal and not self._always and term in _DUMB
+
+
+def _has(encoding: str, mark: str) -> bool:
+    try:
+        mark.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _joined(lines: Iterable[Text], end: str) -> Iterator[Segment]:

@@ -72,6 +72,25 @@ def test_colours_of_events(tmp_path: Path) -> None:
     check(text, "tls-events-colours-120")
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "iso8859-15", "euc-jp", "big5"])
+@pytest.mark.parametrize("case", ["wide", "hostile"])
+def test_what_the_output_has_no_characters_for_takes_its_cells(
+    case: str, encoding: str, width: int, tmp_path: Path
+) -> None:
+    """Columns stand where they would stand, and nothing is refused."""
+    url = traces.write(tmp_path / "store.db", stored(case))
+    lines = {}
+    for each in (encoding, "ascii"):
+        raw = io.BytesIO()
+        stdout = io.TextIOWrapper(raw, encoding=each)  # which raises for what it cannot write
+        environment = Environment(stdout=stdout, environ={}, clock=lambda: NOW_NS, width=width)
+        assert program(["show", "@latest", "--events", "--store", url], environment) == 0
+        lines[each] = raw.getvalue().decode(each).splitlines()
+    assert list(map(cell_len, lines[encoding])) == list(map(cell_len, lines["ascii"]))
+    assert max(map(cell_len, lines[encoding])) <= width
+
+
 SMALL = [case for case in CASES if case != "folded"]
 
 

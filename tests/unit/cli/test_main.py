@@ -181,7 +181,7 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
     )
     assert result.stderr == b""
     assert b": connect  = wait  - open, idle" in result.stdout
-    assert rb"\u540d" in result.stdout
+    assert b"function   ??, version 7" in result.stdout  # as wide as it would be
 
 
 def test_tables_without_unicode(tmp_path: Path) -> None:
