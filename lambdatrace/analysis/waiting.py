@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from lambdatrace.model import BlockedKind, Part
@@ -87,6 +88,9 @@ def worth_showing(
     return tuple(sorted(chosen, key=lambda each: each.calls[0].started_ns))
 
 
+_when = itemgetter(0, 1)
+
+
 def _held_up(calls: Sequence[SlowCalls], pauses: Iterable[Pause]) -> Mapping[int, int]:
     """How long (ns) all threads had paused when a call ended that, by the call's identity."""
     by_thread: dict[int, list[tuple[int, int, int]]] = {}
@@ -96,7 +100,8 @@ def _held_up(calls: Sequence[SlowCalls], pauses: Iterable[Pause]) -> Mapping[int
             (each.started_ns + each.duration_ns, each.started_ns, id(each)) for each in group.calls
         ]
     for ends in by_thread.values():
-        ends.sort()
+        # Of calls that neither began nor ended apart the one told first, wherever in memory.
+        ends.sort(key=_when)
     found: dict[int, int] = {}
     for pause in pauses:
         if pause.part not in _OF_CALLS or pause.thread_id not in by_thread:

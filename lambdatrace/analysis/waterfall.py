@@ -7,9 +7,10 @@ the first that is shown.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from enum import StrEnum
-from itertools import chain
+from itertools import accumulate, chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -81,6 +82,9 @@ _DONE, _FAILED, _OPEN = (
     End.FAILED,
     End.OPEN,
 )  # a look into an enum takes as long as a call
+
+
+_WAIT = Part.WAIT  # as does one into another
 
 
 class Stretch(NamedTuple):
@@ -159,14 +163,20 @@ def waterfall(trace: Trace, exchanges: Mapping[int, Sequence[Exchange]]) -> Wate
         if not each.before and number not in carriers
     ]
 
+    waits = _waits(trace)
+
+    def phases_of(connection: Connection) -> list[BarePhase]:
+        own = exchanges.get(connection.id)
+        phases = bare_phases(connection, own)
+        found = None if own is None else waits.get(connection.id)
+        return _with_unasked(phases, found) if found else phases
+
     def row_of(number: int) -> Row:
         connection = trace.connections[number - 1]
-        return _connection_row(number, connection, exchanges.get(connection.id), duration)
+        return _connection_row(number, connection, phases_of(connection), duration)
 
     if len(drawn) > _MOST_ROWS:
-        members = (
-            _member(number, each, exchanges.get(each.id), duration) for number, each in drawn
-        )
+        members = (_member(number, each, phases_of(each), duration) for number, each in drawn)
         blocks += _folded(members, "connection", duration, row_of)
     else:
         numbers = {id(each): number for number, each in enumerate(trace.exchanges, 1)}
@@ -248,10 +258,33 @@ def _lookup_row(
     return Row(number, lookup, start, stop, _sum(stretches), stretches, end)
 
 
+def _waits(trace: Trace) -> Mapping[int, list[BarePhase]]:
+    """The pauses in which a connection's peer was waited for, by the connection's id."""
+    found: dict[int, list[BarePhase]] = {}
+    for pause in trace.pauses:
+        if pause.part is _WAIT and pause.connection_id is not None:
+            started = pause.started_ns
+            wait = PhaseKind.WAIT, started, started + pause.duration_ns
+            found.setdefault(pause.connection_id, []).append(wait)
+    return found
+
+
+def _with_unasked(phases: Sequence[BarePhase], waits: Iterable[BarePhase]) -> list[BarePhase]:
+    """Phases and those waits in which there is none: for what a peer says without being asked.
+
+    No exchange tells since when that was waited for.
+    """
+    ordered = sorted(phases, key=_START)
+    starts = [start for _, start, _ in ordered]
+    reached = list(accumulate((end for *_, end in ordered), max, initial=-1))
+    unasked = [wait for wait in waits if reached[bisect_left(starts, wait[2])] <= wait[1]]
+    return sorted([*phases, *unasked], key=_START)
+
+
 def _connection_row(
-    number: int, connection: Connection, exchanges: Sequence[Exchange] | None, duration: int
+    number: int, connection: Connection, phases: Iterable[BarePhase], duration: int
 ) -> Row:
-    stretches = _of_phases(bare_phases(connection, exchanges), duration)
+    stretches = _of_phases(phases, duration)
     start, stop = connection.started_ns, connection.started_ns + connection.duration_ns
     took, end = _union_ns(stretches), _end_of(connection)
     return Row(f"c{number}", connection, start, stop, took, stretches, end)
@@ -266,10 +299,10 @@ def _end_of(connection: Connection) -> End:
 
 
 def _member(
-    number: int, connection: Connection, exchanges: Sequence[Exchange] | None, duration: int
+    number: int, connection: Connection, phases: Sequence[BarePhase], duration: int
 ) -> Member:
     start = connection.started_ns
-    first, last, took = _extent(bare_phases(connection, exchanges), start, duration)
+    first, last, took = _extent(phases, start, duration)
     stop = start + connection.duration_ns
     return number, connection, start, stop, took, first, last, _end_of(connection)
 

@@ -51,6 +51,34 @@ def ms(row: Row) -> list[tuple[str, float, float]]:
     return [(each.activity, each.start_ns / MS, each.end_ns / MS) for each in row.stretches]
 
 
+def test_whoever_waits_for_what_a_peer_says_first_is_seen_to() -> None:
+    """As for a greeting: no exchange says since when; the pause that it ended does."""
+    unasked = {"first_out": None, "sends": 0}
+    greeted = traces.connection(1, established=5, first_out=801, first_in=800, last_in=830,
+                                closed=900, exchanges=1)  # fmt: skip
+    silent = traces.connection(2, "10.0.0.8", started=905, established=910)
+    found = fall(
+        [greeted, silent],
+        exchanges=[
+            traces.exchange(1, first_in=800, last_in=800, **unasked),
+            traces.exchange(1, first_out=801, first_in=830, last_in=830),
+        ],
+        pauses=[
+            traces.pause("network", connection=1, started=6, ended=799, op="recvfrom"),
+            traces.pause("network", connection=1, started=802, ended=829, op="recvfrom"),
+            traces.pause("network", connection=2, started=911, ended=2_000, op="recvfrom"),
+        ],
+        **KNOWN,
+    )
+    first, *_, last = [row for row in found.rows if row.number.startswith("c")]
+    assert ms(first) == [
+        ("connect", 0, 5), ("wait", 6, 799), ("transfer", 800, 800), ("wait", 801, 830),
+        ("transfer", 830, 830),
+    ]  # fmt: skip
+    assert first.took_ns == (5 + 793 + 29) * MS
+    assert ms(last) == [("connect", 905, 910), ("wait", 911, 2_000)]
+
+
 def test_rows_stand_by_start_and_bear_the_numbers_of_their_arrays() -> None:
     found = fall(
         [
