@@ -39,6 +39,11 @@ class StoreError(LambdatraceError):
 class CorruptItemError(StoreError):
     """An item in the store is not what its schema says."""
 
+    def __init__(
+        self, message: str, hint: str = "the other executions are still readable: lambdatrace list"
+    ) -> None:
+        super().__init__(message, hint)
+
 
 class NewerSchemaError(StoreError):
     """An item was written by a newer lambdatrace than this one."""

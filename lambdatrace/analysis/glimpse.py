@@ -48,6 +48,11 @@ def _piece(pattern: bytes, text: bytes, name: bytes) -> bytes:
     return found[0]
 
 
+def corrupt(what: str) -> CorruptItemError:
+    """That a summary is, of which nobody knows whose it is without reading all of it."""
+    return CorruptItemError(f"the summary of an execution is corrupt: {what}")
+
+
 # Few functions have many executions.
 @lru_cache(1_000)
 def _loaded(text: bytes) -> Any:
@@ -58,4 +63,4 @@ def _loaded(text: bytes) -> Any:
 
 
 def _corrupt(name: bytes) -> CorruptItemError:
-    return CorruptItemError(f"{name.decode()!r} is missing or not what it should be")
+    return corrupt(f"{name.decode()!r} is missing or not what it should be")

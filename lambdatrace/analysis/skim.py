@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from lambdatrace import items as stored
 from lambdatrace.analysis import glimpse
 from lambdatrace.analysis.taken import glanced
-from lambdatrace.errors import CorruptItemError
 
 if TYPE_CHECKING:
     from lambdatrace.items import Item
@@ -30,7 +29,7 @@ def duration_ns_of(row: Item) -> int:
         return glanced(status, taken)[0]
     value = glimpse.plain(stored.summary_text(row), b"duration_ns")
     if type(value) is not int:
-        raise CorruptItemError("'duration_ns' is not a number")
+        raise glimpse.corrupt("'duration_ns' is not a number")
     return value
 
 

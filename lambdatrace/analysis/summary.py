@@ -58,10 +58,7 @@ class Fields:
 
     def refuse(self, what: str) -> NoReturn:
         """Raise CorruptItemError, naming the execution."""
-        raise CorruptItemError(
-            f"the summary of {self._owner!r} is corrupt: {what}",
-            "the other executions are still readable: lambdatrace list",
-        )
+        raise CorruptItemError(f"the summary of {self._owner!r} is corrupt: {what}")
 
     def has(self, name: str) -> bool:
         """Whether there is `name`: an older agent did not write it."""

@@ -164,16 +164,16 @@ def figures(text: bytes) -> tuple[str, bool, list[int]]:
     status = glimpse.string(text, b"status")
     cold_start = glimpse.plain(text, b"cold_start")
     if status not in _STATUSES or type(cold_start) is not bool:
-        raise CorruptItemError("'status' or 'cold_start' is not what it should be")
+        raise glimpse.corrupt("'status' or 'cold_start' is not what it should be")
     duration_ns = glimpse.plain(text, b"duration_ns")
     # Older agents did not tell.
     parts = glimpse.plain(text, b"partition") if b'"partition":' in text else None
     times = [duration_ns, *([None] * _PARTS if parts is None else parts)]
     if len(times) != 1 + _PARTS or duration_ns is None:
-        raise CorruptItemError("'duration_ns' or 'partition' is not what it should be")
+        raise glimpse.corrupt("'duration_ns' or 'partition' is not what it should be")
     for n, ns in enumerate(times):
         if ns is None:
             times[n] = UNKNOWN
         elif type(ns) is not int or not 0 <= ns <= _MOST:
-            raise CorruptItemError("'duration_ns' or 'partition' is not a number in its range")
+            raise glimpse.corrupt("'duration_ns' or 'partition' is not a number in its range")
     return status, cold_start, times

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lambdatrace import items as stored
 from lambdatrace.analysis import glimpse
 from lambdatrace.analysis.destinations import By, add_executions, written_row
-from lambdatrace.errors import CorruptItemError, StoreError
+from lambdatrace.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -119,5 +119,5 @@ def _read_whole(row: Row) -> tuple[str, list[StoredRow], int]:
         or type(left_out) is not int
         or left_out < 0
     ):
-        raise CorruptItemError(f"the summary of {item.execution_id!r} has no destinations")
+        raise glimpse.corrupt("it has no destinations")
     return name, [written_row(each) for each in destinations], left_out

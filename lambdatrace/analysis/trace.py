@@ -123,9 +123,21 @@ def read_records(items: Iterable[Item]) -> Records:
     Raises CorruptItemError or NewerSchemaError.
     """
     items = list(items)
+    try:
+        return _records(items)
+    except CorruptItemError as error:
+        # Which one it is, its items do not all know.
+        names = {item.execution_id for item in items if item.kind != stored.INDEX}
+        if len(names) != 1 or repr(name := names.pop()) in error.message:
+            raise
+        message = f"execution {name!r} cannot be read: {error.message}"
+        raise CorruptItemError(message, error.hint) from error
+
+
+def _records(items: list[Item]) -> Records:
     summaries = [item for item in items if item.kind == stored.SUMMARY]
     if len(summaries) != 1:
-        raise CorruptItemError(f"an execution has {len(summaries)} summaries instead of one")
+        raise CorruptItemError(f"it has {len(summaries)} summaries instead of one")
     summary = stored.read_summary(summaries[0])
     execution = read_execution(summary)
     fields = summary_fields(summary)

@@ -95,6 +95,7 @@ def top_destinations(
     """
     from lambdatrace.analysis.slo import parse_slo
     from lambdatrace.analysis.times import Window
+    from lambdatrace.analysis.words import counted
     from lambdatrace.cli.filtering import ROWS, destination_filter
 
     environment: Environment = context.obj
@@ -114,19 +115,22 @@ def top_destinations(
     _write(environment, rows[:limit], display)
     if not found.executions and not found.unreadable:
         nothing_found(environment, selection)
-    elif not rows and not found.unreadable:
+    elif not rows and not found.unreadable and not found.tally.corrupt:
         what = "destination passes the filter" if wanted.on(ROWS) else "connections"
         environment.note(f"no {what} {selection.words}")
     elif len(rows) > limit:
         environment.note(f"{len(rows) - limit} more; see them with --limit {len(rows)}")
     if found.destinations_left_out:
         environment.warn(
-            f"{found.destinations_left_out} destinations are not counted: "
+            f"{counted(found.destinations_left_out, 'destination')} not counted: "
             "their executions had more than a summary keeps"
         )
     raise_unreadable(found.unreadable)
     if found.tally.corrupt:
-        raise StoreError(f"{found.tally.corrupt} destinations left out: their figures are corrupt")
+        raise StoreError(
+            f"{counted(found.tally.corrupt, 'destination')} left out: corrupt figures",
+            "the others are counted",
+        )
     _raise_broken_slo(limits, rows)
 
 

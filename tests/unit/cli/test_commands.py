@@ -346,7 +346,7 @@ def test_destinations_left_out_are_owned_up_to(tmp_path: Path) -> None:
     url = traces.write(tmp_path / "store.db", items)
     result = run("top-destinations", "--store", url)
     assert result.code == 0
-    assert result.stderr.startswith("warning: 7 destinations are not counted")
+    assert result.stderr.startswith("warning: 7 destinations not counted")
 
 
 @pytest.mark.parametrize(
@@ -474,6 +474,9 @@ def test_corrupt_and_newer_items(
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert "idx#" not in result.stderr  # nothing that anybody knows
+    assert "\nhint: " in result.stderr
+    if command == ["show", ID]:
+        assert ID in result.stderr
 
 
 def test_of_newer_executions_it_is_not_said_that_they_are_too_few(tmp_path: Path) -> None:
@@ -503,6 +506,50 @@ def test_one_corrupt_row_does_not_hide_the_others(tmp_path: Path) -> None:
     assert result.code == 1
     assert json.loads(result.stdout)["execution_id"] == "good"
     assert result.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("SET body = substr(body, 1, 9) WHERE kind = 'chunk'", "cut short"),
+        ("SET body = zeroblob(100) WHERE kind = 'chunk'", "mark"),
+        ("SET body = substr(body, 1, 50) WHERE kind = 'chunk'", "as long as it says"),
+        ("SET kind = 'chunk' WHERE kind = 'summary'", "has no summary"),
+    ],
+)
+def test_what_is_corrupt_of_an_execution_names_it(
+    tmp_path: Path, change: str, message: str
+) -> None:
+    many = [traces.connection(number, closed=5) for number in range(1, 500)]
+    url = changed(tmp_path / "store.db", f"UPDATE items {change}", traces.execution(many))
+    result = run("show", ID, "--store", url)
+    assert result.code == 1
+    first, hint = result.stderr.splitlines()
+    assert ID in first
+    assert message in first
+    assert hint.startswith("hint: ")
+
+
+@pytest.mark.parametrize("glance", ["x'00'", "NULL"])
+@pytest.mark.parametrize(
+    "command", [("stats",), ("top-destinations",), ("list", "--slowest"), ("compare", "--slow")]
+)
+def test_what_is_corrupt_of_a_row_says_what_it_is(
+    tmp_path: Path, command: tuple[str, ...], glance: str
+) -> None:
+    body = "x'" + b'{"function":"checkout"}'.hex() + "'"
+    sql = f"UPDATE items SET schema = 1, body = {body} WHERE kind = 'index'"
+    url = changed(tmp_path / "store.db", sql, traces.execution())
+    with sqlite3.connect(tmp_path / "store.db") as connection:
+        connection.execute(f"UPDATE glances SET taken = {glance}")
+        connection.execute(f"UPDATE glances SET figures = {glance}, shapes = 'x'")
+    connection.close()
+    result = run(*command, "--store", url)
+    assert result.code == 1
+    assert "corrupt" in result.stderr
+    assert "\nhint: " in result.stderr
+    assert "idx#" not in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 _OF_THE_NEWER = f"WHERE execution_id LIKE 'idx#%' AND timestamp_nano > {traces.STARTED_NS}"

@@ -172,7 +172,7 @@ def test_corrupt_figures_are_owned_up_to(tmp_path: Path) -> None:
     result = run("top-destinations", "--store", url, "-o", "jsonl")
     assert json.loads(result.stdout)["connections"] == 1
     assert result.code == 1
-    assert "1 destinations left out: their figures are corrupt" in result.stderr
+    assert "1 destination left out: corrupt figures" in result.stderr
 
 
 def test_stats(store: str) -> None:
