@@ -23,7 +23,12 @@ def check(name: str, *views: RenderableType, width: int, color: bool) -> None:
     """Compare views with `name`, at a width (cells), with or without colours."""
     # Escapes in clear: a terminal that shows the file is not to act on it.
     found = [line.replace("\x1b", "\\e") for line in rendered(*views, width=width, color=color)]
-    path = FOLDER / f"{name}-{width}{'-color' if color else ''}.txt"
+    hold(f"{name}-{width}{'-color' if color else ''}", found)
+
+
+def hold(name: str, found: list[str]) -> None:
+    """Compare lines with `name`."""
+    path = FOLDER / f"{name}.txt"
     if os.environ.get("GOLDEN") == "write":
         path.parent.mkdir(exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in found))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import support_traces as traces
 from rich.cells import cell_len
-from support_cli import rendered
-from support_golden import COLORS, WIDTHS, check
+from support_cli import rendered, run
+from support_golden import COLORS, WIDTHS, check, hold
 from support_views import CASES, STRANGE, USUAL
 
 from lambdatrace.analysis.compare import compare
@@ -26,6 +26,8 @@ from lambdatrace.cli.views.following import ExecutionLines
 from lambdatrace.cli.views.stats import DistributionTable, Histogram, stats_head
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import RenderableType
 
     from lambdatrace.model import Execution
@@ -49,6 +51,22 @@ def views_of(view: str, executions: list[Execution]) -> list[RenderableType]:
     add_executions(tally, executions)
     add_executions(before, [USUAL[0], USUAL[0], *USUAL[1:]])
     return [DestinationTable(tally.rows(before))]
+
+
+# What finds nothing in a store without executions, and what nobody's filter lets through.
+SEARCHES = (
+    "list",
+    "list --errors --min-duration 500 --dst partner --status timeout",
+    "list --slowest",
+    "top-destinations",
+    "top-destinations --by function --filter wait_p95_ms>=100",
+    "stats",
+    "stats --function checkout --slo total=500",
+    "compare --slow",
+    "compare --slow --function checkout --filter cold_start=false",
+    "compare @latest @slowest",
+    "compare 4f2c b700",
+)
 
 
 VIEWS = ("list", "tail", "stats", "compare", "top-destinations")
@@ -107,3 +125,28 @@ def test_nothing_at_all() -> None:
     assert rendered(DistributionTable(distributions(taken([]))), width=80)
     assert rendered(Histogram([]), width=80) == []
     assert rendered(ExecutionLines([], [], is_first=False), width=80) == []
+
+
+@pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv"])
+def test_nothing_is_found(output: str, tmp_path: Path) -> None:
+    """What is printed, on which stream, and how the command exits."""
+    url = traces.write(tmp_path / "store.db", [])
+    lines = []
+    for search in SEARCHES:
+        found, *others = (
+            run(*search.split(), "--store", url, "-o", output, width=width) for width in WIDTHS
+        )
+        assert others == [found, found]
+        lines.append(f"$ lambdatrace {search} -o {output}")
+        lines += [f"1: {line}" for line in found.stdout.splitlines()]
+        lines += [f"2: {line}" for line in found.stderr.splitlines()]
+        lines.append(f"exit code {found.code}")
+    hold(f"nothing-{output}", lines)
+
+
+@pytest.mark.parametrize("view", ["list", "tail", "stats"])
+@pytest.mark.parametrize("color", COLORS)
+@pytest.mark.parametrize("width", [1, 40, *WIDTHS])
+def test_a_view_of_nothing_can_be_drawn(view: str, color: bool, width: int) -> None:
+    lines = rendered(*views_of(view, []), width=width, color=color)
+    assert all(cell_len(re.sub("\x1b[^m]*m", "", line)) <= width for line in lines)
