@@ -117,4 +117,7 @@ class Environment:
 
     def _complain(self, label: str, text: str) -> None:
         # Messages name what was typed or stored: untrusted, like everything that is shown.
-        print(f"{label}: {clean(text)}", file=self.stderr, flush=True)
+        try:
+            print(f"{label}: {clean(text)}", file=self.stderr, flush=True)
+        except OSError:
+            return  # nobody listens: what was found is not the worse for it

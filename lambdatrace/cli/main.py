@@ -45,10 +45,12 @@ def _leave(code: int) -> NoReturn:
     atexit._run_exitfuncs()
     try:
         print(end="", flush=True)
-        print(end="", file=sys.stderr, flush=True)
     except (OSError, ValueError):
         sys.exit(code)  # which says what there is to say of it
-    os._exit(code)
+    try:
+        print(end="", file=sys.stderr, flush=True)
+    finally:
+        os._exit(code)  # where nobody listens there is nothing to say
 
 
 def program(arguments: Sequence[str], environment: Environment) -> int:

@@ -171,6 +171,27 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
         assert process.wait() == 128 + signal.SIGPIPE
 
 
+@pytest.mark.parametrize("gone", ["pipe", "disk"])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(("nonsense",), 2), (("list",), 0), (("show", "nothing"), 3)]
+)
+def test_where_nobody_listens_to_errors_codes_and_data_stay(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, gone: str
+) -> None:
+    url = traces.write(tmp_path / "store.db", [])
+    if gone == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open("/dev/full", os.O_WRONLY)
+    environ = {**os.environ, "LAMBDATRACE_STORE": url}
+    result = subprocess.run(
+        [*MAIN, *arguments], stdout=subprocess.PIPE, stderr=writer, env=environ, check=False
+    )
+    os.close(writer)
+    assert result.returncode == code
+
+
 def test_a_terminal_without_unicode(tmp_path: Path) -> None:
     url = traces.write(tmp_path / "store.db", traces.execution(traces.pipeline(), function="名"))
     result = subprocess.run(
