@@ -51,12 +51,19 @@ def _summaries(context: typer.Context) -> Iterable[dict[str, Any]]:
 
     from lambdatrace.analysis.times import parse_window
     from lambdatrace.cli.options import DEFAULT_SINCE, chosen_store
+    from lambdatrace.errors import StoreError
     from lambdatrace.items import read_summary
     from lambdatrace.store import open_target
 
     window = parse_window(DEFAULT_SINCE, None, time.time_ns())
     store = open_target(*chosen_store(os.environ, _source(context)))
-    yield from map(read_summary, store.index(window.since_ns, window.until_ns))
+    for row in store.index(window.since_ns, window.until_ns):
+        try:
+            summary = read_summary(row)
+        except StoreError:
+            continue  # `list` tells of rows that cannot be read
+        if {"execution_id", "function"} <= summary.keys():
+            yield summary
 
 
 def _tables(context: typer.Context) -> Iterable[str]:

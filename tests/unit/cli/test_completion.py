@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -56,6 +57,19 @@ def test_ids(store: str) -> None:
     assert completed("lambdatrace show 4f2", **environ) == ["4f2c-1", "4f2d-2"]
     assert completed("lambdatrace compare b7", **environ) == ["b700-3"]
     assert completed("lambdatrace show @s", **environ) == ["@slowest"]
+
+
+@pytest.mark.parametrize("body", ["'text'", "x'00'", "x'7b7d'"])
+def test_a_row_that_cannot_be_read_hides_no_others(store: str, body: str) -> None:
+    with sqlite3.connect(store.removeprefix("sqlite://")) as connection:
+        schema = 1 if body == "x'7b7d'" else 3
+        connection.execute(
+            f"UPDATE items SET schema = {schema}, body = {body} WHERE kind = 'index' AND "
+            "timestamp_nano = (SELECT max(timestamp_nano) FROM items)"
+        )
+    connection.close()
+    environ = {"LAMBDATRACE_STORE": store}
+    assert completed("lambdatrace show ", **environ) == ["@latest", "@slowest", "4f2d-2", "b700-3"]
 
 
 def test_functions_of_the_store_that_was_typed(store: str) -> None:
