@@ -7,6 +7,8 @@ together, not when each of them was. What is not known has no phase: none is mad
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from lambdatrace.model import Outcome, Phase, PhaseKind, Protocol
@@ -35,6 +37,20 @@ _NEVER_ESTABLISHED = frozenset(
         Outcome.RESET,
     }
 )
+
+
+class Stretches:
+    """Stretches of time, (start, end) in ns, of which there may be many."""
+
+    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
+        ordered = sorted(spans)
+        self._starts = [start for start, _ in ordered]
+        # How far the first so many of them reach.
+        self._reached = list(accumulate((end for _, end in ordered), max, initial=-1))
+
+    def overlap(self, start: int, end: int) -> bool:
+        """Whether one of them and [start, end] have time in common; `start` is from 0 on."""
+        return self._reached[bisect_left(self._starts, end)] > start
 
 
 def told_apart(

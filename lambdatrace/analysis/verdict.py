@@ -120,7 +120,8 @@ def renumbered(verdict: Verdict, left: Mapping[str, Sequence[int]]) -> Verdict:
         if number is not None:
             evidence.append(Reference(each.kind, number))
     before, after = (f" {_rows(rows)}".rstrip() for rows in (verdict.evidence, tuple(evidence)))
-    text = verdict.text.replace(before, after, 1) if before else verdict.text
+    head, found, tail = verdict.text.rpartition(before or "\n")  # a name may look like rows
+    text = f"{head}{after}{tail}" if found else verdict.text
     return replaced(verdict, text=text, evidence=tuple(evidence))
 
 

@@ -7,14 +7,13 @@ the first that is shown.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from enum import StrEnum
-from itertools import accumulate, chain
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from lambdatrace.analysis.phases import bare_exchange_phases, bare_phases
+from lambdatrace.analysis.phases import Stretches, bare_exchange_phases, bare_phases
 from lambdatrace.analysis.waiting import SlowCalls, slow_calls, worth_showing
 from lambdatrace.model import (
     SHORT_CONNECTIONS,
@@ -274,10 +273,8 @@ def _with_unasked(phases: Sequence[BarePhase], waits: Iterable[BarePhase]) -> li
 
     No exchange tells since when that was waited for.
     """
-    ordered = sorted(phases, key=_START)
-    starts = [start for _, start, _ in ordered]
-    reached = list(accumulate((end for *_, end in ordered), max, initial=-1))
-    unasked = [wait for wait in waits if reached[bisect_left(starts, wait[2])] <= wait[1]]
+    known = Stretches((start, end) for _, start, end in phases)
+    unasked = [wait for wait in waits if not known.overlap(wait[1], wait[2])]
     return sorted([*phases, *unasked], key=_START)
 
 

@@ -13,12 +13,15 @@ from lambdatrace.analysis.causes.base import (
     references,
     subjects,
 )
+from lambdatrace.analysis.phases import Stretches
 from lambdatrace.analysis.words import counted, duration_words
 from lambdatrace.model import Outcome, Part
 from lambdatrace.values import replaced
 
 if TYPE_CHECKING:
-    from lambdatrace.model import Connection, Exchange, Reference, Trace
+    from collections.abc import Iterable
+
+    from lambdatrace.model import Connection, Exchange, Pause, Reference, Trace
 
 # Linux sends a packet again after 200 ms at the earliest (TCP_RTO_MIN) where nothing that came
 # later told it of the loss, and then each time after twice as long.
@@ -45,6 +48,19 @@ def exchanging(part: Part, trace: Trace, ns: int) -> Finding:
             if taken:
                 cause = cause_of(part, exchange, connection)
                 by_cause.setdefault(cause, []).append((taken, exchange))
+    sums = [sum(taken for taken, _ in rows) for rows in by_cause.values()]
+    if part is Part.WAIT and 2 * sum(sums) < spent:
+        # What was waited for, most of the time, nobody had asked for.
+        unasked = _unasked(own.values(), trace)
+        if unasked:
+            longest = duration_words(max(each.duration_ns for each in unasked))
+            known = {each.connection_id for each in unasked}
+            evidence = (
+                *references("connection", trace.connections, (own[n] for n in own if n in known)),
+                *references("pause", trace.pauses, unasked),
+            )
+            words = f"it had been asked nothing, and said nothing for {longest}"
+            return Finding(part, part, destination, spent, words, evidence)
     if not by_cause:
         whole = coarse(part, trace, ns)
         evidence = references("connection", trace.connections, own.values())
@@ -59,6 +75,28 @@ def exchanging(part: Part, trace: Trace, ns: int) -> Finding:
         words = f"in the longest of {len(rows):,} exchanges {words}"
     evidence = rows_of(chosen, trace)
     return Finding(part, f"{part}.{cause}", destination, spent, words, evidence)
+
+
+def _unasked(connections: Iterable[Connection], trace: Trace) -> list[Pause]:
+    """The pauses in which a peer was waited for while no answer of it was due, longest first."""
+    by_id = {each.id: each for each in connections}
+    due: dict[int, list[tuple[int, int]]] = {number: [] for number in by_id}
+    for exchange in trace.exchanges:
+        connection = by_id.get(exchange.connection_id)
+        if connection is not None and exchange.sends:
+            sent = exchange.started_ns + exchange.request_ns
+            due[connection.id].append((sent, sent + waited_ns(exchange, connection)))
+    answers = {number: Stretches(spans) for number, spans in due.items()}
+    found = [
+        pause
+        for pause in trace.pauses
+        if pause.part is Part.WAIT
+        and pause.connection_id in answers
+        and not answers[pause.connection_id].overlap(
+            pause.started_ns, pause.started_ns + pause.duration_ns
+        )
+    ]
+    return sorted(found, key=lambda pause: -pause.duration_ns)
 
 
 def _untraced(found: Finding, op: str, trace: Trace) -> Finding:

@@ -256,6 +256,33 @@ def test_of_several_destinations_the_one_that_took_the_most() -> None:
     assert rows(verdict, "connection") == [2]
 
 
+def test_a_greeting_that_came_late_is_not_the_answer_that_followed_it() -> None:
+    """As of a database: what it is asked then takes 5 ms."""
+    unasked = {"first_out": None, "last_out": None, "sends": 0}
+    verdict = judge(
+        trace(
+            parts={"wait": 805},
+            shares=[("wait", "10.0.0.9:3306", 805)],
+            connections=[traces.connection(1, "10.0.0.9", 3306, established=2, first_out=811,
+                                           first_in=810, exchanges=1)],
+            exchanges=[
+                traces.exchange(1, first_in=810, **unasked),
+                traces.exchange(1, first_out=811, first_in=816),
+            ],
+            pauses=[
+                traces.pause("network", connection=1, op="recvfrom", started=5, ended=805),
+                traces.pause("network", connection=1, op="recvfrom", started=811, ended=816),
+            ],
+            details={"hosts": {}},
+        )
+    )  # fmt: skip
+    assert told(verdict) == ("wait", "10.0.0.9:3306")
+    assert "the answer took" not in verdict.text
+    assert "it had been asked nothing, and said nothing for 800 ms (c1, p1)" in verdict.text
+    assert rows(verdict, "connection") == [1]
+    assert rows(verdict, "pause") == [1]
+
+
 def test_a_socket_that_is_no_connection_here() -> None:
     """A Unix socket's: the call is no destination."""
     verdict = judge(
