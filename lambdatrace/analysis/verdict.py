@@ -268,7 +268,8 @@ def _comparison(part: Part, usual: Usual) -> str:
         return f"{among}there is no other execution to compare with"
     if not compared:
         others = counted(usual.executions, "other execution")
-        return f"{others} do not tell what is usual, for there that could not be seen"
+        verb = "does" if usual.executions == 1 else "do"
+        return f"{others} {verb} not tell what is usual, for there that could not be seen"
     few = counted(compared, "other execution")
     return f"{few} {'is' if compared == 1 else 'are'} too few to say what is usual"
 

@@ -167,15 +167,22 @@ def waterfall(trace: Trace, exchanges: Mapping[int, Sequence[Exchange]]) -> Wate
     def phases_of(connection: Connection) -> list[BarePhase]:
         own = exchanges.get(connection.id)
         phases = bare_phases(connection, own)
-        found = None if own is None else waits.get(connection.id)
-        return _with_unasked(phases, found) if found else phases
+        if own is None or not (found := waits.get(connection.id)):
+            return phases
+        return _with_unasked(phases, found)
 
     def row_of(number: int) -> Row:
         connection = trace.connections[number - 1]
         return _connection_row(number, connection, phases_of(connection), duration)
 
     if len(drawn) > _MOST_ROWS:
-        members = (_member(number, each, phases_of(each), duration) for number, each in drawn)
+        members = (
+            # Without a call more for each; there may be very many.
+            _member(number, each, bare_phases(each, exchanges.get(each.id)), duration)
+            if each.id not in waits
+            else _member(number, each, phases_of(each), duration)
+            for number, each in drawn
+        )
         blocks += _folded(members, "connection", duration, row_of)
     else:
         numbers = {id(each): number for number, each in enumerate(trace.exchanges, 1)}
