@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any, TypeVar
+    from collections.abc import Callable, Iterator
+    from typing import Any, NoReturn, TypeVar
 
     from lambdatrace.cli.environment import Environment
     from lambdatrace.glance import StoredGlance
@@ -104,6 +105,7 @@ class Bar:
         self._timer.daemon = True
         self._is_seen = environment.stderr.isatty()
         if self._is_seen:
+            self._restore = _ended_in_order()
             self._timer.start()
 
     def stop(self) -> None:
@@ -112,6 +114,7 @@ class Bar:
         self._timer.cancel()
         if self._is_seen:
             self._timer.join()
+            self._restore()
 
     def _draw(self) -> None:
         from rich.console import Console
@@ -130,3 +133,20 @@ class Bar:
                 progress.update(
                     task, completed=done, count=self.count, more=self.more, refresh=True
                 )
+
+
+def _ended_in_order() -> Callable[[], object]:
+    """Have SIGTERM end this process as an exit does: the bar hides the cursor, and shows it again.
+
+    Returns what takes that back.
+    """
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None  # others may not say what a signal does
+    return partial(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _end))
+
+
+def _end(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)  # as shells tell it

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import pty
+import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -29,6 +35,40 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     bar.stop()
+
+
+_ENDED = """
+import os, signal, sys, time
+from lambdatrace.cli import progress
+from lambdatrace.cli.environment import Environment
+
+progress.AFTER_S = 0.0
+bar = progress.Bar(Environment(), 0, 100)
+try:
+    time.sleep(60)
+finally:
+    bar.stop()
+"""
+
+
+def test_who_is_ended_under_a_bar_shows_the_cursor_again() -> None:
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ENDED],
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
+    )
+    os.close(terminal)
+    seen = b""
+    while b"executions" not in seen:
+        seen += os.read(controller, 4096)
+    process.terminate()
+    with contextlib.suppress(OSError):  # the terminal's end
+        while more := os.read(controller, 4096):
+            seen += more
+    os.close(controller)
+    assert process.wait() == 128 + signal.SIGTERM
+    assert seen.count(b"\x1b[?25l") == seen.count(b"\x1b[?25h") == 1
 
 
 def test_none_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
