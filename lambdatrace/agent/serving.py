@@ -222,7 +222,7 @@ class Serving:
                     not cut.request_id and self._attribution.may_be_anonymous(cut, request_id)
                 ):
                     cut.request_id = request_id
-            if cut.status == attribution.CRASH:
+            if cut.own_end() is not None:
                 self._take_last_words(cut)
             self._finish(cut)
         self._look_for_end()

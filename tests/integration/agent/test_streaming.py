@@ -11,6 +11,8 @@ import pytest
 from support_agent import HANDLERS, Gate, invoke, invoking, ok
 from support_faults import seen_by_the_caller, without_agent
 
+from lambdatrace import wire
+
 if TYPE_CHECKING:
     from support_agent import Echo, Function
 
@@ -61,6 +63,33 @@ def test_what_goes_wrong_meanwhile(
     assert (summary["status"], summary["dropped"]) == (status, {})
     assert ending is None or summary["ending"] == ending
     assert function.read(after).summary["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("step", "status"),
+    [({"what": "exit"}, "error"), ({"what": "sleep", "seconds": 60}, "timeout")],
+    ids=lambda value: value["what"] if isinstance(value, dict) else "",
+)
+def test_what_comes_after_an_error(
+    function: Function, echo: Echo, step: dict[str, Any], status: str
+) -> None:
+    """As most runtimes end after an exception that nobody caught."""
+    port = echo.port()
+    steps = {"what": "use_kept", "port": port}, step
+    with function.emulator(**RUNTIME) as emulator:
+        ok(emulator)
+        failed = invoke(emulator, *steps, fails=True)
+        after = ok(emulator)
+    with without_agent(function, **RUNTIME) as emulator:
+        ok(emulator)
+        bare = invoke(emulator, *steps, fails=True)
+    assert seen_by_the_caller(failed) == seen_by_the_caller(bare)
+    assert failed.error
+    execution = function.read(failed.request_id)
+    assert (execution.summary["status"], execution.summary["dropped"]) == (status, {})
+    # Its end closed it, and the kernel tells of that last.
+    assert execution.to(port).flags & wire.CONNECTION_OPEN
+    assert function.read(after).ports == {}
 
 
 def test_its_worker_dies_meanwhile(function: Function, streams: bool) -> None:

@@ -1,6 +1,7 @@
 """A runtime that answers at once and is not done with that: what the event says comes meanwhile.
 
-It streams its answer (`streams`), or answers whole and goes on before it asks for the next event.
+It streams its answer (`streams`), or answers whole, or with an error (`fails`), and goes on before
+it asks for the next event.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ while True:
         api.putheader("Transfer-Encoding", "chunked")
         api.endheaders()
         api.send(b"%x\r\n%s\r\n" % (len(answer), answer))
+    elif event.get("fails"):
+        error = {"errorMessage": "boom", "errorType": "ValueError"}
+        api.request("POST", f"{PATH}/{request_id}/error", json.dumps(error))
+        api.getresponse().read()
     else:
         api.request("POST", path, answer)
         api.getresponse().read()
