@@ -38,7 +38,8 @@ TIMEOUT_S = 20
 class Platform:
     """The two APIs, the agent and as many runtimes as wanted; a context manager.
 
-    With `snapshot`, runtimes wait for `restore()` when they have started.
+    With `snapshot`, runtimes wait for `restore()` when they have started. `runtime` is AWS's, if
+    no other command is given.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class Platform:
         environ: Mapping[str, str] | None = None,
         *,
         snapshot: bool = False,
+        runtime: tuple[str, ...] = (sys.executable, "-m", "awslambdaric", "app.handler"),
     ) -> None:
         self._function = function
         self._more = environ or {}
         self._snapshot = snapshot
+        self._runtime = runtime
         self._restored = not snapshot
         self._skew_s = 0
         self._changed = threading.Condition()
@@ -93,10 +96,11 @@ class Platform:
         eventually(lambda: self._extension_asks, "the agent's first `next`")
         for _ in range(self._count):
             self.start_runtime()
-        self._await_runtimes()
+        self.await_runtimes()
         return self
 
-    def _await_runtimes(self) -> None:
+    def await_runtimes(self) -> None:
+        """Until each of them has asked for its next execution."""
         eventually(lambda: self._asking == self._count, "runtimes that wait")
 
     @contextlib.contextmanager
@@ -106,7 +110,7 @@ class Platform:
         Runtimes have to wait, and the agent to have asked for its next event.
         """
         eventually(lambda: self.extension_waits, "the agent's `next`")
-        self._await_runtimes()
+        self.await_runtimes()
         worker = self._function.worker()
         inside = [worker, *(each.pid for each in self._processes)]
         for process_id in inside:
@@ -125,7 +129,7 @@ class Platform:
             self._restored = True
             self._asking = 0
             self._changed.notify_all()
-        self._await_runtimes()
+        self.await_runtimes()
 
     def now(self) -> float:
         """The environment's wall clock, s since the epoch."""
@@ -148,8 +152,7 @@ class Platform:
 
     def start_runtime(self) -> subprocess.Popen[bytes]:
         """One more process that initialises, and asks for executions if it gets that far."""
-        command = (sys.executable, "-m", "awslambdaric", "app.handler")
-        return self._start(command, self._environ, self._function.folder / "log")
+        return self._start(self._runtime, self._environ, self._function.folder / "log")
 
     def shut_down(self, reason: str) -> None:
         """Tell the extension that the environment ends, and wait until it has ended itself."""

@@ -222,7 +222,11 @@ class Attribution:
     @property
     def sees_runtime(self) -> bool:
         """Whether a runtime's own HTTP has been seen: if not, only INVOKE events cut the stream."""
-        return any(branch.is_runtime for branch in self._branches.values())
+        return bool(self.runtimes())
+
+    def runtimes(self) -> list[int]:
+        """The branches that are known to be one."""
+        return [number for number, branch in self._branches.items() if branch.is_runtime]
 
     def open_cut(self, request_id: str) -> Cut | None:
         """The execution with this id that has begun and not ended."""
@@ -282,7 +286,7 @@ class Attribution:
 
         It is given to the branch with a runtime if there is just one, else to all traffic.
         """
-        runtimes = [number for number, branch in self._branches.items() if branch.is_runtime]
+        runtimes = self.runtimes()
         number = runtimes[0] if len(runtimes) == 1 else 0
         cut = Cut(request_id, number, time, edges)
         self._branch(number).cuts = [cut]

@@ -73,6 +73,10 @@ class Recorder:
         for name, count in losses.items():
             self._losses[name] = self._losses.get(name, 0) + count
 
+    def has_lost(self) -> bool:
+        """Whether the kernel has dropped something that no summary has told of yet."""
+        return bool(summaries.lost_since(self._lost, self._sensor.lost()))
+
     def add_gap(self, told_until: int) -> list[tuple[wire.ConnectionRecord, wire.Exchange]]:
         """A worker before this one ended in the middle of something: the next summary says so.
 

@@ -148,6 +148,23 @@ class Serving:
             self._resumes = False
             self._deadline = min(self._deadline, time.monotonic() + LATE_START_S)
 
+    def _end_untold(self) -> None:
+        """Only an edge tells that an execution is over, and there may have been no room for it."""
+        if not self._attribution.open_cuts() or not self._recorder.has_lost():
+            return
+        # Of several, nobody knows which of them waits.
+        if len(self._attribution.runtimes()) != 1 or not self._sensor.runtime_waits():
+            return
+        self._take_events()  # what it did since the latest time
+        for cut in self._attribution.open_cuts():
+            if cut.edges == attribution.EXTENSION:
+                continue  # it may not have been told of that one
+            if cut.answer is not None:
+                self._attribution.conclude(cut, cut.answer)
+            else:
+                self._attribution.end(cut, attribution.UNFINISHED, time.monotonic_ns())
+            self._finish(cut)
+
     def serve(self) -> None:
         """Run until SHUTDOWN. Raises channel.Closed when the registered process is gone."""
         poll = select.epoll()
@@ -205,6 +222,12 @@ class Serving:
             self._channel.send({"waiting": self._told_waiting})
 
     def _handle_events(self) -> None:
+        self._take_events()
+        if not self._managed:
+            self._end_untold()
+        self._look_for_end()
+
+    def _take_events(self) -> None:
         may_wait = not self._managed
         if self._settings.extensions:
             self._attribution.apart = self._sensor.followed_branches()
@@ -225,7 +248,6 @@ class Serving:
             if cut.own_end() is not None:
                 self._take_last_words(cut)
             self._finish(cut)
-        self._look_for_end()
 
     def _finish(self, cut: Cut) -> None:
         """An execution has ended: write it, and say that the platform may go on."""
