@@ -186,7 +186,7 @@ class Delivery:
         wholly, in the store.
         """
         items = [item for parcel in parcels for item in parcel.items]
-        missing = self._send(items + [item for _, content in along for item in content], until)
+        missing = self._send(items, until, [item for _, content in along for item in content])
         left = []
         for parcel in parcels:
             if any(item.key in missing for item in parcel.items):
@@ -198,12 +198,15 @@ class Delivery:
         self._clear(along, missing)
         return left
 
-    def _send(self, items: list[Item], until: float) -> set[tuple[str, int, int]]:
+    def _send(
+        self, items: list[Item], until: float, along: list[Item] | None = None
+    ) -> set[tuple[str, int, int]]:
         """Write items; returns the keys of those that have to be written again."""
+        along = along or []
         is_fair = until - time.monotonic() >= FAIR_S
-        lost = self._writer.write(items, until)
+        lost = self._writer.write(items, until, along)
         left = self._writer.left
-        self._judge(len(items), len(left), is_fair)
+        self._judge(len(items) + len(along), len(left), is_fair)
         if refused := lost - len(left):
             self._lose({"items": refused})
             self._tell("item", f"{refused} items were refused: {self._writer.last_error}")

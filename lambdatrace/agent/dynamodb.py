@@ -167,9 +167,10 @@ class DynamoWriter:
                 f"no AWS credentials: {error}", "is the endpoint reachable?"
             ) from error
 
-    def write(self, items: Iterable[Item], deadline: float) -> int:
+    def write(self, items: Iterable[Item], deadline: float, along: Iterable[Item] = ()) -> int:
         """Write items until `deadline` (s on the clock); of equal keys the last one stays.
 
+        Those `along` go with them, but once the others are done nobody waits for another attempt.
         Returns how many were not written; `last_error` then says why, and `left` has those that
         were not refused for good.
         """
@@ -179,25 +180,25 @@ class DynamoWriter:
         for item in items:
             unique.pop(item.key, None)
             unique[item.key] = item
+        own = set(unique)
+        for item in along:
+            unique.setdefault(item.key, item)
         unwritten = len(unique)
         lost = 0  # refused for good
         failures = 0  # in a row
-        ahead = batches(unique.values())
-        work: list[list[Item]] = []
-        while True:
-            batch = work.pop() if work else next(ahead, None)
-            if batch is None:
-                return lost
+        work = [*batches(unique.values())][::-1]
+        while work:
+            batch = work.pop()
             if self._clock() >= deadline:
                 if not self.last_error:
                     self.last_error, self.last_kind = "no time left", "time"
-                self.left = _flat([batch, *work[::-1], *ahead])
+                self.left = _flat([batch, *work[::-1]])
                 return unwritten + lost
             try:
                 left = self._attempt(batch, deadline)
             except _PermanentError as error:
                 self._note(error)
-                self.left = _flat([batch, *work[::-1], *ahead])
+                self.left = _flat([batch, *work[::-1]])
                 return unwritten + lost
             except _RefusedError as error:
                 self._note(error)
@@ -216,12 +217,16 @@ class DynamoWriter:
                 failures = 0
                 continue
             work.append(left)
+            if own.isdisjoint(item.key for item in _flat(work)):
+                self.left = _flat(work[::-1])
+                return unwritten + lost
             if len(left) < len(batch):
                 failures = 0
             self.retries += 1
             longest = min(BACKOFF_MAX, BACKOFF_FIRST * 2.0 ** min(failures, 10))
             failures += 1
             self._sleep(min(self._random() * longest, max(0.0, deadline - self._clock())))
+        return lost
 
     def close(self) -> None:
         """Drop the kept connection."""

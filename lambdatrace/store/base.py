@@ -70,9 +70,10 @@ if TYPE_CHECKING:
             Raises StoreError when nothing can be written here, in words for the user.
             """
 
-        def write(self, items: Iterable[Item], deadline: float) -> int:
+        def write(self, items: Iterable[Item], deadline: float, along: Iterable[Item] = ()) -> int:
             """Write items until `deadline` (s, time.monotonic).
 
+            Those `along` go with them: once the others are done, nobody waits for another attempt.
             Returns how many were not written; `left` are those worth another attempt, the others
             are refused for good. Never raises for a store that does not answer.
             """

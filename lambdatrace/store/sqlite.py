@@ -218,12 +218,12 @@ class SqliteStore:
         """
         self._transact([], [], deadline)
 
-    def write(self, items: Iterable[Item], deadline: float) -> int:
-        """Write all items or none until `deadline` (s, time.monotonic).
+    def write(self, items: Iterable[Item], deadline: float, along: Iterable[Item] = ()) -> int:
+        """Write all items, and those `along`, or none until `deadline` (s, time.monotonic).
 
         Returns how many were not written; `last_error` then says why.
         """
-        items = list(items)
+        items = [*items, *along]
         self.left = []
         self.last_error = self.last_kind = ""
         rows = [row_of(item) for item in items]

@@ -47,8 +47,8 @@ class Store:
     def close(self) -> None:
         pass
 
-    def write(self, items: Iterable[Item], deadline: float) -> int:
-        items = list(items)
+    def write(self, items: Iterable[Item], deadline: float, along: Iterable[Item] = ()) -> int:
+        items = [*items, *along]
         self.calls += 1
         self.budgets.append(deadline - time.monotonic())
         taken = len(items)
@@ -432,8 +432,8 @@ def test_draining_gets_on_though_each_time_only_half_is_taken(world: World) -> N
     counts = []
     write = world.store.write
 
-    def halves(items: Iterable[Item], deadline: float) -> int:
-        items = list(items)
+    def halves(items: Iterable[Item], deadline: float, along: Iterable[Item] = ()) -> int:
+        items = [*items, *along]
         world.store.mood = HALF if len(items) > 2 else ""
         return write(items, deadline)
 

@@ -225,6 +225,29 @@ def test_unprocessed_items_are_sent_again_and_only_they() -> None:
     assert writer.retries == 3
 
 
+def take_two(puts: list[Any]) -> Response:
+    return ok(UnprocessedItems={"Traces": puts[2:]} if len(puts) > 2 else {})
+
+
+def test_what_goes_along_keeps_nobody_waiting() -> None:
+    service, clock = Service(*[take_two] * 20), Clock()
+    writer = writer_for(service, clock)
+    everything = some(10)
+    assert writer.write(everything[:3], 10, everything[3:]) == 6
+    assert service.stored == numbers(4)
+    assert [str(item.timestamp_nano) for item in writer.left] == numbers(10)[4:]
+    assert (service.requests, writer.retries, len(clock.slept)) == (2, 1, 1)
+
+
+def test_what_goes_along_is_written_with_the_others() -> None:
+    service = Service(refusal("ThrottlingException"))
+    writer = writer_for(service)
+    fresh = Item("id", 1, 0, CHUNK, b"fresh", NEVER)
+    assert writer.write([fresh], 10, some(3)) == 0
+    assert service.stored == ["1", "0", "2"]
+    assert (service.requests, writer.left) == (2, [])
+
+
 def test_an_unprocessed_item_nobody_sent_makes_the_batch_go_again() -> None:
     stranger = {"ExecutionID": {"S": "other"}, "TimestampNano": {"N": "1"}}
     answer = ok(UnprocessedItems={"Traces": [{"PutRequest": {"Item": stranger}}]})
