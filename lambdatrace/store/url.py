@@ -104,7 +104,9 @@ def parse(url: str, environ: Mapping[str, str]) -> StoreUrl:
         return _dynamodb(url, rest)
     if separator or not url:
         raise UsageError(f"{_told(url)!r} is not a store", _FORMS)
-    raise UsageError(f"{_told(url)!r} is not a store", f"for a file: sqlite://{_absolute(url)}")
+    told = _told(url)
+    hint = f"for a file: sqlite://{_absolute(url)}" if told == url else _FORMS
+    raise UsageError(f"{told!r} is not a store", hint)
 
 
 def choose(url: str | None, table: str | None, environ: Mapping[str, str]) -> StoreUrl:
@@ -177,7 +179,9 @@ def parse_endpoint(url: str) -> Endpoint:
 def _told(url: str) -> str:
     """A URL without what may be a user's name and password, for whoever reads a log."""
     scheme, separator, rest = url.partition("://")
-    _, secret, place = rest.rpartition("@")
+    if not separator:
+        scheme, rest = "", url
+    _, secret, place = rest.replace("%40", "@").rpartition("@")  # an endpoint is escaped in a URL
     return f"{scheme}{separator}***@{place}" if secret else url
 
 

@@ -93,6 +93,7 @@ def test_malformed(text: str) -> None:
         "https://me:s/ecret@host",
         "http://secret@host:99999",
         "x://secret@",
+        "me:secret@host:8000",
     ],
 )
 def test_what_may_be_a_password_is_not_told(text: str) -> None:
@@ -101,6 +102,21 @@ def test_what_may_be_a_password_is_not_told(text: str) -> None:
             understand()
         assert "ecret" not in failure.value.message + failure.value.hint
         assert "***@" in failure.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dynamodb://Traces?region=eu-west-1&endpoint=https%3A%2F%2Fme%3Asecret%40host&x=1",
+        "dynamodb://Traces?endpoint=https%3A%2F%2Fme%3Asecret%40host",
+        "dynamodb://Traces?endpoint=https://me:secret%40host/%zz",
+    ],
+)
+def test_nor_what_may_be_one_in_an_endpoint_that_is_escaped(text: str) -> None:
+    with pytest.raises(UsageError) as failure:
+        url.parse(text, ENVIRON)
+    assert "ecret" not in failure.value.message + failure.value.hint
+    assert "***@" in failure.value.message
 
 
 def test_a_bare_path_is_answered_with_the_url_it_should_have_been() -> None:
