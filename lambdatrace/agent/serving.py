@@ -235,7 +235,7 @@ class Serving:
         snapshot = self._attribution.take_snapshot()
         if snapshot is not None:
             self._recorder.begin_afresh(snapshot)
-        for cut in ended:
+        for cut in ended:  # which may get more meanwhile
             if self._invocation is None and cut.edges == attribution.KERNEL and may_wait:
                 self._await_invocation()
                 may_wait = False  # or whoever floods the runtime API keeps everybody waiting
@@ -246,7 +246,7 @@ class Serving:
                 ):
                     cut.request_id = request_id
             if cut.own_end() is not None:
-                self._take_last_words(cut)
+                ended += self._take_last_words(cut)
             self._finish(cut)
 
     def _finish(self, cut: Cut) -> None:
@@ -295,13 +295,17 @@ class Serving:
             else:
                 self._waiting = message
 
-    def _take_last_words(self, cut: Cut) -> None:
-        """A process that ends is seen to end before the kernel closes its sockets."""
+    def _take_last_words(self, cut: Cut) -> list[Cut]:
+        """A process that ends is seen to end before the kernel closes its sockets.
+
+        Returns the executions of others that end meanwhile.
+        """
         if self._timed_out(cut):
             cut.status = attribution.TIMEOUT
         time.sleep(EXIT_S)
-        self._attribution.feed(self._recorder.drain())
+        ended = self._attribution.feed(self._recorder.drain())
         cut.records.extend(self._attribution.claim(cut.branch))
+        return ended
 
     def _handle_message(self, message: dict[str, Any]) -> None:
         if message["event"] == "SHUTDOWN":
