@@ -132,14 +132,14 @@ class ManagedInstance:
         lines = (self._function.folder / "log").read_text().splitlines()
         return [line for line in lines if "lambdatrace: " in line]
 
-    def invoke(self, *steps: dict[str, Any]) -> tuple[str, Any]:
+    def invoke(self, *steps: dict[str, Any], request_id: str = "") -> tuple[str, Any]:
         """Invoke, and wait for the answer: (request id, what the function returned)."""
 
         def answer() -> tuple[str, Any] | None:
-            request_id = str(uuid.uuid4())
-            body = self._post(request_id, steps)
+            number = request_id or str(uuid.uuid4())
+            body = self._post(number, steps)
             # The first process that waits makes the environment ready; others come later.
-            return None if body == {"errorType": "Runtime.Unavailable"} else (request_id, body)
+            return None if body == {"errorType": "Runtime.Unavailable"} else (number, body)
 
         found: tuple[str, Any] = eventually(answer, "a process that waits")
         return found

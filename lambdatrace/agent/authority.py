@@ -7,7 +7,7 @@ announced it; the rest is refused, counted and told.
 
 from __future__ import annotations
 
-from lambdatrace.agent.attribution import CRASH
+from lambdatrace.agent.attribution import CRASH, OK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Authority:
     """Request ids that INVOKE events told of, and executions whose event has not come yet.
 
     `is_told` false: no event tells of any (Lambda Managed Instances), and what the kernel saw is
-    believed; that an id is stored once is all that can be held then.
+    believed; that an id is stored once, unless it has failed, is all that can be held then.
     """
 
     def __init__(self, *, is_told: bool = True) -> None:
@@ -74,7 +74,9 @@ class Authority:
         if stored is not None:
             self._refused += 1
             return False
-        self._announced[cut.request_id] = cut.branch
+        # Where no event tells of a retry: only what has failed is tried again.
+        may_be_retried = not self._is_told and cut.status != OK
+        self._announced[cut.request_id] = None if may_be_retried else cut.branch
         return True
 
     def vouch_for_crashed(self) -> Cut | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from support_agent import Gate, eventually
+from support_managed import ManagedInstance
 from support_platform import Platform
 
 from lambdatrace import items
@@ -47,3 +48,15 @@ def test_each_attempt_is_an_execution(function: Function, echo: Echo) -> None:
     assert [each["connections"] for each in found] == [1, 2]
     assert [each["dropped"] for each in found] == [{}, {}]
     assert platform.agent_lines == []
+
+
+def test_also_where_no_event_tells_of_them(function: Function) -> None:
+    with ManagedInstance(function, 2) as instance:
+        request_id, body = instance.invoke({"what": "raise"})
+        assert body["errorType"] == "ValueError"
+        _, answer = instance.invoke(request_id=request_id)
+        assert answer["id"] == request_id
+    found = attempts(function, request_id)
+    assert [each["status"] for each in found] == ["error", "ok"]
+    assert [each["dropped"] for each in found] == [{}, {}]
+    assert instance.agent_lines == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from lambdatrace.agent.attribution import CRASH, KERNEL, Cut
+import pytest
+
+from lambdatrace.agent.attribution import CRASH, ERROR, KERNEL, OK, TIMEOUT, Cut
 from lambdatrace.agent.authority import MAX_ANNOUNCED, MAX_HELD, Authority
 
 
-def cut(request_id: str, branch: int = 1) -> Cut:
-    return Cut(request_id, branch, 1, KERNEL)
+def cut(request_id: str, branch: int = 1, status: str = OK) -> Cut:
+    made = Cut(request_id, branch, 1, KERNEL)
+    made.status = status
+    return made
 
 
 def test_what_was_announced_is_admitted_once() -> None:
@@ -118,3 +122,13 @@ def test_where_no_event_tells_of_executions_an_id_is_stored_once() -> None:
     for number in range(2 * MAX_ANNOUNCED):
         assert authority.admits(cut(str(number)))
     assert len(authority._announced) == MAX_ANNOUNCED
+
+
+@pytest.mark.parametrize("status", [ERROR, CRASH, TIMEOUT])
+def test_what_has_failed_is_tried_again_though_no_event_tells_of_it(status: str) -> None:
+    authority = Authority(is_told=False)
+    assert authority.admits(cut("a", status=status))
+    assert authority.admits(cut("a", branch=2, status=status))
+    assert authority.admits(cut("a"))
+    assert not authority.admits(cut("a"))
+    assert authority.take_refused() == 1
