@@ -101,6 +101,7 @@ class Serving:
         self._authority = Authority(is_told=not self._managed)
         self._has_said_refused = False
         self._has_begun = not first  # the platform has told of an execution
+        self._has_lost_runtime = False  # it ended with the latest execution that was stored
         self._resumes = False  # nobody saw how the invocation began, and maybe not how it ended
         self._waiting: dict[str, Any] | None = None  # a message that came in the midst of others
         self._told_waiting = 0  # executions only this process knows of
@@ -382,7 +383,7 @@ class Serving:
         if death is not None and not self._has_begun:
             # There was no execution that could tell it.
             log(_failed_init(death.edge))
-        if reason in _FAILURES and self._invocation is None:
+        if reason in _FAILURES and self._invocation is None and not self._has_lost_runtime:
             untold = self._authority.vouch_for_crashed()
             if untold is not None:
                 self._store(untold, until, is_last=True)
@@ -423,6 +424,7 @@ class Serving:
             return False
         self._attribution.confirm(cut.branch)
         self._count_refused()
+        self._has_lost_runtime = cut.own_end() is not None
         has_failed = cut.status != attribution.OK
         duration = max(0, cut.ended - cut.started)
         kept = self._keep.decide(cut.request_id, has_failed, duration) or cut.was_written

@@ -110,3 +110,17 @@ def test_the_first_execution_is_claimed_by_two(function: Function, echo: Echo) -
     assert sum(told) >= 1
     assert len(function.stored()) == 2
     assert FORGED in platform.agent_lines[0]
+
+
+def test_what_somebody_made_up_is_not_what_the_platform_means(function: Function) -> None:
+    """Who ends while he is at it looks as if he had crashed, and then the runtime really does."""
+    made_up = str(uuid.uuid4())
+    with Platform(function, 1, AT_ONCE) as platform:
+        ids = [platform.begin()]
+        platform.answer(ids[0])
+        function.read(ids[0])
+        platform.neighbour("play", "1", made_up)
+        ids.append(platform.begin({"what": "segfault"}))
+        assert function.read(ids[1]).summary["status"] == "crash"
+        platform.shut_down("failure")
+    assert [each["execution_id"] for each in function.stored()] == ids
