@@ -20,8 +20,9 @@ _COUNTERS = (
 _STATES = ("established", "error", "tls_started", "tls_ended")
 
 
-# Connections whose latest exchange is remembered: those an environment keeps alive, and more.
-MAX_EXCHANGES_TOLD = 4096
+# Connections that are remembered, and their latest exchanges: those an environment keeps alive, and
+# more. Of some no end is ever told, where the ring was full.
+MAX_TOLD = 4096
 
 
 class Ledger:
@@ -57,11 +58,11 @@ class Ledger:
             else:
                 found.append(record)
         for record in latest:
-            if told.get(record.connection) != _state(record):
-                told[record.connection] = _state(record)
+            before = told.pop(record.connection, None)
+            told[record.connection] = _state(record)
+            if before != _state(record):
                 found.append(record)
-        while len(told) > MAX_EXCHANGES_TOLD:
-            del told[next(iter(told))]
+        _limit(told)
         return sorted(found, key=lambda record: record.first_out or record.first_in)
 
     def share(
@@ -112,7 +113,14 @@ class Ledger:
             elif record.started < started:
                 record.flags |= wire.CONNECTION_REUSED
             shares[record.id] = record
+        _limit(told)
         return sorted(shares.values(), key=lambda record: record.started)
+
+
+def _limit(told: dict[int, tuple[int, ...]]) -> None:
+    # Those that are still open are put back each time, so the others come first.
+    while len(told) > MAX_TOLD:
+        del told[next(iter(told))]
 
 
 def is_unused(record: wire.ConnectionRecord) -> bool:

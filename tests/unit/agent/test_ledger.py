@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support_records import make
 
 from lambdatrace import wire
-from lambdatrace.agent.ledger import MAX_EXCHANGES_TOLD, Ledger
+from lambdatrace.agent.ledger import MAX_TOLD, Ledger
 
 COUNTERS = (
     "bytes_out", "bytes_in", "waited", "transferred", "sends", "receives", "retransmits",
@@ -143,12 +143,22 @@ def test_a_peek_at_exchanges_leaves_everything_as_it_was() -> None:
 
 
 def test_the_exchanges_remembered_are_bounded() -> None:
-    ledger, count = Ledger(), MAX_EXCHANGES_TOLD + 10
+    ledger, count = Ledger(), MAX_TOLD + 10
     latest = [exchange(number) for number in range(1, count + 1)]
     assert len(ledger.exchanges([], latest)) == count
     # The newest are known, the others told again rather than none at all.
     assert ledger.exchanges([], latest[10:]) == []
     assert ledger.exchanges([], latest[:10]) == latest[:10]
+
+
+def test_an_exchange_of_a_connection_that_is_kept_is_not_forgotten_for_its_age() -> None:
+    ledger, kept = Ledger(), exchange(1)
+    ledger.exchanges([], [kept])
+    for number in range(2):
+        first = 2 + number * (MAX_TOLD - 1)
+        others = [exchange(each) for each in range(first, first + MAX_TOLD - 1)]
+        assert kept not in ledger.exchanges([], [kept, *others])
+    assert ledger.exchanges([], [kept]) == []
 
 
 _STEPS = st.lists(
@@ -231,3 +241,13 @@ def test_no_exchange_is_left_out_and_none_told_twice_as_it_stands(
     assert last == expected
     packed = [each.pack() for each in told]
     assert len(packed) == len(set(packed))
+
+
+def test_connections_whose_end_nobody_tells_are_forgotten() -> None:
+    ledger, kept = Ledger(), record(1, bytes_out=1)
+    for number in range(3):
+        opened = [record(2 + number * MAX_TOLD + each) for each in range(MAX_TOLD - 1)]
+        ledger.share([], [kept, *opened], 90, 200)
+        assert len(ledger._told) <= MAX_TOLD
+    (share,) = ledger.share([], [record(1, bytes_out=3)], 300, 400)
+    assert share.bytes_out == 2
