@@ -36,6 +36,8 @@ FAIR_S = 0.2
 DRAIN_S = 0.2
 _DRAIN_FILES = 50
 _DRAIN_BYTES = 1_000_000
+# What goes along with others must not be why they do not arrive: bytes that take no longer to send.
+_ALONG_BYTES = 64 * 1024
 # A kind of trouble that goes on is told again after this (s).
 _TOLD_AGAIN_S = 300.0
 # Kinds of trouble (dynamodb.py) that say no more than that an attempt was cut short. While a store
@@ -172,7 +174,7 @@ class Delivery:
         if self._spool is None or items >= BATCH_ITEMS:
             return []
         size = sum(parcel.size for parcel in parcels)
-        loaded = self._load(self._spool, BATCH_ITEMS - items, _DRAIN_BYTES - size)
+        loaded = self._load(self._spool, BATCH_ITEMS - items, _ALONG_BYTES - size)
         # The state of an execution that is written now must not replace it.
         fresh = {item.key for parcel in parcels for item in parcel.items}
         return [

@@ -371,6 +371,20 @@ def test_what_goes_along_and_is_not_taken_stays(world: World) -> None:
     assert world.delivery.take_losses() == {}
 
 
+def test_what_is_large_does_not_go_along(world: World) -> None:
+    """It would take longer than the deadline, and the execution's own items with it."""
+    world.store.mood = DOWN
+    world.delivery.put(parcel("large", b"x" * 100_000), 5 * MS)
+    world.flush()
+    world.store.mood = ""
+    world.clock.now += 60
+    world.delivery.put(parcel("b"), 5 * MS)
+    world.delivery.flush(time.monotonic())  # there is no time for another request
+    assert world.store.executions == {"b", "idx#b"}
+    world.execution("c")
+    assert "large" in world.store.executions
+
+
 def test_an_earlier_state_does_not_go_along(world: World) -> None:
     world.store.mood = DOWN
     world.delivery.send_at_once(parcel("a", b"state", is_state=True), time.monotonic() + 1)
