@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Of the time that the CPUs were wanted for. A calm host steals a hundredth of it now and then.
 SPOILT = 0.03
 ATTEMPTS = 3  # of one test
-MOST = 30  # attempts more than tests, of a whole run: on such a host CI has to end as well
+MOST = 12  # attempts more than tests, of a whole run: on such a host CI has to end in time as well
 
 
 def stolen_share(machine: Machine) -> float:
