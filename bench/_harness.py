@@ -51,8 +51,17 @@ def _progress(text: str) -> None:
         print(f"\r{text}", end="\r", file=sys.stderr, flush=True)
 
 
-def report(title: str, unit: str, found: dict[str, list[float]], against: str) -> None:
-    """Print median, best and the ratio of medians to the case named `against`."""
+def report(
+    title: str,
+    unit: str,
+    found: dict[str, list[float]],
+    against: str,
+    best: Callable[[list[float]], float] = min,
+) -> None:
+    """Print median, best and the ratio of medians to the case named `against`.
+
+    `best` is `max` of what is the better the more there is of it.
+    """
     base = statistics.median(found[against])
     table = Table(title=title, title_justify="left")
     table.add_column("case")
@@ -60,7 +69,7 @@ def report(title: str, unit: str, found: dict[str, list[float]], against: str) -
         table.add_column(column, justify="right")
     for name, values in found.items():
         middle = statistics.median(values)
-        table.add_row(name, f"{middle:.3g}", f"{min(values):.3g}", f"{middle / base:.3g}")
+        table.add_row(name, f"{middle:.3g}", f"{best(values):.3g}", f"{middle / base:.3g}")
     Console(width=100).print(table)
 
 
