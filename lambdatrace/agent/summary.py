@@ -6,6 +6,7 @@ import resource
 import time
 
 from lambdatrace import wire
+from lambdatrace.agent.machine import process_cpu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ _DNS_PORT = 53
 # Where in a row of `destinations` what stands (items.py).
 _CONNECT, _REUSED, _REQUESTS, _WAIT, _TLS, _DNS = range(9, 15)
 _DAY_S = 86_400
-# Of clock_getcpuclockid(3): a process's clock has its id, inverted, above these bits.
-_CPUCLOCK_SCHED = 2
 
 
 def clock_offset() -> int:
@@ -51,10 +50,7 @@ def own_cost() -> tuple[int, int]:
 
 def cpu_of(process_id: int) -> int:
     """CPU time (ns) of another process so far; 0 where it cannot be asked for."""
-    try:
-        return time.clock_gettime_ns(~process_id << 3 | _CPUCLOCK_SCHED)
-    except OSError:
-        return 0
+    return process_cpu(process_id) or 0
 
 
 def destinations(

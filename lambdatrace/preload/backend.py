@@ -13,6 +13,7 @@ import select
 import time
 
 from lambdatrace import partition, wire
+from lambdatrace.agent.machine import process_cpu
 from lambdatrace.errors import ProbeError
 from lambdatrace.preload import layout
 from lambdatrace.preload.ring import SharedRing, blank, lives
@@ -262,7 +263,7 @@ class Preload:
         None: never known in this execution.
         """
         thread = _schedstat(root.serves, root.serving)[0]
-        process = _process_cpu(root.serves)
+        process = process_cpu(root.serves)
         if thread is not None and process is not None:
             self._latest[root.branch] = root.started, thread, process
         started, *known = self._latest.get(root.branch, (0, 0, 0))
@@ -526,15 +527,6 @@ def _schedstat(process_id: int, thread_id: int) -> tuple[int | None, int | None]
         return int(words[0]), int(words[1])
     except (OSError, ValueError, IndexError):
         return None, None
-
-
-def _process_cpu(process_id: int) -> int | None:
-    """Ns that all threads of a process were on a CPU; None: it is gone."""
-    try:
-        # CPUCLOCK_SCHED of a process, linux/posix-timers.h
-        return time.clock_gettime_ns((~process_id << 3) | 2)
-    except (OSError, OverflowError):
-        return None
 
 
 def _path(process_id: int, fd: int) -> bytes:

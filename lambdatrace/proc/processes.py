@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 
-from lambdatrace.agent.machine import content
+from lambdatrace.agent.machine import content, process_cpu
 
 # Of the words behind a process's name in /proc/<pid>/stat, proc(5).
 _CHILDREN_USER, _CHILDREN_SYSTEM, _STARTED = 13, 14, 19
@@ -144,8 +143,4 @@ def _cpu(process_id: int) -> int:
     if len(words) <= _CHILDREN_SYSTEM:
         return 0
     waited_for = (int(words[_CHILDREN_USER]) + int(words[_CHILDREN_SYSTEM])) * _TICK_NS
-    try:
-        # CPUCLOCK_SCHED of a process, linux/posix-timers.h
-        return time.clock_gettime_ns((~process_id << 3) | 2) + waited_for
-    except (OSError, OverflowError):
-        return waited_for
+    return (process_cpu(process_id) or 0) + waited_for
