@@ -17,7 +17,7 @@ from lambdatrace.agent.spool import SpoolError, TooLargeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeAlias
 
     from lambdatrace.agent.flush import FlushPolicy
@@ -201,10 +201,9 @@ class Delivery:
         return left
 
     def _send(
-        self, items: list[Item], until: float, along: list[Item] | None = None
+        self, items: list[Item], until: float, along: Sequence[Item] = ()
     ) -> set[tuple[str, int, int]]:
         """Write items; returns the keys of those that have to be written again."""
-        along = along or []
         is_fair = until - time.monotonic() >= FAIR_S
         lost = self._writer.write(items, until, along)
         left = self._writer.left

@@ -58,9 +58,9 @@ class Ledger:
             else:
                 found.append(record)
         for record in latest:
-            before = told.pop(record.connection, None)
-            told[record.connection] = _state(record)
-            if before != _state(record):
+            before, state = told.pop(record.connection, None), _state(record)
+            told[record.connection] = state
+            if before != state:
                 found.append(record)
         _limit(told)
         return sorted(found, key=lambda record: record.first_out or record.first_in)

@@ -76,14 +76,9 @@ class End(StrEnum):
     OPEN = "open"  # it had not when the execution ended
 
 
-_DONE, _FAILED, _OPEN = (
-    End.DONE,
-    End.FAILED,
-    End.OPEN,
-)  # a look into an enum takes as long as a call
-
-
-_WAIT = Part.WAIT  # as does one into another
+# A look into an enum takes as long as a call.
+_DONE, _FAILED, _OPEN = End.DONE, End.FAILED, End.OPEN
+_WAIT = Part.WAIT
 
 
 class Stretch(NamedTuple):

@@ -102,10 +102,9 @@ def parse(url: str, environ: Mapping[str, str]) -> StoreUrl:
         return _sqlite(url, rest, environ)
     if separator and engine == DYNAMODB:
         return _dynamodb(url, rest)
-    if separator or not url:
-        raise UsageError(f"{_told(url)!r} is not a store", _FORMS)
     told = _told(url)
-    hint = f"for a file: sqlite://{_absolute(url)}" if told == url else _FORMS
+    is_path = url and not separator and told == url
+    hint = f"for a file: sqlite://{_absolute(url)}" if is_path else _FORMS
     raise UsageError(f"{told!r} is not a store", hint)
 
 
